@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The ABI of libsounder: the only door between TypeScript (ffi/) and the native library.
+ * ffi/symbols.ts is generated from this file: `deno task bindings`.
+ *
+ * Words
+ *   engine    weights, threads and the memory pool for KV blocks.
+ *   context   the KV cache of one token sequence, and its tokens. An int32 id with generation bits:
+ *             a stale id is SOUNDER_UNKNOWN_CONTEXT, never another sequence's data.
+ *   step      one forward pass over a batch of contexts: new tokens in, one sampled token a context out.
+ *
+ * Rules
+ *   - Scalars are int32_t, uint32_t, float, and int64_t where a byte count needs it. Arrays belong to
+ *     the caller and are only used during the call. Sizes of arrays stand in [brackets].
+ *   - Calls that can fail return a status (0 is SOUNDER_OK, failures are negative); the sentence that
+ *     says what went wrong is fetched with sounder_error_text from the same engine.
+ *   - "blocking:" marks calls that the bindings run off the event loop (nonblocking: true in Deno).
+ *     One of them runs at a time; a second one gets SOUNDER_BUSY.
+ *   - All other calls are short and may be made from any thread at any time. Changing a context that
+ *     takes part in the running step gets SOUNDER_BUSY.
+ *   - Bad input never aborts the process.
+ */
+#ifndef SOUNDER_H
+#define SOUNDER_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SOUNDER_API __attribute__((visibility("default")))
+#else
+#define SOUNDER_API
+#endif
+
+/* Raised by every incompatible change of this file. Checked when the library is opened. */
+#define SOUNDER_ABI_VERSION 1
+
+typedef struct sounder_engine sounder_engine;
+
+/* ---- constants ------------------------------------------------------------------------------ */
+
+enum sounder_status {
+  SOUNDER_OK = 0,
+  SOUNDER_INVALID = -1,         /* an argument, a model figure or a file is wrong: see the text */
+  SOUNDER_BUSY = -2,            /* another blocking call runs, or the context is in its step */
+  SOUNDER_OUT_OF_BLOCKS = -3,   /* no KV block is free; the context is as it was before the step */
+  SOUNDER_OUT_OF_MEMORY = -4,   /* the system refused memory */
+  SOUNDER_UNKNOWN_CONTEXT = -5, /* freed, or never created */
+  SOUNDER_CANCELLED = -6,       /* sounder_cancel was called; the context is as it was before the step */
+  SOUNDER_IO = -7,              /* a file could not be read */
+  SOUNDER_INTERNAL = -8,        /* a bug: please report the text */
+  SOUNDER_NOT_LOADED = -9,      /* the engine has no weights yet */
+  SOUNDER_CONTEXT_FULL = -10,   /* the step would pass the model's longest context */
+  SOUNDER_NOT_FINITE = -11      /* the logits of this context contain NaN or infinity */
+};
+
+/* Figures of a model and of its engine, as one array of int32 indexed by this enum. */
+enum sounder_config_int {
+  SOUNDER_CONFIG_LAYERS = 0,
+  SOUNDER_CONFIG_HIDDEN = 1,              /* width of the residual stream */
+  SOUNDER_CONFIG_INTERMEDIATE = 2,        /* width of the feed-forward layer */
+  SOUNDER_CONFIG_HEADS = 3,               /* query heads */
+  SOUNDER_CONFIG_KV_HEADS = 4,            /* divides HEADS */
+  SOUNDER_CONFIG_HEAD_DIM = 5,            /* even, at most 256 */
+  SOUNDER_CONFIG_VOCABULARY = 6,          /* rows of the embedding */
+  SOUNDER_CONFIG_CONTEXT = 7,             /* longest context in tokens that a step accepts */
+  SOUNDER_CONFIG_SLIDING_WINDOW = 8,      /* 0: none; w: a token attends itself and the w - 1 before it */
+  SOUNDER_CONFIG_TIED_OUTPUT = 9,         /* 1: the output projection is the embedding */
+  SOUNDER_CONFIG_QKV_BIAS = 10,           /* 1: q, k and v have biases */
+  SOUNDER_CONFIG_QK_NORM = 11,            /* 1: RMSNorm on q and k per head, before RoPE */
+  SOUNDER_CONFIG_ROPE_DIMS = 12,          /* rotated dimensions of a head, even, at most HEAD_DIM */
+  SOUNDER_CONFIG_PRECISION = 13,          /* enum sounder_precision */
+  SOUNDER_CONFIG_THREADS = 14,            /* 0: one for each physical core that this process may use */
+  SOUNDER_CONFIG_KV_BLOCKS = 15,          /* capacity of the KV pool, in blocks */
+  SOUNDER_CONFIG_MAX_CONTEXTS = 16,       /* contexts that may exist at once */
+  SOUNDER_CONFIG_MAX_STEP_TOKENS = 17,    /* tokens that one step accepts over all its contexts */
+  SOUNDER_CONFIG_MAX_STEP_SEQUENCES = 18, /* contexts that one step accepts */
+  SOUNDER_CONFIG_DUMMY_SEED = 19,         /* seeds tensors whose file is SOUNDER_NO_FILE */
+  SOUNDER_CONFIG_DETERMINISTIC = 20,      /* 1: results are bitwise equal whatever else is in the batch */
+  SOUNDER_CONFIG_INT_COUNT = 21
+};
+
+/* The same for floats. */
+enum sounder_config_float {
+  SOUNDER_CONFIG_NORM_EPSILON = 0,
+  SOUNDER_CONFIG_ROPE_SCALE = 1, /* factor on cos and sin (YaRN's attention factor), 1 otherwise */
+  SOUNDER_CONFIG_FLOAT_COUNT = 2
+};
+
+enum sounder_precision {
+  SOUNDER_PRECISION_BF16 = 0, /* weights and KV in bfloat16, sums in float32 */
+  SOUNDER_PRECISION_F32 = 1   /* weights and KV in float32: for tests */
+};
+
+/* Which tensor of the model. Matrices are [rows, columns] = [outputs, inputs], row-major. */
+enum sounder_role {
+  SOUNDER_ROLE_EMBEDDING = 0,      /* [vocabulary, hidden] */
+  SOUNDER_ROLE_OUTPUT = 1,         /* [vocabulary, hidden], absent when tied */
+  SOUNDER_ROLE_FINAL_NORM = 2,     /* [1, hidden] */
+  SOUNDER_ROLE_ATTENTION_NORM = 3, /* [1, hidden] */
+  SOUNDER_ROLE_Q = 4,              /* [heads * head_dim, hidden] */
+  SOUNDER_ROLE_K = 5,              /* [kv_heads * head_dim, hidden] */
+  SOUNDER_ROLE_V = 6,              /* [kv_heads * head_dim, hidden] */
+  SOUNDER_ROLE_Q_BIAS = 7,         /* [1, heads * head_dim] */
+  SOUNDER_ROLE_K_BIAS = 8,
+  SOUNDER_ROLE_V_BIAS = 9,
+  SOUNDER_ROLE_Q_NORM = 10,            /* [1, head_dim] */
+  SOUNDER_ROLE_K_NORM = 11,            /* [1, head_dim] */
+  SOUNDER_ROLE_ATTENTION_OUTPUT = 12,  /* [hidden, heads * head_dim] */
+  SOUNDER_ROLE_FEED_FORWARD_NORM = 13, /* [1, hidden] */
+  SOUNDER_ROLE_GATE = 14,              /* [intermediate, hidden] */
+  SOUNDER_ROLE_UP = 15,                /* [intermediate, hidden] */
+  SOUNDER_ROLE_DOWN = 16,              /* [hidden, intermediate] */
+  SOUNDER_ROLE_COUNT = 17
+};
+
+/* How a tensor's values lie in its file. The quantised ones are GGUF's blocks. */
+enum sounder_type {
+  SOUNDER_TYPE_F32 = 0,
+  SOUNDER_TYPE_F16 = 1,
+  SOUNDER_TYPE_BF16 = 2,
+  SOUNDER_TYPE_Q8_0 = 3,
+  SOUNDER_TYPE_Q4_0 = 4,
+  SOUNDER_TYPE_Q4_1 = 5,
+  SOUNDER_TYPE_Q4_K = 6,
+  SOUNDER_TYPE_Q5_K = 7,
+  SOUNDER_TYPE_Q6_K = 8,
+  SOUNDER_TYPE_COUNT = 9
+};
+
+/* File index of a tensor that comes from no file: seeded random values in its place. */
+#define SOUNDER_NO_FILE -1
+
+/* What one context asks of a step, as a row of int32 indexed by this enum. */
+enum sounder_step_int {
+  SOUNDER_STEP_SAMPLE = 0,   /* 1: sample a token after the last new one */
+  SOUNDER_STEP_TOP_K = 1,    /* 0: off */
+  SOUNDER_STEP_SEED_LOW = 2, /* the low and high half of a 64-bit seed */
+  SOUNDER_STEP_SEED_HIGH = 3,
+  SOUNDER_STEP_CHOICE = 4,        /* index of the choice (n > 1), part of every random draw */
+  SOUNDER_STEP_PROMPT_TOKENS = 5, /* tokens before this position are the prompt (penalties) */
+  SOUNDER_STEP_ALTERNATIVES = 6,  /* most likely tokens to report, 0..SOUNDER_MAX_ALTERNATIVES */
+  SOUNDER_STEP_BIAS_START = 7,    /* this context's part of bias_tokens and bias_values */
+  SOUNDER_STEP_BIAS_COUNT = 8,
+  SOUNDER_STEP_ALLOWED_ROW = 9, /* row of allowed_tokens, or -1: every token is allowed */
+  SOUNDER_STEP_SCORE = 10,      /* 1: fill given_logprobs (and its alternatives) for the new tokens */
+  SOUNDER_STEP_NEXT_TOKEN = 11, /* the token known to follow the last new one, or -1 (scoring) */
+  SOUNDER_STEP_INT_COUNT = 12
+};
+
+/* The same for floats. */
+enum sounder_step_float {
+  SOUNDER_STEP_TEMPERATURE = 0,        /* 0: greedy */
+  SOUNDER_STEP_TOP_P = 1,              /* 1: off */
+  SOUNDER_STEP_MIN_P = 2,              /* 0: off */
+  SOUNDER_STEP_REPETITION_PENALTY = 3, /* 1: off; over prompt and generated tokens */
+  SOUNDER_STEP_PRESENCE_PENALTY = 4,   /* 0: off; over generated tokens */
+  SOUNDER_STEP_FREQUENCY_PENALTY = 5,  /* 0: off; over generated tokens */
+  SOUNDER_STEP_FLOAT_COUNT = 6
+};
+
+/* Most alternatives a step reports for a token: the row length of its alternatives arrays. */
+#define SOUNDER_MAX_ALTERNATIVES 20
+
+/* A token that is the one sampled last in its context. Only as the first new token of a step. */
+#define SOUNDER_LAST_SAMPLED -1
+
+/* What a step reports about each context, as a row of floats indexed by this enum. */
+enum sounder_statistic {
+  SOUNDER_STATISTIC_KEYS_READ = 0,  /* keys read by the last new token, mean over layers and heads */
+  SOUNDER_STATISTIC_KEYS_TOTAL = 1, /* keys that full attention would have read for it */
+  SOUNDER_STATISTIC_COUNT = 2
+};
+
+/* Time of a step by stage in milliseconds, indexed by this enum. */
+enum sounder_stage {
+  SOUNDER_STAGE_TOTAL = 0,
+  SOUNDER_STAGE_MATMUL = 1, /* all matrix products but the output projection */
+  SOUNDER_STAGE_ATTENTION = 2,
+  SOUNDER_STAGE_OUTPUT = 3, /* output projection */
+  SOUNDER_STAGE_SAMPLING = 4,
+  SOUNDER_STAGE_OTHER = 5, /* norms, RoPE, KV append, activation */
+  SOUNDER_STAGE_COUNT = 6
+};
+
+/* Figures of a running engine, as int64 indexed by this enum. */
+enum sounder_info {
+  SOUNDER_INFO_KV_BLOCKS = 0,
+  SOUNDER_INFO_KV_BLOCKS_FREE = 1,
+  SOUNDER_INFO_CONTEXTS = 2,
+  SOUNDER_INFO_THREADS = 3,
+  SOUNDER_INFO_WEIGHT_BYTES = 4,
+  SOUNDER_INFO_BLOCK_BYTES = 5, /* one KV block over all layers */
+  SOUNDER_INFO_WORKSPACE_BYTES = 6,
+  SOUNDER_INFO_COUNT = 7
+};
+
+/* The memory formula, as int64 indexed by this enum. src/model/memory.ts states the same formula. */
+enum sounder_plan {
+  SOUNDER_PLAN_WEIGHT_BYTES = 0,
+  SOUNDER_PLAN_BLOCK_BYTES = 1,     /* one KV block over all layers */
+  SOUNDER_PLAN_KV_BYTES = 2,        /* KV_BLOCKS blocks */
+  SOUNDER_PLAN_WORKSPACE_BYTES = 3, /* activations of the largest step */
+  SOUNDER_PLAN_COUNT = 4
+};
+
+/* Tokens of a KV block. */
+#define SOUNDER_BLOCK_TOKENS 128
+
+/* What sounder_capture_read returns of the last step, for tests and figures. */
+enum sounder_capture {
+  SOUNDER_CAPTURE_EMBEDDING = 0,      /* [tokens, hidden], layer is ignored */
+  SOUNDER_CAPTURE_ATTENTION_NORM = 1, /* [tokens, hidden] */
+  SOUNDER_CAPTURE_Q = 2,              /* [tokens, heads * head_dim], after norm and RoPE */
+  SOUNDER_CAPTURE_K = 3,              /* [tokens, kv_heads * head_dim], after norm and RoPE */
+  SOUNDER_CAPTURE_V = 4,              /* [tokens, kv_heads * head_dim] */
+  SOUNDER_CAPTURE_ATTENTION = 5,      /* [tokens, heads * head_dim], before the output projection */
+  SOUNDER_CAPTURE_LAYER = 6,          /* [tokens, hidden], the residual stream after the layer */
+  SOUNDER_CAPTURE_FINAL_NORM = 7,     /* [tokens, hidden], layer is ignored */
+  SOUNDER_CAPTURE_LOGITS = 8,         /* [tokens, vocabulary], layer is ignored */
+  SOUNDER_CAPTURE_COUNT = 9
+};
+
+/* ---- engine --------------------------------------------------------------------------------- */
+
+SOUNDER_API int32_t sounder_abi_version(void);
+
+/* A new engine without weights, or NULL when there is no memory. Freed by sounder_close. */
+SOUNDER_API sounder_engine *sounder_create(void);
+
+/* Cancels the running step, waits for it, joins the threads and frees everything. NULL is allowed. */
+SOUNDER_API void sounder_close(sounder_engine *engine);
+
+/* Copies the text of the last failure as UTF-8 (no terminator) and returns its length in bytes,
+ * which may exceed capacity: then only the first capacity bytes were copied. */
+SOUNDER_API int32_t sounder_error_text(sounder_engine *engine, uint8_t *text, int32_t capacity);
+
+/* States the model. ints [SOUNDER_CONFIG_INT_COUNT], floats [SOUNDER_CONFIG_FLOAT_COUNT],
+ * rope_frequencies [ROPE_DIMS / 2]: the angle of pair i at position p is p * rope_frequencies[i];
+ * pair i is dimensions i and i + ROPE_DIMS / 2. */
+SOUNDER_API int32_t sounder_configure(sounder_engine *engine, const int32_t *ints, int32_t int_count,
+                                      const float *floats, int32_t float_count, const float *rope_frequencies,
+                                      int32_t frequency_count);
+
+/* Names a file with weights. Returns its index (from 0 up) or a negative status. */
+SOUNDER_API int32_t sounder_add_file(sounder_engine *engine, const uint8_t *path, int32_t path_bytes);
+
+/* States where each tensor lies. layers: 0 for tensors that belong to no layer. files: an index from
+ * sounder_add_file or SOUNDER_NO_FILE. offsets: bytes from the start of the file. interleaved_heads:
+ * 0, or the number of heads whose rows lie pairwise interleaved (GGUF's llama) and are put in order. */
+SOUNDER_API int32_t sounder_add_tensors(sounder_engine *engine, int32_t count, const int32_t *roles,
+                                        const int32_t *layers, const int32_t *files, const int32_t *types,
+                                        const int32_t *rows, const int32_t *columns,
+                                        const int32_t *interleaved_heads, const int64_t *offsets);
+
+/* blocking: Reads and converts all weights, makes the threads and the KV pool. */
+SOUNDER_API int32_t sounder_load(sounder_engine *engine);
+
+/* Share of sounder_load that is done, in thousandths. */
+SOUNDER_API int32_t sounder_load_progress(sounder_engine *engine);
+
+/* Makes a running sounder_load or sounder_step end soon (every context in it SOUNDER_CANCELLED). */
+SOUNDER_API int32_t sounder_stop(sounder_engine *engine);
+
+/* figures [SOUNDER_INFO_COUNT] */
+SOUNDER_API int32_t sounder_info_figures(sounder_engine *engine, int64_t *figures, int32_t count);
+
+/* One line that says what computes: instruction level, matrix library, threads. Length as
+ * sounder_error_text. */
+SOUNDER_API int32_t sounder_info_text(sounder_engine *engine, uint8_t *text, int32_t capacity);
+
+/* The memory formula for ints [SOUNDER_CONFIG_INT_COUNT] into figures [SOUNDER_PLAN_COUNT]. Needs no
+ * engine. SOUNDER_INVALID when the figures are impossible. */
+SOUNDER_API int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, int64_t *figures,
+                                        int32_t figure_count);
+
+/* ---- contexts ------------------------------------------------------------------------------- */
+
+/* Returns a new empty context's id (> 0) or a negative status. */
+SOUNDER_API int32_t sounder_context_create(sounder_engine *engine);
+
+/* A new context with the first tokens of another one. Full blocks are shared, the last one is copied. */
+SOUNDER_API int32_t sounder_context_fork(sounder_engine *engine, int32_t context, int32_t tokens);
+
+/* Forgets all but the first tokens of a context. */
+SOUNDER_API int32_t sounder_context_truncate(sounder_engine *engine, int32_t context, int32_t tokens);
+
+SOUNDER_API int32_t sounder_context_free(sounder_engine *engine, int32_t context);
+
+/* Tokens in a context, or a negative status. */
+SOUNDER_API int32_t sounder_context_length(sounder_engine *engine, int32_t context);
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+/* blocking: Appends new tokens to S = sequences contexts and samples one token after each.
+ *   contexts        [S] ids, each at most once
+ *   token_counts    [S] new tokens of each context, at least 1; T is their sum
+ *   tokens          [T]
+ *   ints            [S, SOUNDER_STEP_INT_COUNT]
+ *   floats          [S, SOUNDER_STEP_FLOAT_COUNT]
+ *   bias_tokens     [bias_count] with bias_values added to their logits; may be NULL
+ *   allowed_tokens  [allowed_rows, ceil(vocabulary / 32)] bit masks; may be NULL
+ *   statuses        [S] out: each context succeeds or fails alone
+ *   sampled         [S] out: the token, or -1 where none was asked for
+ *   sampled_logprobs [S] out: its log-probability before temperature, penalties and cuts
+ *   top_tokens, top_logprobs [S, SOUNDER_MAX_ALTERNATIVES] out: best first, -1 past the last
+ *   given_logprobs  [T] out, for contexts that ask to score: the log-probability of the token that
+ *                   follows each new token (NEXT_TOKEN after the last; 0 when that is -1); may be NULL
+ *   given_top_tokens, given_top_logprobs [T, SOUNDER_MAX_ALTERNATIVES] out; may be NULL
+ *   statistics      [S, SOUNDER_STATISTIC_COUNT] out
+ *   stage_ms        [SOUNDER_STAGE_COUNT] out
+ * Returns SOUNDER_OK even when some contexts failed, and a failure when the call itself was wrong
+ * (then nothing ran). A context that failed is as long as before. */
+SOUNDER_API int32_t sounder_step(sounder_engine *engine, int32_t sequences, const int32_t *contexts,
+                                 const int32_t *token_counts, const int32_t *tokens, const int32_t *ints,
+                                 const float *floats, const int32_t *bias_tokens, const float *bias_values,
+                                 int32_t bias_count, const uint32_t *allowed_tokens, int32_t allowed_rows,
+                                 int32_t *statuses, int32_t *sampled, float *sampled_logprobs,
+                                 int32_t *top_tokens, float *top_logprobs, float *given_logprobs,
+                                 int32_t *given_top_tokens, float *given_top_logprobs, float *statistics,
+                                 float *stage_ms);
+
+/* Ends this context's part of the running step within one layer. Does nothing when it is in none. */
+SOUNDER_API int32_t sounder_cancel(sounder_engine *engine, int32_t context);
+
+/* Share of the running step that is done for this context, in thousandths; 0 when it is in none. */
+SOUNDER_API int32_t sounder_progress(sounder_engine *engine, int32_t context);
+
+/* ---- capture: for tests and figures ----------------------------------------------------------- */
+
+/* 1: keep the inner values of each following step; 0: stop and free them. */
+SOUNDER_API int32_t sounder_capture_enable(sounder_engine *engine, int32_t enabled);
+
+/* Copies what (enum sounder_capture) of a layer in the last step, rows in the order of its tokens.
+ * Returns the number of floats there are; copies at most capacity. */
+SOUNDER_API int32_t sounder_capture_read(sounder_engine *engine, int32_t what, int32_t layer, float *values,
+                                         int32_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

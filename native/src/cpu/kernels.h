@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The row-level kernels, one table of them for each instruction level. A level is a file of a few lines
+// that includes kernels.inc under its own compiler flags; dispatch.cpp lists them best first.
+//
+// bf16 values are uint16_t. All sums are float32. Pointers need no alignment beyond their type's.
+#pragma once
+
+#include <cstdint>
+
+namespace sounder {
+
+// A run of rows [K | V] of one KV head, contiguous: row r is K at data + r * 2 * head_dim, V after it.
+struct KvRun {
+  const void *data;
+  int rows;
+};
+
+// A mergeable state of attention for one query row: running maximum of the logits, sum of their
+// exponentials relative to it, and the weighted sum of values (not divided by the sum).
+struct PartialState {
+  float maximum;
+  float sum;
+  float *output;  // [head_dim]
+};
+
+struct Kernels {
+  const char *name;  // "scalar", "avx2", "avx512", "amx"
+
+  // y[b, r] = sum over c of w[r, c] * x[b, c], for b < batch (1 to 16) and r < rows.
+  // w row-major with columns values a row; x rows are x_stride apart, y rows y_stride.
+  void (*matvec_bf16)(const uint16_t *w, const float *x, int x_stride, float *y, int y_stride, int rows,
+                      int columns, int batch);
+  void (*matvec_f32)(const float *w, const float *x, int x_stride, float *y, int y_stride, int rows,
+                     int columns, int batch);
+
+  // Own blocked product for when no library is there: c[m, n] = sum over k of a[m, k] * b[n, k].
+  void (*gemm_f32)(const float *a, int a_stride, const float *b, int b_stride, float *c, int c_stride, int m,
+                   int n, int k);
+
+  void (*bf16_to_f32)(const uint16_t *from, float *to, int64_t count);
+  void (*f32_to_bf16)(const float *from, uint16_t *to, int64_t count);  // round to nearest even
+
+  // y = x / rms(x) * weight, over n values. x and y may be the same.
+  void (*rms_norm)(const float *x, const float *weight, float epsilon, int n, float *y);
+
+  // Rotates pairs (i, i + pairs) of x by the angles given as cosine and sine, in place.
+  void (*rope)(float *x, const float *cosine, const float *sine, int pairs);
+
+  // gate = silu(gate) * up
+  void (*silu_multiply)(float *gate, const float *up, int n);
+  void (*add)(float *x, const float *y, int n);  // x += y
+
+  // Decode attention: for each of `heads` query rows (one KV head's group, rows head_dim apart, already
+  // scaled by 1/sqrt(d)) attends every row of the runs and continues its state. scratch: heads * 128
+  // floats at least, and no run has more than 128 rows.
+  void (*attend_bf16)(const float *q, int heads, int head_dim, const KvRun *runs, int run_count,
+                      PartialState *states, float *scratch);
+  void (*attend_f32)(const float *q, int heads, int head_dim, const KvRun *runs, int run_count,
+                     PartialState *states, float *scratch);
+
+  // largest of n values
+  float (*maximum)(const float *x, int n);
+  // sum of exp(x[i] - shift)
+  double (*sum_exp)(const float *x, int n, float shift);
+};
+
+// The levels that this build has and this CPU (with its operating system) can run, best first.
+const Kernels *const *usable_levels(int *count);
+
+// The level to use: the best one, or the one that the environment variable SOUNDER_CPU names. nullptr
+// and *problem set to a sentence when it names one that is unknown or cannot run here.
+const Kernels *choose_level(const char **problem);
+
+// Asks the operating system for the AMX tile registers, once for the process. False when it has none.
+bool enable_amx();
+
+}  // namespace sounder

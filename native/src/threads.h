@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one team of threads of an engine. Work is cut into chunks that threads take from a counter, so a
+// thread that the system has put aside holds up at most the chunk it is in.
+#pragma once
+
+#include <memory>
+
+namespace sounder {
+
+// A borrowed callable void(int chunk, int thread); it must outlive the call it is passed to.
+class ChunkBody {
+ public:
+  template <typename F>
+  ChunkBody(F &body)  // NOLINT: implicit on purpose
+      : object_(&body),
+        call_([](void *object, int chunk, int thread) { (*static_cast<F *>(object))(chunk, thread); }) {}
+  void operator()(int chunk, int thread) const { call_(object_, chunk, thread); }
+
+ private:
+  void *object_;
+  void (*call_)(void *, int, int);
+};
+
+class ThreadTeam {
+ public:
+  // threads ≥ 1, the calling thread included: ThreadTeam(1) starts none.
+  explicit ThreadTeam(int threads);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam &) = delete;
+  ThreadTeam &operator=(const ThreadTeam &) = delete;
+
+  int size() const;
+
+  // Runs body(chunk, thread) once for every chunk in [0, chunks), 0 ≤ thread < size(), and returns when
+  // all are done. The caller is thread 0. Waits only for threads that took a chunk. Not reentrant.
+  void run(int chunks, const ChunkBody &body);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Physical cores that this process may use: affinity mask and cgroup CPU limit respected, ≥ 1.
+int usable_cores();
+
+}  // namespace sounder

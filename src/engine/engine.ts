@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The border between the scheduler and whatever computes: `ffi/engine.ts` implements it with the native
+ * library, `tests/fixtures/fake_engine.ts` without. The words are those of `native/include/sounder.h`.
+ */
+
+/** A context of the engine: the KV cache of one token sequence. */
+export type ContextId = number;
+
+/** How the next token of a sequence is chosen. */
+export interface SamplingParams {
+  /** 0 is greedy. */
+  temperature: number;
+  /** 0 is off. */
+  topK: number;
+  /** 1 is off. */
+  topP: number;
+  /** 0 is off. */
+  minP: number;
+  /** 1 is off; counts prompt and generated tokens. */
+  repetitionPenalty: number;
+  /** 0 is off; counts generated tokens. */
+  presencePenalty: number;
+  /** 0 is off; counts generated tokens. */
+  frequencyPenalty: number;
+  /** 64 bits; with `choice` and the position it decides every random draw. */
+  seed: bigint;
+  /** Added to the logits of these tokens. */
+  logitBias: ReadonlyMap<number, number>;
+}
+
+/** Sampling that takes the most likely token and changes nothing. */
+export const GREEDY: SamplingParams = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  seed: 0n,
+  logitBias: new Map(),
+};
+
+/** A token as the first new token of a step: the one sampled last in its context. */
+export const LAST_SAMPLED = -1;
+
+/** Most alternatives a step reports for a token. */
+export const MAX_ALTERNATIVES = 20;
+
+/** Tokens of a KV block. */
+export const BLOCK_TOKENS = 128;
+
+/** A token with its log-probability. */
+export interface TokenLogprob {
+  token: number;
+  logprob: number;
+}
+
+/** What one context does in a step. */
+export interface StepSequence {
+  context: ContextId;
+  /** New tokens, at least one; the first may be {@linkcode LAST_SAMPLED}. */
+  tokens: ArrayLike<number>;
+  /** Sample a token after the last new one with these parameters; null samples none. */
+  sampling: SamplingParams | null;
+  /** Index of the choice (n > 1). */
+  choice: number;
+  /** Tokens of the context that are prompt: penalties count those after as generated. */
+  promptTokens: number;
+  /** Most likely tokens to report beside the sampled one, 0 to {@linkcode MAX_ALTERNATIVES}. */
+  alternatives: number;
+  /** Score the new tokens: report the log-probability of what follows each of them. */
+  score?: {
+    /** The token that follows the last new one, or -1. */
+    nextToken: number;
+    /** Most likely tokens to report at each position, 0 to {@linkcode MAX_ALTERNATIVES}. */
+    alternatives: number;
+  };
+}
+
+/** Why a context's part of a step failed. The context is as long as before the step. */
+export type StepFailure =
+  | "cancelled"
+  | "out_of_blocks"
+  | "context_full"
+  | "not_finite"
+  | "unknown_context"
+  | "invalid";
+
+/** What a step gave one context. */
+export interface SequenceResult {
+  /** null when it succeeded. */
+  failure: StepFailure | null;
+  /** The sampled token, or -1. */
+  token: number;
+  logprob: number;
+  /** Best first. */
+  alternatives: TokenLogprob[];
+  /** Only with `score`: for each new token, the log-probability of what follows it. */
+  given?: { logprob: number; alternatives: TokenLogprob[] }[];
+  /** Keys that the last new token read, mean over layers and heads, and how many there were. */
+  keysRead: number;
+  keysTotal: number;
+}
+
+/** Time of a step by stage. */
+export interface StageMs {
+  total: number;
+  matmul: number;
+  attention: number;
+  output: number;
+  sampling: number;
+  other: number;
+}
+
+/** What a step gave. `sequences` are in the order of the request. */
+export interface StepResult {
+  sequences: SequenceResult[];
+  stageMs: StageMs;
+}
+
+/** Figures that do not change while the engine lives. */
+export interface EngineLimits {
+  vocabulary: number;
+  /** Longest context in tokens. */
+  context: number;
+  /** Capacity of the KV pool. */
+  kvBlocks: number;
+  maxContexts: number;
+  maxStepTokens: number;
+  maxStepSequences: number;
+}
+
+/** Figures of this moment. */
+export interface EngineUsage {
+  kvBlocksFree: number;
+  contexts: number;
+}
+
+/**
+ * Runs steps over contexts. One step at a time; contexts that are in the running step must not be
+ * forked, truncated or freed until it ended. All methods but `step` are synchronous and short.
+ */
+export interface Engine {
+  readonly limits: EngineLimits;
+  usage(): EngineUsage;
+  /** @throws {Failure} kind `engine` when no context is free. */
+  createContext(): ContextId;
+  /** A new context with the first `tokens` tokens of another one; full blocks are shared. */
+  forkContext(context: ContextId, tokens: number): ContextId;
+  truncateContext(context: ContextId, tokens: number): void;
+  freeContext(context: ContextId): void;
+  contextLength(context: ContextId): number;
+  /** @throws {Failure} kind `engine` when the call itself was wrong; single contexts fail alone. */
+  step(sequences: readonly StepSequence[]): Promise<StepResult>;
+  /** Ends this context's part of the running step within one layer. */
+  cancel(context: ContextId): void;
+  /** Share of the running step that is done for this context, 0 to 1. */
+  progress(context: ContextId): number;
+  /** Ends the running step, joins the threads, frees everything. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the rest of the server knows of tokenizers and chat templates. */
+
+/** One message of a conversation, as a chat template sees it: contents are text already. */
+export interface ChatMessage {
+  role: string;
+  content: string;
+  name?: string;
+  tool_call_id?: string;
+  tool_calls?: unknown[];
+}
+
+/** How a text becomes tokens. */
+export interface EncodeOptions {
+  /** Read `<|im_end|>` and the like as special tokens (default: false, they stay text). */
+  parseSpecial?: boolean;
+  /** Add what the model wants around a text (BOS; default: false). */
+  addSpecial?: boolean;
+}
+
+/** Turns tokens into text piece by piece; never emits half a character. */
+export interface StreamDecoder {
+  /** Text that is complete after this token; may be empty. */
+  push(token: number): string;
+  /** What is left, with U+FFFD for a cut character. */
+  flush(): string;
+}
+
+/** Turns text into tokens and back. Synchronous: long texts go through the worker. */
+export interface Tokenizer {
+  /** Rows that ids stay under. */
+  readonly size: number;
+  /** Tokens that end a generation. */
+  readonly endTokens: readonly number[];
+  encode(text: string, options?: EncodeOptions): Int32Array;
+  /** skipSpecial leaves special tokens out (default: false). */
+  decode(tokens: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
+  /** The bytes of one token as it appears in a text, special tokens as their name. */
+  tokenBytes(token: number): Uint8Array;
+  isSpecial(token: number): boolean;
+  streamDecoder(options?: { skipSpecial?: boolean }): StreamDecoder;
+}
+
+/** Options of a chat prompt. */
+export interface ChatOptions {
+  /** End the prompt where the assistant's answer starts (default: true). */
+  addGenerationPrompt?: boolean;
+  /** Leave the last message open, to be continued. */
+  continueFinalMessage?: boolean;
+  tools?: unknown[];
+  /** Further variables of the template. */
+  extra?: Record<string, unknown>;
+}
+
+/**
+ * Tokenizer and template of one model, off the event loop where the text is long. This is what the
+ * server uses; `src/tokenizer/load.ts` makes one from a model.
+ */
+export interface TextProcessor {
+  readonly tokenizer: Tokenizer;
+  readonly hasChatTemplate: boolean;
+  /** Special tokens only where the template put them: those in a message's content stay text. */
+  encodeChat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<Int32Array>;
+  /** The rendered prompt, for people. @throws {Failure} kind `invalid` with the template's own sentence. */
+  renderChat(messages: readonly ChatMessage[], options?: ChatOptions): string;
+  encode(text: string, options?: EncodeOptions): Promise<Int32Array>;
+  close(): void;
+}

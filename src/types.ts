@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The nouns that routes and the generation loop share. Routes see these and {@linkcode Service}. */
+import type { SamplingParams, TokenLogprob } from "./engine/engine.ts";
+import type { ChatMessage, ChatOptions } from "./tokenizer/tokenizer.ts";
+
+/** One prompt and what to do with it. A request with several prompts is several of these. */
+export interface GenerationRequest {
+  /** For logs; the same as in the response. */
+  id: string;
+  prompt: Int32Array;
+  /** Choices to generate from the prompt. */
+  n: number;
+  sampling: SamplingParams;
+  /** Most tokens to generate for a choice; null: as many as the context holds. 0 only with `echo`. */
+  maxTokens: number | null;
+  /** Least tokens before an end token or stop string may end the choice. */
+  minTokens: number;
+  /** Texts that end a choice; they are not part of its text. */
+  stop: readonly string[];
+  /** Tokens that end a choice besides the model's own end tokens. */
+  stopTokens: readonly number[];
+  /** Go on after end tokens. */
+  ignoreEos: boolean;
+  /** Keep special tokens out of the text. */
+  skipSpecialTokens: boolean;
+  /** null: no log-probabilities; otherwise how many alternatives to report for a token. */
+  logprobs: number | null;
+  /** Report the log-probabilities of the prompt's tokens too (completions' echo). */
+  scorePrompt: boolean;
+}
+
+/** Why a choice ended. */
+export type FinishReason = "stop" | "length";
+
+/** A token that was generated (or given, for a scored prompt). */
+export interface TokenInfo {
+  token: number;
+  /** Its own bytes and their text (a cut character is U+FFFD in the text). */
+  bytes: Uint8Array;
+  text: string;
+  /** null for the first token of a scored prompt, which nothing predicts. */
+  logprob: number | null;
+  alternatives: (TokenLogprob & { bytes: Uint8Array; text: string })[];
+}
+
+/** Something that happened to a request. */
+export type GenerationEvent =
+  /** The scored prompt, before any text; only with `scorePrompt`. */
+  | { type: "prompt"; tokens: TokenInfo[] }
+  /** Text of a choice; `tokens` only with `logprobs`. Text held back for a stop string comes later. */
+  | { type: "text"; choice: number; text: string; tokens: TokenInfo[] }
+  | { type: "finish"; choice: number; reason: FinishReason; stopString: string | null }
+  /** Always the last event. */
+  | { type: "done"; usage: Usage };
+
+/** Tokens counted. */
+export interface Usage {
+  promptTokens: number;
+  completionTokens: number;
+  /** Prompt tokens whose KV was there already. */
+  cachedTokens: number;
+  keysRead: number;
+  keysTotal: number;
+}
+
+/** An admitted request. Iterate its events; leaving the loop early cancels it. */
+export interface Generation extends AsyncIterable<GenerationEvent> {
+  /** Ends it now and frees what it holds. Does nothing when it has ended. */
+  cancel(): void;
+}
+
+/** The model as clients see it. */
+export interface ModelInfo {
+  /** The name in requests. */
+  id: string;
+  /** Unix seconds of the load. */
+  created: number;
+  /** Longest prompt and answer together that really fits. */
+  contextTokens: number;
+  hasChatTemplate: boolean;
+  vocabulary: number;
+}
+
+/** What the server is doing. */
+export interface ServiceStatus {
+  state: "loading" | "ready" | "draining" | "failed";
+  /** While loading: share done, 0 to 1. */
+  progress: number;
+  /** When failed: why. */
+  reason: string | null;
+  running: number;
+  waiting: number;
+  kvBlocks: number;
+  kvBlocksFree: number;
+}
+
+/**
+ * Everything the routes need. All methods but `status` throw a {@linkcode Failure} of kind
+ * `unavailable` until the model is loaded.
+ */
+export interface Service {
+  status(): ServiceStatus;
+  model(): ModelInfo;
+  /**
+   * Admits a request or throws: {@linkcode Failure} of kind `context_length`, `too_many_requests` or
+   * `invalid`. Synchronous, so that a route can answer with a real status before it sends headers.
+   */
+  generate(request: GenerationRequest): Generation;
+  encodeChat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<Int32Array>;
+  encodeText(
+    text: string,
+    options?: { addSpecial?: boolean; parseSpecial?: boolean },
+  ): Promise<Int32Array>;
+  decode(tokens: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
+  /** Text of single tokens, for `/tokenize`. */
+  tokenBytes(token: number): Uint8Array;
+}
