@@ -10,20 +10,6 @@
 
 namespace sounder {
 
-// A run of rows [K | V] of one KV head, contiguous: row r is K at data + r * 2 * head_dim, V after it.
-struct KvRun {
-  const void *data;
-  int rows;
-};
-
-// A mergeable state of attention for one query row: running maximum of the logits, sum of their
-// exponentials relative to it, and the weighted sum of values (not divided by the sum).
-struct PartialState {
-  float maximum;
-  float sum;
-  float *output;  // [head_dim]
-};
-
 struct Kernels {
   const char *name;  // "scalar", "avx2", "avx512", "amx"
 
@@ -50,14 +36,6 @@ struct Kernels {
   // gate = silu(gate) * up
   void (*silu_multiply)(float *gate, const float *up, int n);
   void (*add)(float *x, const float *y, int n);  // x += y
-
-  // Decode attention: for each of `heads` query rows (one KV head's group, rows head_dim apart, already
-  // scaled by 1/sqrt(d)) attends every row of the runs and continues its state. scratch: heads * 128
-  // floats at least, and no run has more than 128 rows.
-  void (*attend_bf16)(const float *q, int heads, int head_dim, const KvRun *runs, int run_count,
-                      PartialState *states, float *scratch);
-  void (*attend_f32)(const float *q, int heads, int head_dim, const KvRun *runs, int run_count,
-                     PartialState *states, float *scratch);
 
   // largest of n values
   float (*maximum)(const float *x, int n);
