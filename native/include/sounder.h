@@ -224,6 +224,13 @@ enum sounder_capture {
   SOUNDER_CAPTURE_COUNT = 9
 };
 
+/* Memory of this machine in bytes, as int64 indexed by this enum. */
+enum sounder_memory {
+  SOUNDER_MEMORY_TOTAL = 0,     /* what the machine has, or the cgroup's limit where that is less */
+  SOUNDER_MEMORY_AVAILABLE = 1, /* what this process may still take of it without swapping */
+  SOUNDER_MEMORY_COUNT = 2
+};
+
 /* ---- engine --------------------------------------------------------------------------------- */
 
 SOUNDER_API int32_t sounder_abi_version(void);
@@ -276,6 +283,9 @@ SOUNDER_API int32_t sounder_info_text(sounder_engine *engine, uint8_t *text, int
  * engine. SOUNDER_INVALID when the figures are impossible. */
 SOUNDER_API int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, int64_t *figures,
                                         int32_t figure_count);
+
+/* figures [SOUNDER_MEMORY_COUNT]. Needs no engine. */
+SOUNDER_API int32_t sounder_machine_memory(int64_t *figures, int32_t count);
 
 /* ---- contexts ------------------------------------------------------------------------------- */
 

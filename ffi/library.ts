@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Finds and opens libsounder.so, and makes sure that it is the one that these bindings are for. */
+import { Failure } from "../src/errors.ts";
+import { ABI_VERSION, MEMORY_AVAILABLE, MEMORY_COUNT, MEMORY_TOTAL, SYMBOLS } from "./symbols.ts";
+
+export type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
+
+const BUILT = new URL("../build/release/libsounder.so", import.meta.url);
+
+/** Where the library lies: what SOUNDER_LIBRARY names, otherwise where `deno task build` puts it. */
+export function libraryPath(): string {
+  const override = Deno.env.get("SOUNDER_LIBRARY");
+  if (override !== undefined && override !== "") {
+    return override.startsWith("/") ? override : `${Deno.cwd()}/${override}`;
+  }
+  return decodeURIComponent(BUILT.pathname);
+}
+
+/**
+ * Opens the library.
+ * @throws {Failure} kind `engine` when it is missing, cannot be loaded, or has another ABI version.
+ */
+export function openLibrary(path: string = libraryPath()): Library {
+  let library: Library;
+  try {
+    library = Deno.dlopen(path, SYMBOLS);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Failure(
+      "engine",
+      `Cannot open the native library ${path}: ${reason}. \`deno task build\` builds it.`,
+      { cause },
+    );
+  }
+  const version = library.symbols.sounder_abi_version();
+  if (version !== ABI_VERSION) {
+    library.close();
+    throw new Failure(
+      "engine",
+      `${path} has ABI version ${version}, these bindings are for ${ABI_VERSION}. ` +
+        "Rebuild it with `deno task build`.",
+    );
+  }
+  return library;
+}
+
+/**
+ * Native reads do not pass Deno's permissions, so they are asked for here.
+ * @throws {Failure} kind `model` that names the file and the flag.
+ */
+export async function requireReadable(files: readonly string[]): Promise<void> {
+  for (const path of files) {
+    const { state } = await Deno.permissions.query({ name: "read", path });
+    if (state !== "granted") {
+      throw new Failure("model", `Cannot read ${path}: start with --allow-read=${path}`);
+    }
+  }
+}
+
+/** Memory of this machine (or of its cgroup) in bytes. */
+export function machineMemory(library: Library): { total: number; available: number } {
+  const figures = new BigInt64Array(MEMORY_COUNT);
+  const status = library.symbols.sounder_machine_memory(figures, figures.length);
+  if (status !== 0) throw new Failure("engine", "Cannot read how much memory this machine has.");
+  return { total: Number(figures[MEMORY_TOTAL]), available: Number(figures[MEMORY_AVAILABLE]) };
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The arrays of a step, allocated once for an engine and refilled for each step. They are fields that
+ * outlive the call: the native side reads and writes them while the event loop runs.
+ */
+import type {
+  SequenceResult,
+  StageMs,
+  StepFailure,
+  StepSequence,
+  TokenLogprob,
+} from "../src/engine/engine.ts";
+import * as abi from "./symbols.ts";
+
+const FAILURES: Record<number, StepFailure> = {
+  [abi.OUT_OF_BLOCKS]: "out_of_blocks",
+  [abi.CANCELLED]: "cancelled",
+  [abi.UNKNOWN_CONTEXT]: "unknown_context",
+  [abi.CONTEXT_FULL]: "context_full",
+  [abi.NOT_FINITE]: "not_finite",
+};
+
+/** Rows × SOUNDER_MAX_ALTERNATIVES tokens with their log-probabilities. */
+class Alternatives {
+  readonly tokens: Int32Array<ArrayBuffer>;
+  readonly logprobs: Float32Array<ArrayBuffer>;
+
+  constructor(rows: number) {
+    this.tokens = new Int32Array(rows * abi.MAX_ALTERNATIVES);
+    this.logprobs = new Float32Array(rows * abi.MAX_ALTERNATIVES);
+  }
+
+  read(row: number, count: number): TokenLogprob[] {
+    const list: TokenLogprob[] = [];
+    for (let i = row * abi.MAX_ALTERNATIVES; list.length < count; ++i) {
+      const token = this.tokens[i]!;
+      if (token < 0) break;
+      list.push({ token, logprob: this.logprobs[i]! });
+    }
+    return list;
+  }
+}
+
+export class StepBuffers {
+  readonly contexts: Int32Array<ArrayBuffer>;
+  readonly tokenCounts: Int32Array<ArrayBuffer>;
+  readonly tokens: Int32Array<ArrayBuffer>;
+  readonly ints: Int32Array<ArrayBuffer>;
+  readonly floats: Float32Array<ArrayBuffer>;
+  readonly statuses: Int32Array<ArrayBuffer>;
+  readonly sampled: Int32Array<ArrayBuffer>;
+  readonly sampledLogprobs: Float32Array<ArrayBuffer>;
+  readonly top: Alternatives;
+  readonly statistics: Float32Array<ArrayBuffer>;
+  readonly stageMs = new Float32Array(abi.STAGE_COUNT);
+  /** Logit biases of all sequences, one after the other; grown when a step needs more. */
+  biasTokens = new Int32Array(64);
+  biasValues = new Float32Array(64);
+  biasCount = 0;
+  /** Made by the first step that scores. */
+  givenLogprobs: Float32Array<ArrayBuffer> | null = null;
+  given: Alternatives | null = null;
+
+  constructor(maxSequences: number, private readonly maxTokens: number) {
+    this.contexts = new Int32Array(maxSequences);
+    this.tokenCounts = new Int32Array(maxSequences);
+    this.tokens = new Int32Array(maxTokens);
+    this.ints = new Int32Array(maxSequences * abi.STEP_INT_COUNT);
+    this.floats = new Float32Array(maxSequences * abi.STEP_FLOAT_COUNT);
+    this.statuses = new Int32Array(maxSequences);
+    this.sampled = new Int32Array(maxSequences);
+    this.sampledLogprobs = new Float32Array(maxSequences);
+    this.top = new Alternatives(maxSequences);
+    this.statistics = new Float32Array(maxSequences * abi.STATISTIC_COUNT);
+  }
+
+  /** Fills the input arrays. The caller has checked counts against the limits. */
+  write(sequences: readonly StepSequence[]): void {
+    this.biasCount = 0;
+    let start = 0;
+    sequences.forEach((sequence, row) => {
+      this.contexts[row] = sequence.context;
+      this.tokenCounts[row] = sequence.tokens.length;
+      this.tokens.set(sequence.tokens, start);
+      start += sequence.tokens.length;
+      this.#writeInts(sequence, row);
+      this.#writeFloats(sequence, row);
+    });
+    if (this.given === null && sequences.some((sequence) => sequence.score !== undefined)) {
+      this.givenLogprobs = new Float32Array(this.maxTokens);
+      this.given = new Alternatives(this.maxTokens);
+    }
+  }
+
+  #writeInts(sequence: StepSequence, row: number): void {
+    const { sampling, score } = sequence;
+    const ints = this.ints.subarray(row * abi.STEP_INT_COUNT, (row + 1) * abi.STEP_INT_COUNT);
+    ints[abi.STEP_SAMPLE] = sampling === null ? 0 : 1;
+    ints[abi.STEP_TOP_K] = sampling?.topK ?? 0;
+    ints[abi.STEP_SEED_LOW] = Number(BigInt.asIntN(32, sampling?.seed ?? 0n));
+    ints[abi.STEP_SEED_HIGH] = Number(BigInt.asIntN(32, (sampling?.seed ?? 0n) >> 32n));
+    ints[abi.STEP_CHOICE] = sequence.choice;
+    ints[abi.STEP_PROMPT_TOKENS] = sequence.promptTokens;
+    ints[abi.STEP_ALTERNATIVES] = Math.max(sequence.alternatives, score?.alternatives ?? 0);
+    ints[abi.STEP_BIAS_START] = this.biasCount;
+    ints[abi.STEP_BIAS_COUNT] = sampling === null ? 0 : this.#writeBias(sampling.logitBias);
+    ints[abi.STEP_ALLOWED_ROW] = -1;
+    ints[abi.STEP_SCORE] = score === undefined ? 0 : 1;
+    ints[abi.STEP_NEXT_TOKEN] = score?.nextToken ?? -1;
+  }
+
+  #writeFloats({ sampling }: StepSequence, row: number): void {
+    const start = row * abi.STEP_FLOAT_COUNT;
+    this.floats[start + abi.STEP_TEMPERATURE] = sampling?.temperature ?? 0;
+    this.floats[start + abi.STEP_TOP_P] = sampling?.topP ?? 1;
+    this.floats[start + abi.STEP_MIN_P] = sampling?.minP ?? 0;
+    this.floats[start + abi.STEP_REPETITION_PENALTY] = sampling?.repetitionPenalty ?? 1;
+    this.floats[start + abi.STEP_PRESENCE_PENALTY] = sampling?.presencePenalty ?? 0;
+    this.floats[start + abi.STEP_FREQUENCY_PENALTY] = sampling?.frequencyPenalty ?? 0;
+  }
+
+  #writeBias(bias: ReadonlyMap<number, number>): number {
+    const needed = this.biasCount + bias.size;
+    if (needed > this.biasTokens.length) {
+      const [tokens, values] = [this.biasTokens, this.biasValues];
+      this.biasTokens = new Int32Array(2 * needed);
+      this.biasValues = new Float32Array(2 * needed);
+      this.biasTokens.set(tokens);
+      this.biasValues.set(values);
+    }
+    for (const [token, value] of bias) {
+      this.biasTokens[this.biasCount] = token;
+      this.biasValues[this.biasCount++] = value;
+    }
+    return bias.size;
+  }
+
+  /** What the step gave each sequence. */
+  read(sequences: readonly StepSequence[]): SequenceResult[] {
+    let start = 0;
+    return sequences.map((sequence, row) => {
+      const result = this.#readSequence(sequence, row, start);
+      start += sequence.tokens.length;
+      return result;
+    });
+  }
+
+  #readSequence(sequence: StepSequence, row: number, start: number): SequenceResult {
+    const status = this.statuses[row]!;
+    const statistic = row * abi.STATISTIC_COUNT;
+    const result: SequenceResult = {
+      failure: status === abi.OK ? null : FAILURES[status] ?? "invalid",
+      token: this.sampled[row]!,
+      logprob: this.sampledLogprobs[row]!,
+      alternatives: this.top.read(row, sequence.alternatives),
+      keysRead: this.statistics[statistic + abi.STATISTIC_KEYS_READ]!,
+      keysTotal: this.statistics[statistic + abi.STATISTIC_KEYS_TOTAL]!,
+    };
+    const { score } = sequence;
+    if (score !== undefined && status === abi.OK) {
+      result.given = Array.from({ length: sequence.tokens.length }, (_, i) => ({
+        logprob: this.givenLogprobs![start + i]!,
+        alternatives: this.given!.read(start + i, score.alternatives),
+      }));
+    }
+    return result;
+  }
+
+  readStages(): StageMs {
+    return {
+      total: this.stageMs[abi.STAGE_TOTAL]!,
+      matmul: this.stageMs[abi.STAGE_MATMUL]!,
+      attention: this.stageMs[abi.STAGE_ATTENTION]!,
+      output: this.stageMs[abi.STAGE_OUTPUT]!,
+      sampling: this.stageMs[abi.STAGE_SAMPLING]!,
+      other: this.stageMs[abi.STAGE_OTHER]!,
+    };
+  }
+}

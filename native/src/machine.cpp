@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory that this process may use: the machine's, or its cgroup's where that is less (v1 and v2, the
+// whole chain of parents, since a limit may stand at any of them).
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "sounder.h"
+
+namespace {
+
+constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+// First number in a file, kUnlimited when there is none ("max", or no such file).
+int64_t read_number(const std::string &path) {
+  std::ifstream file(path);
+  int64_t value = 0;
+  // cgroup v1 writes "no limit" as a number near 2^63.
+  if (!(file >> value) || value < 0 || value > (int64_t{1} << 60)) return kUnlimited;
+  return value;
+}
+
+// A field of /proc/meminfo in bytes, 0 when it is missing.
+int64_t meminfo(const char *name) {
+  std::ifstream file("/proc/meminfo");
+  std::string key, unit;
+  int64_t kib = 0;
+  while (file >> key >> kib) {
+    std::getline(file, unit);
+    if (key == name) return kib * 1024;
+  }
+  return 0;
+}
+
+struct Group {
+  std::string path;
+  bool v2;
+};
+
+// The process's memory cgroup from lines "id:controllers:path" of /proc/self/cgroup.
+Group memory_group() {
+  std::ifstream file("/proc/self/cgroup");
+  std::string line;
+  Group group{"", true};
+  while (std::getline(file, line)) {
+    size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    std::string controllers = line.substr(first + 1, second - first - 1), path = line.substr(second + 1);
+    if (("," + controllers + ",").find(",memory,") != std::string::npos) return {path, false};
+    if (controllers.empty()) group.path = path;
+  }
+  return group;
+}
+
+void apply_cgroup(int64_t &total, int64_t &available) {
+  Group group = memory_group();
+  const std::string root = group.v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+  const char *limit_name = group.v2 ? "/memory.max" : "/memory.limit_in_bytes";
+  const char *usage_name = group.v2 ? "/memory.current" : "/memory.usage_in_bytes";
+  for (std::string path = group.path;; path = path.substr(0, path.rfind('/'))) {
+    if (path == "/") path.clear();
+    int64_t limit = read_number(root + path + limit_name), usage = read_number(root + path + usage_name);
+    if (limit != kUnlimited) {
+      total = std::min(total, limit);
+      available = std::min(available, std::max<int64_t>(0, limit - (usage == kUnlimited ? 0 : usage)));
+    }
+    if (path.empty()) return;
+  }
+}
+
+}  // namespace
+
+extern "C" int32_t sounder_machine_memory(int64_t *figures, int32_t count) {
+  if (figures == nullptr || count < SOUNDER_MEMORY_COUNT) return SOUNDER_INVALID;
+  try {
+    int64_t total = meminfo("MemTotal:"), available = meminfo("MemAvailable:");
+    if (total <= 0) return SOUNDER_IO;
+    apply_cgroup(total, available);
+    figures[SOUNDER_MEMORY_TOTAL] = total;
+    figures[SOUNDER_MEMORY_AVAILABLE] = std::min(total, available);
+    return SOUNDER_OK;
+  } catch (...) {
+    return SOUNDER_INTERNAL;
+  }
+}
