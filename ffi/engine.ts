@@ -17,33 +17,10 @@ import {
   type EngineSettings,
   tensorArrays,
 } from "./configure.ts";
+import { type CaptureName, CAPTURES } from "./capture.ts";
 import { type Library, openLibrary, requireReadable } from "./library.ts";
 import { StepBuffers } from "./step_buffers.ts";
 import * as abi from "./symbols.ts";
-
-/** Inner values of a step that tests and figures read. */
-export type CaptureName =
-  | "embedding"
-  | "attention_norm"
-  | "q"
-  | "k"
-  | "v"
-  | "attention"
-  | "layer"
-  | "final_norm"
-  | "logits";
-
-const CAPTURES: Record<CaptureName, number> = {
-  embedding: abi.CAPTURE_EMBEDDING,
-  attention_norm: abi.CAPTURE_ATTENTION_NORM,
-  q: abi.CAPTURE_Q,
-  k: abi.CAPTURE_K,
-  v: abi.CAPTURE_V,
-  attention: abi.CAPTURE_ATTENTION,
-  layer: abi.CAPTURE_LAYER,
-  final_norm: abi.CAPTURE_FINAL_NORM,
-  logits: abi.CAPTURE_LOGITS,
-};
 
 /** Settings of {@linkcode NativeEngine.open}, all optional, and what to call while it loads. */
 export interface OpenOptions extends Partial<EngineSettings> {

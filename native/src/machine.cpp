@@ -24,6 +24,17 @@ int64_t read_number(const std::string &path) {
   return value;
 }
 
+// A field of a memory.stat file in bytes, 0 when it is missing.
+int64_t stat_field(const std::string &path, const char *name) {
+  std::ifstream file(path);
+  std::string key;
+  int64_t bytes = 0;
+  while (file >> key >> bytes) {
+    if (key == name) return bytes;
+  }
+  return 0;
+}
+
 // A field of /proc/meminfo in bytes, 0 when it is missing.
 int64_t meminfo(const char *name) {
   std::ifstream file("/proc/meminfo");
@@ -65,8 +76,12 @@ void apply_cgroup(int64_t &total, int64_t &available) {
     if (path == "/") path.clear();
     int64_t limit = read_number(root + path + limit_name), usage = read_number(root + path + usage_name);
     if (limit != kUnlimited) {
+      // Cached file pages count as used, but the kernel gives them up before it refuses memory.
+      int64_t cached =
+          stat_field(root + path + "/memory.stat", group.v2 ? "inactive_file" : "total_inactive_file");
+      int64_t used = usage == kUnlimited ? 0 : std::max<int64_t>(0, usage - cached);
       total = std::min(total, limit);
-      available = std::min(available, std::max<int64_t>(0, limit - (usage == kUnlimited ? 0 : usage)));
+      available = std::min(available, std::max<int64_t>(0, limit - used));
     }
     if (path.empty()) return;
   }
