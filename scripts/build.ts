@@ -106,9 +106,9 @@ function encode(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-/** Builds the library when a source is newer than it. */
-export async function build(): Promise<void> {
-  if (await upToDate()) return;
+/** Builds the library when a source is newer than it, or always. */
+export async function build(always = false): Promise<void> {
+  if (!always && await upToDate()) return;
   await requireTools();
   await tryOneDnn();
   const start = performance.now();
@@ -121,4 +121,4 @@ export async function build(): Promise<void> {
   console.error(`Built in ${((performance.now() - start) / 1000).toFixed(0)} s.`);
 }
 
-if (import.meta.main) await build();
+if (import.meta.main) await build(true);

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `deno task start`: builds the native library when it is not built, then runs main.ts with exactly the
+ * permissions that the flags need.
+ */
+import { Failure } from "../src/errors.ts";
+import { type Options, parseCommandLine } from "../src/cli.ts";
+import { build } from "./build.ts";
+
+const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname);
+
+/** A path as the user meant it: relative to where `deno task` was called, not to the project. */
+function fromCaller(path: string): string {
+  return path.startsWith("/") ? path : `${Deno.env.get("INIT_CWD") ?? Deno.cwd()}/${path}`;
+}
+
+function permissions(options: Options): string[] {
+  const host = options.host.includes(":") ? `[${options.host}]` : options.host;
+  const library = Deno.env.get("SOUNDER_LIBRARY");
+  const libraries = [`${ROOT}build/release`, ...(library ? [fromCaller(library)] : [])];
+  const model = options.model ?? options.dummyWeights!;
+  const reads = [...libraries, `${ROOT}src/tokenizer`, model];
+  return [
+    `--allow-net=${options.port === 0 ? host : `${host}:${options.port}`}`,
+    `--allow-read=${reads.join(",")}`,
+    `--allow-ffi=${libraries.join(",")}`,
+    "--allow-env=SOUNDER_LIBRARY,SOUNDER_API_KEY",
+  ];
+}
+
+/** The arguments for main.ts, paths made absolute. */
+function absolutePaths(args: readonly string[]): string[] {
+  const flags = ["--model", "--dummy-weights"];
+  return args.map((arg, i) => {
+    const flag = flags.find((name) => arg.startsWith(`${name}=`));
+    if (flag !== undefined) return `${flag}=${fromCaller(arg.slice(flag.length + 1))}`;
+    return flags.includes(args[i - 1] ?? "") ? fromCaller(arg) : arg;
+  });
+}
+
+async function start(args: readonly string[]): Promise<number> {
+  const options = parseCommandLine(args, { model: `${ROOT}models/recall`, apiKey: null });
+  if (options.command === "serve" || options.command === "plan") await build();
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      `--config=${ROOT}deno.json`,
+      ...permissions(options),
+      `${ROOT}main.ts`,
+      ...args,
+    ],
+  }).spawn();
+  const forward = (signal: Deno.Signal) => () => {
+    try {
+      child.kill(signal);
+    } catch {
+      // It has ended already.
+    }
+  };
+  // A terminal sends SIGINT to the whole group: the child has it already, we only wait for it.
+  Deno.addSignalListener("SIGINT", () => {});
+  Deno.addSignalListener("SIGTERM", forward("SIGTERM"));
+  return (await child.status).code;
+}
+
+try {
+  Deno.exit(await start(absolutePaths(Deno.args)));
+} catch (error) {
+  if (!(error instanceof Failure)) throw error;
+  console.error(error.message);
+  Deno.exit(2);
+}

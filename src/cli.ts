@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The command line: `main.ts` runs it, `scripts/start.ts` grants the permissions that it needs. */
+import { parseArgs } from "node:util";
+import { Failure } from "./errors.ts";
+
+/** What the command line asked for. */
+export interface Options {
+  command: "serve" | "plan" | "help" | "version";
+  /** Folder or GGUF file; null with `dummyWeights`. */
+  model: string | null;
+  /** A config.json whose shape gets seeded random weights. */
+  dummyWeights: string | null;
+  /** Name for clients; null: the model's own. */
+  name: string | null;
+  host: string;
+  port: number;
+  /** 0: one for each physical core. */
+  threads: number;
+  /** Bytes, a share ("50%") or null: what is available. Kept as written until the machine is known. */
+  memory: string | null;
+  /** Longest context in tokens; null: what the model was made for, as far as memory goes. */
+  context: number | null;
+  apiKey: string | null;
+  /** Requests that may wait. */
+  queue: number;
+  /** Seconds of silence after which a stream gets a comment; 0: never. */
+  pingSeconds: number;
+  deterministic: boolean;
+}
+
+interface Flag {
+  value: string | null;
+  help: string;
+}
+
+/** Every flag in the order of the help text. */
+const FLAGS: Record<string, Flag> = {
+  "model": { value: "DIR|FILE.gguf", help: "model to serve (default: the embedded recall model)" },
+  "dummy-weights": {
+    value: "config.json",
+    help: "seeded random weights in that shape, for speed tests",
+  },
+  "name": { value: "NAME", help: "the model's name in requests (default: its folder or file)" },
+  "host": { value: "ADDRESS", help: "address to listen on (default: 127.0.0.1)" },
+  "port": { value: "PORT", help: "port to listen on, 0 for a free one (default: 8080)" },
+  "threads": { value: "N", help: "threads that compute (default: one for each physical core)" },
+  "memory": {
+    value: "SIZE",
+    help: "memory for weights and KV cache, as 12GiB, 800M or 50% (default: 80% of what is free)",
+  },
+  "context": { value: "TOKENS", help: "longest prompt and answer together (default: the model's)" },
+  "api-key": {
+    value: "KEY",
+    help: "ask clients for this key (or environment variable SOUNDER_API_KEY)",
+  },
+  "queue": { value: "N", help: "requests that may wait before 429 (default: 64)" },
+  "ping": {
+    value: "SECONDS",
+    help: "comment in streams that are silent for so long, 0 for none (default: 10)",
+  },
+  "deterministic": {
+    value: null,
+    help: "same result to the last bit whatever else runs, slower prefill",
+  },
+  "help": { value: null, help: "this text" },
+  "version": { value: null, help: "the version" },
+};
+
+/** The text of --help. */
+export function helpText(): string {
+  const lines = Object.entries(FLAGS).map(([name, { value, help }]) => {
+    const left = `  --${name}${value === null ? "" : ` ${value}`}`;
+    return `${left.padEnd(31)} ${help}`;
+  });
+  return [
+    "Sounder: an LLM server for long contexts.",
+    "",
+    "  deno task start [serve] [flags]   serve the OpenAI API over HTTP",
+    "  deno task start plan [flags]      say what would fit into memory, and load nothing",
+    "",
+    ...lines,
+    "",
+    "SOUNDER_CPU=scalar|avx2|avx512|amx forces an instruction level.",
+  ].join("\n");
+}
+
+function invalid(sentence: string): never {
+  throw new Failure("invalid", `${sentence} (--help lists the flags)`);
+}
+
+function integer(name: string, text: string, least: number, most: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (!(value >= least && value <= most)) {
+    invalid(`--${name} takes a whole number from ${least} to ${most}, not "${text}"`);
+  }
+  return value;
+}
+
+type Values = Record<string, string | boolean | undefined>;
+
+function parseFlags(args: readonly string[]): { values: Values; positionals: string[] } {
+  const options = Object.fromEntries(
+    Object.entries(FLAGS).map(([name, { value }]) => [
+      name,
+      { type: value === null ? "boolean" as const : "string" as const },
+    ]),
+  );
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+  } catch (error) {
+    invalid((error as Error).message.split("\n")[0]!.replace(/\.?( To specify.*)?$/, ""));
+  }
+}
+
+function command(positionals: readonly string[], values: Values): Options["command"] {
+  if (values.help === true) return "help";
+  if (values.version === true) return "version";
+  const [word = "serve", ...rest] = positionals;
+  if (word !== "serve" && word !== "plan") {
+    invalid(`There is no command "${word}"; there are serve and plan`);
+  }
+  if (rest.length > 0) invalid(`Too many words: "${rest.join(" ")}"`);
+  return word;
+}
+
+/**
+ * Reads the command line.
+ * @param args without the program's name
+ * @param defaults the embedded model's folder, and the key from the environment
+ * @throws {Failure} kind `invalid` with one sentence: unknown flags, impossible values.
+ */
+export function parseCommandLine(
+  args: readonly string[],
+  defaults: { model: string; apiKey: string | null },
+): Options {
+  const { values, positionals } = parseFlags(args);
+  const text = (name: string): string | null => {
+    const value = values[name];
+    if (value === "") invalid(`--${name} needs a value`);
+    return typeof value === "string" ? value : null;
+  };
+  const number = (name: string, fallback: number, least: number, most: number): number => {
+    const value = text(name);
+    return value === null ? fallback : integer(name, value, least, most);
+  };
+  const dummyWeights = text("dummy-weights");
+  if (dummyWeights !== null && text("model") !== null) {
+    invalid("--model and --dummy-weights exclude each other");
+  }
+  const memory = text("memory");
+  if (memory !== null && !/^\d+(\.\d+)?\s*([kmgt]?(i?b)?|%)$/i.test(memory)) {
+    invalid(`--memory takes a size as 12GiB, 800M or 50%, not "${memory}"`);
+  }
+  return {
+    command: command(positionals, values),
+    model: dummyWeights === null ? text("model") ?? defaults.model : null,
+    dummyWeights,
+    name: text("name"),
+    host: text("host") ?? "127.0.0.1",
+    port: number("port", 8080, 0, 65535),
+    threads: number("threads", 0, 1, 1024),
+    memory,
+    context: text("context") === null ? null : number("context", 0, 16, 1 << 24),
+    apiKey: text("api-key") ?? defaults.apiKey,
+    queue: number("queue", 64, 0, 100_000),
+    pingSeconds: number("ping", 10, 0, 3600),
+    deterministic: values.deterministic === true,
+  };
+}
