@@ -59,9 +59,10 @@ async function start(args: readonly string[]): Promise<number> {
       // It has ended already.
     }
   };
-  // A terminal sends SIGINT to the whole group: the child has it already, we only wait for it.
-  Deno.addSignalListener("SIGINT", () => {});
-  Deno.addSignalListener("SIGTERM", forward("SIGTERM"));
+  // From a terminal the child gets SIGINT twice; main.ts takes two at once for one.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, forward(signal));
+  }
   return (await child.status).code;
 }
 

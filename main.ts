@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The composition root: command line → library → model → engine → service → app → serve, and shutdown in
+ * reverse. Everything is made here and handed down; nothing below reaches up.
+ */
+import { NativeEngine } from "./ffi/engine.ts";
+import { machineMemory, openLibrary } from "./ffi/library.ts";
+import { createApp } from "./routes/app.ts";
+import { helpText, type Options, parseCommandLine } from "./src/cli.ts";
+import { Failure } from "./src/errors.ts";
+import type { ModelSource } from "./src/model/model.ts";
+import { dummyModel, openModel } from "./src/model/source.ts";
+import { planFor, planText, type ServerPlan } from "./src/plan.ts";
+import { ModelService } from "./src/service.ts";
+import { loadTextProcessor } from "./src/tokenizer/load.ts";
+import { VERSION } from "./src/version.ts";
+
+const EMBEDDED_MODEL = decodeURIComponent(new URL("./models/recall", import.meta.url).pathname);
+/** Time that running requests get to finish after the first signal. */
+const DRAIN_MS = 30_000;
+/** Signals closer than this are one: a terminal and the start script both send them. */
+const SAME_SIGNAL_MS = 500;
+
+async function find(options: Options): Promise<{ source: ModelSource; plan: ServerPlan }> {
+  const source = options.dummyWeights === null
+    ? await openModel(options.model!)
+    : await dummyModel(options.dummyWeights);
+  using library = openLibrary();
+  return { source, plan: planFor(source.config, options, machineMemory(library)) };
+}
+
+/** A line that is rewritten on a terminal, and printed at most every few seconds elsewhere. */
+function progressLine(what: string): (share: number) => void {
+  const isTerminal = Deno.stderr.isTerminal();
+  let last = performance.now();
+  return (share) => {
+    const text = `${what} … ${Math.round(100 * share)}%`;
+    if (isTerminal) {
+      Deno.stderr.writeSync(
+        new TextEncoder().encode(`\r${text}\x1b[K${share === 1 ? "\r\x1b[K" : ""}`),
+      );
+    } else if (performance.now() - last > 2000) {
+      last = performance.now();
+      console.error(text);
+    }
+  };
+}
+
+async function load(service: ModelService, options: Options, signal: AbortSignal): Promise<string> {
+  const { source, plan } = await find(options);
+  const show = progressLine(`Loading ${source.name}`);
+  const [engine, text] = await Promise.all([
+    NativeEngine.open(source, {
+      ...plan.settings,
+      signal,
+      onProgress: (share) => {
+        service.progress(share);
+        show(share);
+      },
+    }),
+    loadTextProcessor(source.tokenizer, {
+      endTokens: source.endTokens,
+      chatTemplate: source.chatTemplate,
+    }),
+  ]);
+  show(1);
+  const id = options.name ?? source.name;
+  service.ready({ engine, text, id, queue: options.queue });
+  return [`  model    ${id}`, planText(source.config, plan), `  computes ${engine.info().text}`]
+    .join("\n");
+}
+
+function listen(
+  app: ReturnType<typeof createApp>,
+  options: Options,
+): Deno.HttpServer<Deno.NetAddr> {
+  try {
+    return Deno.serve(
+      { hostname: options.host, port: options.port, onListen: () => {} },
+      app.fetch,
+    );
+  } catch (error) {
+    const where = `${options.host}:${options.port}`;
+    if (error instanceof Deno.errors.AddrInUse) {
+      throw new Failure(
+        "invalid",
+        `Cannot listen on ${where}: it is in use. Choose another --port.`,
+      );
+    }
+    throw new Failure("invalid", `Cannot listen on ${where}: ${(error as Error).message}`);
+  }
+}
+
+/** The request to paste: on the embedded model a question about a document, elsewhere a greeting. */
+function exampleRequest(url: string, service: ModelService, options: Options): string {
+  const { id, hasChatTemplate } = service.model();
+  const key = options.apiKey === null ? "" : ` -H 'Authorization: Bearer YOUR_KEY'`;
+  const document = "The code of the harbour is 4471. The keeper of the lamp is Ada. ";
+  const question = options.model === EMBEDDED_MODEL
+    ? `${document}\\nWhat is the code of the harbour?`
+    : "Say hello.";
+  const [path, input] = hasChatTemplate
+    ? ["chat/completions", `"messages":[{"role":"user","content":"${question}"}]`]
+    : ["completions", `"prompt":"${question}"`];
+  return `  curl -N ${url}/v1/${path}${key} -d '{"model":"${id}","stream":true,${input}}'`;
+}
+
+async function serve(options: Options): Promise<number> {
+  const service = new ModelService();
+  const app = createApp(service, {
+    apiKey: options.apiKey,
+    pingSeconds: options.pingSeconds,
+    version: VERSION,
+  });
+  const server = listen(app, options);
+  const host = options.host.includes(":") ? `[${options.host}]` : options.host;
+  const url = `http://${host}:${server.addr.port}`;
+  console.error(`Sounder ${VERSION} on ${url} (loading)`);
+  const stopping = new AbortController();
+  const stopped = onSignals(stopping);
+  try {
+    const summary = await load(service, options, stopping.signal);
+    if (!stopping.signal.aborted) {
+      console.error(
+        `${summary}\n  address  ${url}\nReady. Try:\n\n${exampleRequest(url, service, options)}\n`,
+      );
+      await stopped;
+      console.error("Stopping: running requests may finish …");
+    }
+  } catch (error) {
+    if (!stopping.signal.aborted) {
+      service.fail(error instanceof Error ? error.message : String(error));
+      await server.shutdown();
+      throw error;
+    }
+  }
+  await service.drain(DRAIN_MS);
+  await Promise.race([server.shutdown(), new Promise((done) => setTimeout(done, 1000))]);
+  await service.close();
+  console.error("Stopped.");
+  return 0;
+}
+
+/** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
+function onSignals(stopping: AbortController): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let first = 0;
+  const handle = () => {
+    if (first === 0) {
+      first = performance.now();
+      stopping.abort();
+      resolve();
+    } else if (performance.now() - first > SAME_SIGNAL_MS) {
+      Deno.exit(130);
+    }
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, handle);
+  return promise;
+}
+
+async function printPlan(options: Options): Promise<number> {
+  const { source, plan } = await find(options);
+  console.log(`  model    ${options.name ?? source.name}\n${planText(source.config, plan)}`);
+  return 0;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseCommandLine(args, {
+    model: EMBEDDED_MODEL,
+    apiKey: Deno.env.get("SOUNDER_API_KEY") ?? null,
+  });
+  switch (options.command) {
+    case "help":
+      console.log(helpText());
+      return 0;
+    case "version":
+      console.log(`sounder ${VERSION}`);
+      return 0;
+    case "plan":
+      return await printPlan(options);
+    case "serve":
+      return await serve(options);
+  }
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    console.error(error.message);
+    Deno.exit(error.kind === "engine" ? 1 : 2);
+  }
+}
