@@ -34,6 +34,7 @@ class ThreadTeam {
 
   // Runs body(chunk, thread) once for every chunk in [0, chunks), 0 ≤ thread < size(), and returns when
   // all are done. The caller is thread 0. Waits only for threads that took a chunk. Not reentrant.
+  // An exception of a body is kept until all chunks are done and thrown here; of several, one.
   void run(int chunks, const ChunkBody &body);
 
  private:
@@ -41,7 +42,8 @@ class ThreadTeam {
   std::unique_ptr<State> state_;
 };
 
-// Physical cores that this process may use: affinity mask and cgroup CPU limit respected, ≥ 1.
+// Physical cores that this process may use, ≥ 1: affinity mask, cgroup CPU limits and OMP_NUM_THREADS are
+// upper bounds.
 int usable_cores();
 
 }  // namespace sounder

@@ -123,6 +123,33 @@ SOUNDER_INLINE Vec round_to_integer(Vec x) {
 // x · 2^n for an integral n
 SOUNDER_INLINE Vec scale_by_power(Vec x, Vec n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 
+// v[i] lane j becomes v[j] lane i.
+SOUNDER_INLINE void transpose(Vec (&v)[16]) {
+  __m512 t[16];
+  // Within quarters of a register (128 bits): 2 x 2 values, then 4 x 4.
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(v[i].v, v[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_ps(v[i].v, v[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    v[i].v = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+    v[i + 1].v = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+    v[i + 2].v = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    v[i + 3].v = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  // Now quarter q of v[4 g + c] holds column 4 q + c of rows 4 g .. 4 g + 3: transpose the quarters.
+  for (int c = 0; c < 4; ++c) {
+    __m512 low01 = _mm512_shuffle_f32x4(v[c].v, v[4 + c].v, 0x44);
+    __m512 high01 = _mm512_shuffle_f32x4(v[c].v, v[4 + c].v, 0xee);
+    __m512 low23 = _mm512_shuffle_f32x4(v[8 + c].v, v[12 + c].v, 0x44);
+    __m512 high23 = _mm512_shuffle_f32x4(v[8 + c].v, v[12 + c].v, 0xee);
+    v[c].v = _mm512_shuffle_f32x4(low01, low23, 0x88);
+    v[4 + c].v = _mm512_shuffle_f32x4(low01, low23, 0xdd);
+    v[8 + c].v = _mm512_shuffle_f32x4(high01, high23, 0x88);
+    v[12 + c].v = _mm512_shuffle_f32x4(high01, high23, 0xdd);
+  }
+}
+
 #elif defined(__AVX2__) && defined(__FMA__)
 
 constexpr int kLanes = 8;
@@ -207,6 +234,28 @@ SOUNDER_INLINE Vec scale_by_power(Vec x, Vec n) {
   return {_mm256_mul_ps(_mm256_mul_ps(x.v, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b))};
 }
 
+// v[i] lane j becomes v[j] lane i.
+SOUNDER_INLINE void transpose(Vec (&v)[8]) {
+  __m256 t[8];
+  // Within halves of a register: 2 x 2 values, then 4 x 4.
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(v[i].v, v[i + 1].v);
+    t[i + 1] = _mm256_unpackhi_ps(v[i].v, v[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    v[i].v = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    v[i + 1].v = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    v[i + 2].v = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    v[i + 3].v = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  // Now half h of v[4 g + c] holds column 4 h + c of rows 4 g .. 4 g + 3: exchange the halves.
+  for (int c = 0; c < 4; ++c) {
+    __m256 low = _mm256_permute2f128_ps(v[c].v, v[4 + c].v, 0x20);
+    v[4 + c].v = _mm256_permute2f128_ps(v[c].v, v[4 + c].v, 0x31);
+    v[c].v = low;
+  }
+}
+
 #else
 
 constexpr int kLanes = 1;
@@ -253,6 +302,9 @@ SOUNDER_INLINE Vec scale_by_power(Vec x, Vec n) {
   float b = float_of(static_cast<uint32_t>(whole - half + 127) << 23);
   return {x.v * a * b};
 }
+
+// v[i] lane j becomes v[j] lane i.
+SOUNDER_INLINE void transpose(Vec (&)[1]) {}
 
 #endif
 
