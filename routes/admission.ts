@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Admission: before any header goes out, so that a refusal is a real status. */
+import type { GenerationRequest, ModelInfo, Service } from "../src/types.ts";
+import type { Admitted, Head } from "./answer.ts";
+import { invalid } from "./errors.ts";
+import { Job } from "./job.ts";
+import type { Delivery } from "./schemas/generation.ts";
+
+/** The head of an answer that starts now. */
+export function newHead(prefix: string, object: string, model: ModelInfo): Head {
+  return {
+    id: `${prefix}-${crypto.randomUUID().replaceAll("-", "")}`,
+    object,
+    created: Math.floor(Date.now() / 1000),
+    model: model.id,
+  };
+}
+
+/** Alternatives to ask for; ids and running counts need the tokens even when nobody wants logprobs. */
+export function tokensWanted(body: Delivery & { logprobs: number | null }): number | null {
+  return body.logprobs ?? (body.returnTokenIds || body.continuousUsage ? 0 : null);
+}
+
+/** Hands all prompts to the service, or none: throws what it refused the first with. */
+export function admit(
+  service: Service,
+  signal: AbortSignal,
+  head: Head,
+  delivery: Delivery,
+  prompts: readonly Int32Array[],
+  request: Omit<GenerationRequest, "id" | "prompt">,
+): Admitted {
+  const requests = prompts.map((prompt, i): GenerationRequest => {
+    if (prompt.length === 0) {
+      throw invalid("prompt", "The prompt has no tokens: nothing to go on from");
+    }
+    return { id: prompts.length === 1 ? head.id : `${head.id}-${i}`, prompt, ...request };
+  });
+  const job = new Job(service, requests, signal);
+  return { job, n: request.n, prompts, head, delivery };
+}

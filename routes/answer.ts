@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/** From a job to a response, streamed or whole: what chat and plain completions have in common. */
+import type { FinishReason, TokenInfo, Usage } from "../src/types.ts";
+import type { Context, Deps } from "./context.ts";
+import { toApiError } from "./errors.ts";
+import type { Job } from "./job.ts";
+import type { Delivery } from "./schemas/generation.ts";
+import { DONE, eventStream, frame, PING, SSE_HEADERS } from "./sse.ts";
+import { addUsage, NO_USAGE, tokenCounts, usageBody } from "./usage.ts";
+
+/** The fields that every chunk and every whole answer starts with. */
+export interface Head {
+  id: string;
+  object: string;
+  created: number;
+  model: string;
+}
+
+/** One element of `choices`. */
+export type Choice = Record<string, unknown>;
+
+/** Turns events into choices of a stream. Indexes count over all prompts. */
+export interface ChunkWriter {
+  /** Goes out before any event: for each index at most one choice. */
+  opening(index: number): Choice | null;
+  /** The scored prompt, once for each of its choices. */
+  prompt(index: number, tokens: readonly TokenInfo[]): Choice | null;
+  text(index: number, text: string, tokens: readonly TokenInfo[]): Choice | null;
+  finish(index: number, reason: FinishReason, stop: string | null): Choice;
+}
+
+/** A request that was admitted. */
+export interface Admitted {
+  job: Job;
+  /** Choices of each prompt. */
+  n: number;
+  prompts: readonly Int32Array[];
+  head: Head;
+  delivery: Delivery;
+}
+
+/** The streamed answer: status and headers go out now. */
+export function streamAnswer(
+  c: Context,
+  { options }: Deps,
+  admitted: Admitted,
+  writer: ChunkWriter,
+): Response {
+  const frames = guarded(
+    chunks(admitted, writer, options.pingSeconds > 0),
+    admitted.job,
+    (error) => toApiError(error, c.get("requestId"), options.log).body,
+  );
+  const body = eventStream(frames, options.pingSeconds * 1000, () => admitted.job.cancel());
+  return c.body(body, 200, { ...SSE_HEADERS });
+}
+
+/** After the headers an error can only be an event; the stream then ends without `[DONE]`. */
+async function* guarded(
+  frames: AsyncIterable<string>,
+  job: Job,
+  describe: (error: unknown) => unknown,
+): AsyncGenerator<string> {
+  try {
+    yield* frames;
+  } catch (error) {
+    if (!job.cancelled) yield frame(describe(error));
+  }
+}
+
+async function* chunks(
+  { job, n, prompts, head, delivery }: Admitted,
+  writer: ChunkWriter,
+  comments: boolean,
+): AsyncGenerator<string> {
+  const counter = new UsageCounter(prompts);
+  const chunk = (choices: Choice[]) =>
+    frame({
+      ...head,
+      choices,
+      ...(delivery.continuousUsage
+        ? { usage: counter.running() }
+        : delivery.includeUsage
+        ? { usage: null }
+        : {}),
+    });
+  if (comments) yield PING;
+  for (let index = 0; index < prompts.length * n; index++) {
+    const opening = writer.opening(index);
+    if (opening !== null) yield chunk([opening]);
+  }
+  for await (const { prompt, event } of job.events()) {
+    const first = prompt * n;
+    if (event.type === "text") {
+      counter.generated(event.tokens.length);
+      const choice = writer.text(first + event.choice, event.text, event.tokens);
+      if (choice !== null) yield chunk([choice]);
+    } else if (event.type === "finish") {
+      yield chunk([writer.finish(first + event.choice, event.reason, event.stopString)]);
+    } else if (event.type === "prompt") {
+      for (let choice = 0; choice < n; choice++) {
+        const echoed = writer.prompt(first + choice, event.tokens);
+        if (echoed !== null) yield chunk([echoed]);
+      }
+    } else {
+      counter.done(event.usage);
+    }
+  }
+  if (job.cancelled) return;
+  if (delivery.includeUsage) yield frame({ ...head, choices: [], usage: counter.final() });
+  yield DONE;
+}
+
+/** One choice of a whole answer. */
+export interface Collected {
+  text: string;
+  tokens: TokenInfo[];
+  reason: FinishReason | null;
+  stopString: string | null;
+}
+
+/** What became of a job: choices over all prompts, scored prompts by prompt. */
+export interface Collection {
+  choices: Collected[];
+  scored: (TokenInfo[] | null)[];
+  usage: Record<string, unknown>;
+}
+
+/** Waits for everything; null when the client went away. */
+export async function collect({ job, n, prompts }: Admitted): Promise<Collection | null> {
+  const counter = new UsageCounter(prompts);
+  const choices = Array.from({ length: prompts.length * n }, (): Collected => {
+    return { text: "", tokens: [], reason: null, stopString: null };
+  });
+  const scored: Collection["scored"] = prompts.map(() => null);
+  for await (const { prompt, event } of job.events()) {
+    if (event.type === "done") {
+      counter.done(event.usage);
+    } else if (event.type === "prompt") {
+      scored[prompt] = event.tokens;
+    } else {
+      const choice = choices[prompt * n + event.choice]!;
+      if (event.type === "text") {
+        choice.text += event.text;
+        for (const token of event.tokens) choice.tokens.push(token);
+      } else {
+        choice.reason = event.reason;
+        choice.stopString = event.stopString;
+      }
+    }
+  }
+  return job.cancelled ? null : { choices, scored, usage: counter.final() };
+}
+
+/** The status that nginx made up for a client that left; nobody reads it. */
+export function clientLeft(): Response {
+  return new Response(null, { status: 499 });
+}
+
+class UsageCounter {
+  readonly #promptTokens: number;
+  #generated = 0;
+  #usage: Usage = NO_USAGE;
+
+  constructor(prompts: readonly Int32Array[]) {
+    this.#promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
+  }
+
+  generated(tokens: number): void {
+    this.#generated += tokens;
+  }
+
+  done(usage: Usage): void {
+    this.#usage = addUsage(this.#usage, usage);
+  }
+
+  running(): Record<string, unknown> {
+    return tokenCounts(this.#promptTokens, this.#generated);
+  }
+
+  final(): Record<string, unknown> {
+    return usageBody(this.#usage);
+  }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Reads a request's JSON within limits, whatever its content type says (`curl -d` sends none of ours). */
+import { ApiError, invalid } from "./errors.ts";
+
+/** Deepest nesting of a body: no honest one needs more, and deep ones break recursive readers. */
+export const MAX_JSON_DEPTH = 64;
+
+/** The JSON object in the body of a request. */
+export async function readJson(
+  request: Request,
+  maxBytes: number,
+): Promise<Record<string, unknown>> {
+  const bytes = await readBytes(request, maxBytes);
+  if (bytes.length === 0) throw invalid(null, "The body is empty: send a JSON object");
+  if (nestsDeeper(bytes, MAX_JSON_DEPTH)) {
+    throw invalid(null, `The body nests deeper than ${MAX_JSON_DEPTH} levels`);
+  }
+  const value = parseJson(bytes);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalid(null, "The body must be a JSON object");
+  }
+  return value as Record<string, unknown>;
+}
+
+async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
+  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  if (request.body === null) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  try {
+    for await (const chunk of request.body) {
+      total += chunk.length;
+      if (total > maxBytes) throw tooLarge(maxBytes);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    throw invalid(null, "The body ended before it was complete");
+  }
+  if (chunks.length === 1) return chunks[0]!;
+  const bytes = new Uint8Array(total);
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return bytes;
+}
+
+function tooLarge(maxBytes: number): ApiError {
+  return new ApiError(413, `The body is larger than this server's limit of ${maxBytes} bytes`);
+}
+
+const QUOTE = 0x22,
+  BACKSLASH = 0x5c,
+  BRACKET = 0x5b,
+  BRACE = 0x7b,
+  UNBRACKET = 0x5d,
+  UNBRACE = 0x7d;
+
+/** Looks at JSON's bytes, because parsing 32 MiB of `[` would already take gigabytes. */
+export function nestsDeeper(bytes: Uint8Array, limit: number): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (inString) {
+      if (byte === BACKSLASH) i++;
+      else if (byte === QUOTE) inString = false;
+    } else if (byte === QUOTE) {
+      inString = true;
+    } else if (byte === BRACKET || byte === BRACE) {
+      if (++depth > limit) return true;
+    } else if (byte === UNBRACKET || byte === UNBRACE) {
+      depth--;
+    }
+  }
+  return false;
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw invalid(null, "The body isn't valid UTF-8");
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw invalid(null, `The body isn't valid JSON: ${(error as Error).message.toWellFormed()}`);
+  }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What every route gets, and the limits of the HTTP layer. */
+import type { Context as HonoContext } from "hono";
+import type { Service } from "../src/types.ts";
+
+/** Options of `createApp`. */
+export interface AppOptions {
+  /** Shown by `/version`. */
+  version: string;
+  /** Clients must send it as a bearer token; null: everybody may ask. */
+  apiKey?: string | null;
+  /** Further names under which the model may be asked for. */
+  modelAliases?: readonly string[];
+  /** Longest request body (default 32 MiB: a prompt of a million tokens takes 5 to 10). */
+  maxBodyBytes?: number;
+  /**
+   * Seconds of silence after which a stream gets a comment, so that proxies and clients keep it open
+   * (default 10). 0: no comments, and an answer's role rides with its first token instead of going out
+   * at once, so that benchmark clients, which take the first event for the first token, measure right.
+   */
+  pingSeconds?: number;
+  /** Where bugs and engine failures are reported (default: stderr). */
+  log?: (line: string) => void;
+}
+
+/** What the routes share. */
+export interface Deps {
+  service: Service;
+  options: Required<AppOptions>;
+}
+
+/** Variables of a request in Hono's context. */
+export interface Env {
+  Variables: { requestId: string };
+}
+
+/** A request being answered. */
+export type Context = HonoContext<Env>;
+
+/** A route. */
+export type Handler = (c: Context) => Response | Promise<Response>;

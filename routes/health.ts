@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What load balancers and people ask first. These routes need no key and touch no model. */
+import type { Deps, Handler } from "./context.ts";
+
+/** `GET /health`, `GET /ping`: 200 when requests are taken, otherwise 503 and why not. */
+export function health({ service }: Deps): Handler {
+  return (c) => {
+    const { state, progress, reason } = service.status();
+    switch (state) {
+      case "ready":
+        return c.json({ status: "ok" });
+      case "loading":
+        return c.json({ status: state, progress }, 503, { "retry-after": "1" });
+      case "draining":
+        return c.json({ status: state }, 503, { "retry-after": "5" });
+      case "failed":
+        return c.json({ status: state, reason }, 503);
+    }
+  };
+}
+
+/** `GET /version`. */
+export function version({ options }: Deps): Handler {
+  return (c) => c.json({ version: options.version });
+}
+
+/** `GET /`: for people who open the address in a browser. */
+export function root({ options }: Deps): Handler {
+  return (c) =>
+    c.text(
+      `Sounder ${options.version}: an OpenAI-compatible API at /v1 ` +
+        "(chat/completions, completions, models), and /tokenize, /detokenize, /health, /version.\n",
+    );
+}

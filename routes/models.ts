@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The models as clients see them, and which names mean ours. */
+import type { ModelInfo } from "../src/types.ts";
+import type { Deps, Handler } from "./context.ts";
+import { ApiError } from "./errors.ts";
+import { refuse, show } from "./schemas/fields.ts";
+
+function entry(model: ModelInfo, id: string): Record<string, unknown> {
+  return {
+    id,
+    object: "model",
+    created: Math.floor(model.created),
+    owned_by: "sounder",
+    // Clients of vLLM take the tokenizer's name from `root`.
+    root: model.id,
+    parent: null,
+    max_model_len: model.contextTokens,
+  };
+}
+
+/** `GET /v1/models`: the model and its aliases. */
+export function listModels({ service, options }: Deps): Handler {
+  return (c) => {
+    const model = service.model();
+    const ids = [...new Set([model.id, ...options.modelAliases])];
+    return c.json({ object: "list", data: ids.map((id) => entry(model, id)) });
+  };
+}
+
+/** `GET /v1/models/{id}`; ids may contain slashes. */
+export function showModel(deps: Deps): Handler {
+  return (c) => {
+    const id = c.req.param("id") ?? "";
+    return c.json(entry(requireModel(deps, id), id));
+  };
+}
+
+/** The model, if `name` means it; absent, null and "" do. */
+export function requireModel({ service, options }: Deps, name: unknown): ModelInfo {
+  const model = service.model();
+  if (name === undefined || name === null || name === "") return model;
+  if (typeof name !== "string") refuse(["model"], `must be a string, not ${show(name)}`);
+  if (name === model.id || options.modelAliases.includes(name)) return model;
+  throw new ApiError(
+    404,
+    `The model ${show(name)} does not exist: this server has ${show(model.id)}`,
+    { param: "model", code: "model_not_found" },
+  );
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The body of `POST /v1/chat/completions`. */
+import { z } from "zod";
+import type { ChatMessage, ChatOptions } from "../../src/tokenizer/tokenizer.ts";
+import type { ModelInfo } from "../../src/types.ts";
+import { fields, flag, integer, MAX_INT32, parse, refuse, withoutNulls } from "./fields.ts";
+import {
+  alternatives,
+  type Delivery,
+  deliveryOf,
+  generationShape,
+  type Settings,
+  settingsOf,
+} from "./generation.ts";
+import { parseMessages } from "./messages.ts";
+import { refuseTools, refuseUnsupported } from "./unsupported.ts";
+
+const promptShape = {
+  add_generation_prompt: flag.optional(),
+  continue_final_message: flag.optional(),
+  chat_template_kwargs: z.record(z.string(), z.unknown()).optional(),
+};
+
+const schema = fields({
+  ...generationShape,
+  ...promptShape,
+  max_tokens: integer(1, MAX_INT32).optional(),
+  max_completion_tokens: integer(1, MAX_INT32).optional(),
+  logprobs: flag.optional(),
+  top_logprobs: alternatives.optional(),
+});
+
+/** A chat request that was understood. */
+export interface ChatBody extends Delivery {
+  messages: ChatMessage[];
+  template: ChatOptions;
+  settings: Settings;
+  maxTokens: number | null;
+  logprobs: number | null;
+}
+
+/** Reads the body; throws a 400 that names the field. */
+export function parseChat(value: Record<string, unknown>, model: ModelInfo): ChatBody {
+  const present = withoutNulls(value) as Record<string, unknown>;
+  const body = parse(schema, present);
+  refuseUnsupported(present);
+  refuseTools(present);
+  if ((body.top_logprobs ?? 0) > 0 && !body.logprobs) {
+    refuse(["top_logprobs"], 'needs "logprobs": true');
+  }
+  const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? null;
+  return {
+    ...deliveryOf(body),
+    messages: parseMessages(present["messages"]),
+    template: templateOf(present),
+    settings: settingsOf(body, model, maxTokens),
+    maxTokens,
+    logprobs: body.logprobs ? body.top_logprobs ?? 0 : null,
+  };
+}
+
+const templateSchema = fields(promptShape);
+
+/** How messages become a prompt; `/tokenize` asks too. `value` holds no nulls. */
+export function templateOf(value: Record<string, unknown>): ChatOptions {
+  const body = parse(templateSchema, value);
+  const continueFinalMessage = body.continue_final_message ?? false;
+  const addGenerationPrompt = body.add_generation_prompt ?? !continueFinalMessage;
+  if (addGenerationPrompt && continueFinalMessage) {
+    refuse(["continue_final_message"], "and add_generation_prompt can't both be true");
+  }
+  const extra = body.chat_template_kwargs;
+  return {
+    addGenerationPrompt,
+    continueFinalMessage,
+    ...(extra === undefined ? {} : { extra }),
+  };
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The body of `POST /v1/completions`. */
+import type { ModelInfo } from "../../src/types.ts";
+import { fields, flag, integer, MAX_INT32, parse, refuse, withoutNulls } from "./fields.ts";
+import {
+  alternatives,
+  type Delivery,
+  deliveryOf,
+  generationShape,
+  type Settings,
+  settingsOf,
+} from "./generation.ts";
+import { parsePrompts, type Prompt } from "./prompt.ts";
+import { refuseUnsupported } from "./unsupported.ts";
+
+/** OpenAI's default for this route. */
+export const DEFAULT_MAX_TOKENS = 16;
+/** Choices of one request, over all its prompts. */
+export const MAX_ALL_CHOICES = 2048;
+
+const schema = fields({
+  ...generationShape,
+  max_tokens: integer(0, MAX_INT32).optional(),
+  max_completion_tokens: integer(0, MAX_INT32).optional(),
+  logprobs: alternatives.optional(),
+  echo: flag.optional(),
+  best_of: integer(0, 128).optional(),
+  add_special_tokens: flag.optional(),
+});
+
+/** A completion request that was understood. */
+export interface CompletionBody extends Delivery {
+  prompts: Prompt[];
+  addSpecial: boolean;
+  echo: boolean;
+  settings: Settings;
+  maxTokens: number;
+  logprobs: number | null;
+}
+
+/** Reads the body; throws a 400 that names the field. */
+export function parseCompletion(value: Record<string, unknown>, model: ModelInfo): CompletionBody {
+  const present = withoutNulls(value) as Record<string, unknown>;
+  const body = parse(schema, present);
+  refuseUnsupported(present);
+  const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? DEFAULT_MAX_TOKENS;
+  const settings = settingsOf(body, model, maxTokens);
+  const echo = body.echo ?? false;
+  if (maxTokens === 0 && !echo) refuse(["max_tokens"], 'must be at least 1 without "echo": true');
+  if (body.best_of !== undefined && body.best_of !== settings.n) {
+    refuse(["best_of"], `must equal n (${settings.n}): Sounder returns every choice that it makes`);
+  }
+  const prompts = parsePrompts(present["prompt"], model);
+  if (prompts.length * settings.n > MAX_ALL_CHOICES) {
+    refuse(["n"], `times the number of prompts must be at most ${MAX_ALL_CHOICES}`);
+  }
+  return {
+    ...deliveryOf(body),
+    prompts,
+    addSpecial: body.add_special_tokens ?? true,
+    echo,
+    settings,
+    maxTokens,
+    logprobs: body.logprobs ?? null,
+  };
+}

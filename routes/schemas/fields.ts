@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Building blocks of the request schemas. Every message completes a sentence that starts with the field. */
+import { z } from "zod";
+import { type ApiError, invalid } from "../errors.ts";
+
+/** A value in an error sentence, shortened. */
+export function show(value: unknown): string {
+  if (typeof value === "string") {
+    return JSON.stringify((value.length > 60 ? `${value.slice(0, 60)}…` : value).toWellFormed());
+  }
+  if (Array.isArray(value)) return value.length === 0 ? "an empty array" : "an array";
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
+
+function must(what: string): { error: (issue: { input?: unknown }) => string } {
+  return {
+    error: ({ input }) =>
+      input === undefined
+        ? `is missing: it must be ${what}`
+        : `must be ${what}, not ${show(input)}`,
+  };
+}
+
+/** A number from `min` to `max`. */
+export function number(min: number, max: number): z.ZodNumber {
+  const rule = must(`a number from ${min} to ${max}`);
+  return z.number(rule).min(min, rule).max(max, rule);
+}
+
+/** A whole number from `min` to `max`. */
+export function integer(min: number, max: number): z.ZodType<number> {
+  const rule = must(`a whole number from ${min} to ${max}`);
+  return z.number(rule).refine(
+    (value) => Number.isInteger(value) && value >= min && value <= max,
+    rule,
+  );
+}
+
+/** Most tokens that any count of tokens may say: they are 32-bit in the engine. */
+export const MAX_INT32 = 2 ** 31 - 1;
+
+/** true or false. */
+export const flag: z.ZodBoolean = z.boolean(must("true or false"));
+
+/** A text; half surrogate pairs become U+FFFD, as they have no UTF-8. */
+export const text: z.ZodType<string> = z.string(must("a string"))
+  .transform((value) => value.toWellFormed());
+
+/** One of a few words. */
+export function oneOf<const T extends string>(...words: T[]): z.ZodType<T> {
+  return z.enum(words, must(`one of ${words.map((word) => `"${word}"`).join(", ")}`)) as z.ZodType<
+    T
+  >;
+}
+
+/** An array. Its length is looked at first: a bad element costs an issue, and a body holds millions. */
+export function list<T>(element: z.ZodType<T>, max: number, what: string): z.ZodType<T[]> {
+  const rule = must(`an array of up to ${max} ${what}`);
+  const short = (value: unknown) => Array.isArray(value) && value.length <= max;
+  return z.unknown().refine(short, { ...rule, abort: true }).pipe(z.array(element)) as z.ZodType<
+    T[]
+  >;
+}
+
+/** An object with these fields, those that are null left out; others are ignored. */
+export function fields<T extends z.ZodRawShape>(shape: T): z.ZodType<z.output<z.ZodObject<T>>> {
+  return z.preprocess(withoutNulls, z.object(shape, must("an object"))) as z.ZodType<
+    z.output<z.ZodObject<T>>
+  >;
+}
+
+/** OpenAI's clients send null for what is not set. */
+export function withoutNulls(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null));
+}
+
+/** What the schema makes of the value, or a 400 that names the first field that is wrong. */
+export function parse<T>(schema: z.ZodType<T>, value: unknown, at: PropertyKey[] = []): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  return refuse([...at, ...issue.path], issue.message);
+}
+
+/** Throws the 400 whose sentence is the field's path and the rule that it breaks. */
+export function refuse(path: PropertyKey[], rule: string): never {
+  throw fieldError(path, rule);
+}
+
+function fieldError(path: PropertyKey[], rule: string): ApiError {
+  const param = path.reduce<string>((before, key) => {
+    if (typeof key === "number") return `${before}[${key}]`;
+    return before === "" ? String(key) : `${before}.${String(key)}`;
+  }, "");
+  return invalid(param === "" ? null : param, `${param === "" ? "The body" : param} ${rule}`);
+}

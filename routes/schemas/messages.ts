@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Messages of a conversation: OpenAI's shapes become those that chat templates know. */
+import { z } from "zod";
+import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
+import { MAX_JSON_DEPTH, nestsDeeper } from "../body.ts";
+import { fields, list, oneOf, parse, refuse, show, text } from "./fields.ts";
+
+/** Bounds the time that checking takes; a body could hold a million. */
+export const MAX_MESSAGES = 65_536;
+
+const messageSchema = fields({
+  role: oneOf("system", "developer", "user", "assistant", "tool"),
+  content: z.unknown().optional(),
+  name: text.optional(),
+  tool_call_id: text.optional(),
+  tool_calls: list(
+    fields({
+      id: text.optional(),
+      type: oneOf("function").optional(),
+      function: fields({ name: text, arguments: text.optional() }),
+    }),
+    1024,
+    "tool calls",
+  ).optional(),
+});
+type Message = z.output<typeof messageSchema>;
+type ToolCall = NonNullable<Message["tool_calls"]>[number];
+
+/** The conversation, one message at a time, so that the first bad one ends the work. */
+export function parseMessages(value: unknown): ChatMessage[] {
+  if (!Array.isArray(value)) {
+    refuse(
+      ["messages"],
+      value === undefined ? "is missing" : `must be an array, not ${show(value)}`,
+    );
+  }
+  if (value.length === 0) refuse(["messages"], "is empty: send at least one message");
+  if (value.length > MAX_MESSAGES) refuse(["messages"], `has more than ${MAX_MESSAGES} messages`);
+  return value.map((message, i) =>
+    toChatMessage(parse(messageSchema, message, ["messages", i]), ["messages", i])
+  );
+}
+
+function toChatMessage(message: Message, path: PropertyKey[]): ChatMessage {
+  const { role, name, tool_call_id: callId, tool_calls: calls } = message;
+  if (role === "tool" && callId === undefined) {
+    refuse([...path, "tool_call_id"], "is missing: it says which call this answers");
+  }
+  return {
+    // Templates know the older word for the same.
+    role: role === "developer" ? "system" : role,
+    content: contentText(message.content, role, [...path, "content"]),
+    ...(name === undefined ? {} : { name }),
+    ...(callId === undefined ? {} : { tool_call_id: callId }),
+    ...(calls === undefined || calls.length === 0 ? {} : { tool_calls: calls.map(templateCall) }),
+  };
+}
+
+function contentText(content: unknown, role: string, path: PropertyKey[]): string {
+  if (typeof content === "string") return content.toWellFormed();
+  // An assistant that only called tools said nothing.
+  if (content === undefined && role === "assistant") return "";
+  if (!Array.isArray(content)) {
+    refuse(path, `must be a string or an array of text parts, not ${show(content ?? null)}`);
+  }
+  return content.map((part, i) => partText(part, [...path, i])).join("");
+}
+
+function partText(part: unknown, path: PropertyKey[]): string {
+  if (typeof part !== "object" || part === null) {
+    refuse(path, `must be an object such as {"type": "text", "text": "..."}, not ${show(part)}`);
+  }
+  const { type, text, refusal } = part as Record<string, unknown>;
+  if (type !== "text" && type !== "refusal") {
+    refuse(path, `has the type ${show(type)}: this server reads only text`);
+  }
+  const said = type === "text" ? text : refusal;
+  if (typeof said !== "string") refuse([...path, type], `must be a string, not ${show(said)}`);
+  return said.toWellFormed();
+}
+
+/** Templates print arguments as JSON themselves, so they want the object and not its text. */
+function templateCall(call: ToolCall): unknown {
+  const { name, arguments: written = "{}" } = call.function;
+  return {
+    ...(call.id === undefined ? {} : { id: call.id }),
+    type: "function",
+    function: { name, arguments: jsonObject(written) ?? written },
+  };
+}
+
+function jsonObject(written: string): unknown {
+  if (nestsDeeper(new TextEncoder().encode(written), MAX_JSON_DEPTH)) return undefined;
+  try {
+    const value = JSON.parse(written);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

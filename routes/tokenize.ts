@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `POST /tokenize` and `POST /detokenize`, for clients of vLLM and of llama.cpp. */
+import type { Service } from "../src/types.ts";
+import { readJson } from "./body.ts";
+import type { Deps, Handler } from "./context.ts";
+import { invalid } from "./errors.ts";
+import { requireModel } from "./models.ts";
+import { parseDetokenize, parseTokenize, type TokenizeBody } from "./schemas/tokenize.ts";
+
+/** Text or messages to tokens. */
+export function tokenize(deps: Deps): Handler {
+  const { service, options } = deps;
+  return async (c) => {
+    service.model();
+    const json = await readJson(c.req.raw, options.maxBodyBytes);
+    const model = requireModel(deps, json["model"]);
+    const body = parseTokenize(json);
+    if ("messages" in body.source && !model.hasChatTemplate) {
+      throw invalid("messages", "This model has no chat template: send prompt instead");
+    }
+    const tokens = await encode(service, body.source);
+    return c.json({
+      count: tokens.length,
+      max_model_len: model.contextTokens,
+      tokens: body.withPieces ? pieces(service, tokens) : [...tokens],
+      token_strs: body.withStrings ? strings(service, tokens) : null,
+    });
+  };
+}
+
+/** Tokens to text; special tokens are written out. */
+export function detokenize(deps: Deps): Handler {
+  const { service, options } = deps;
+  return async (c) => {
+    service.model();
+    const json = await readJson(c.req.raw, options.maxBodyBytes);
+    const text = service.decode(parseDetokenize(json, requireModel(deps, json["model"])));
+    return c.json({ prompt: text, content: text });
+  };
+}
+
+function encode(service: Service, source: TokenizeBody["source"]): Promise<Int32Array> {
+  if ("messages" in source) return service.encodeChat(source.messages, source.template);
+  const { text, addSpecial, parseSpecial } = source;
+  return service.encodeText(text, { addSpecial, parseSpecial });
+}
+
+function strings(service: Service, tokens: Int32Array): string[] {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  return Array.from(tokens, (token) => decoder.decode(service.tokenBytes(token)));
+}
+
+/** llama.cpp's pieces: a text, or bytes where a token is no whole text. */
+function pieces(service: Service, tokens: Int32Array): { id: number; piece: string | number[] }[] {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  return Array.from(tokens, (id) => {
+    const bytes = service.tokenBytes(id);
+    try {
+      return { id, piece: decoder.decode(bytes) };
+    } catch {
+      return { id, piece: [...bytes] };
+    }
+  });
+}
