@@ -38,7 +38,7 @@ int physical_cores() {
     std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
     std::string siblings;
     std::ifstream(folder + "thread_siblings_list") >> siblings;
-    cores.insert(siblings.empty() ? "cpu " + std::to_string(cpu) : siblings);
+    cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
   }
   return std::max<int>(1, static_cast<int>(cores.size()));
 }
@@ -72,7 +72,8 @@ void apply_cgroups(int &cores) {
   while (std::getline(file, line)) {
     size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string controllers = line.substr(first, second - first) + ",";  // ":cpu,cpuacct,"
+    std::replace(controllers.begin(), controllers.end(), ':', ',');
     std::string path = line.substr(second + 1);
     if (controllers == ",,") apply_cgroup("/sys/fs/cgroup", path, true, cores);
     if (controllers.find(",cpu,") != std::string::npos)
