@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One request on its way from tokens to events: the scheduler's output and the client's iterable. */
+import type { SequenceResult } from "./engine/engine.ts";
+import type { Failure } from "./errors.ts";
+import { ChoiceText, type Released } from "./generate/choice_text.ts";
+import { EventBuffer } from "./generate/event_buffer.ts";
+import { stopPatterns } from "./generate/stop_matcher.ts";
+import { TokenTexts } from "./generate/token_texts.ts";
+import type { GivenLogprobs, JobOutput, JobSpec, TokenEnd } from "./scheduler/job.ts";
+import type { JobHandle, Scheduler } from "./scheduler/scheduler.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
+import type { Generation, GenerationEvent, GenerationRequest, TokenInfo, Usage } from "./types.ts";
+
+/** Tokens that may wait for a slow reader before its request is no longer decoded. */
+export const MOST_UNDELIVERED_TOKENS = 256;
+
+export { contextTokens, prepareJob } from "./generate/prepare.ts";
+export { TokenTexts };
+
+/** What the generations of one model share. */
+export interface GenerationContext {
+  scheduler: Scheduler;
+  tokenizer: Tokenizer;
+  texts: TokenTexts;
+}
+
+/**
+ * Submits a request.
+ * @throws {Failure} what {@linkcode Scheduler.submit} throws.
+ */
+export function startGeneration(
+  context: GenerationContext,
+  request: GenerationRequest,
+  spec: JobSpec,
+): Generation {
+  const stream = new GenerationStream(context, request, spec);
+  stream.handle = context.scheduler.submit(spec, stream);
+  return stream;
+}
+
+class GenerationStream implements Generation, JobOutput {
+  handle: JobHandle | null = null;
+  readonly #texts: TokenTexts;
+  readonly #request: GenerationRequest;
+  readonly #spec: JobSpec;
+  readonly #choices: ChoiceText[];
+  /** Tokens of each choice. */
+  readonly #counts: number[];
+  readonly #buffer: EventBuffer;
+  /** The scored prompt as far as it is known; null: not asked for, or sent. */
+  #prompt: TokenInfo[] | null;
+  #unfinished: number;
+  readonly #usage: Usage;
+
+  constructor({ tokenizer, texts }: GenerationContext, request: GenerationRequest, spec: JobSpec) {
+    this.#texts = texts;
+    this.#request = request;
+    this.#spec = spec;
+    const patterns = stopPatterns(request.stop);
+    const skipSpecial = request.skipSpecialTokens;
+    this.#choices = Array.from(
+      { length: spec.n },
+      () => new ChoiceText(tokenizer.streamDecoder({ skipSpecial }), patterns),
+    );
+    this.#counts = new Array(spec.n).fill(0);
+    this.#unfinished = spec.n;
+    this.#prompt = request.scorePrompt ? [texts.info(spec.prompt[0]!, null, [])] : null;
+    this.#buffer = new EventBuffer(MOST_UNDELIVERED_TOKENS, {
+      drained: () => this.handle?.resume(),
+      left: () => this.cancel(),
+    });
+    this.#usage = {
+      promptTokens: spec.prompt.length,
+      completionTokens: 0,
+      cachedTokens: 0,
+      keysRead: 0,
+      keysTotal: 0,
+    };
+  }
+
+  get stalled(): boolean {
+    return this.#buffer.full;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<GenerationEvent, undefined> {
+    return this.#buffer;
+  }
+
+  cancel(): void {
+    this.#buffer.discard();
+    this.handle?.cancel();
+  }
+
+  scored(given: GivenLogprobs): void {
+    const tokens = this.#prompt!;
+    for (const { logprob, alternatives } of given) {
+      const token = this.#spec.prompt[tokens.length]!;
+      tokens.push(this.#texts.info(token, logprob, alternatives));
+    }
+    if (tokens.length === this.#spec.prompt.length) this.#sendPrompt();
+  }
+
+  #sendPrompt(): void {
+    if (this.#prompt === null) return;
+    this.#buffer.push({ type: "prompt", tokens: this.#prompt }, 0);
+    this.#prompt = null;
+  }
+
+  token(choice: number, result: SequenceResult, end: TokenEnd | null): boolean {
+    this.#sendPrompt();
+    const text = this.#choices[choice]!;
+    const count = ++this.#counts[choice]!;
+    this.#usage.completionTokens++;
+    this.#usage.keysRead += result.keysRead;
+    this.#usage.keysTotal += result.keysTotal;
+    const mayStop = count >= this.#request.minTokens;
+    if (end !== "end_token") {
+      const { token, logprob, alternatives } = result;
+      const info = this.#request.logprobs === null
+        ? null
+        : this.#texts.info(token, logprob, alternatives);
+      this.#send(choice, text.push(token, info, mayStop));
+    }
+    if (end === null && text.stopString === null) return false;
+    this.#send(choice, text.finish(mayStop));
+    const stopped = end === "end_token" || text.stopString !== null;
+    this.#finish(choice, stopped ? "stop" : "length", text.stopString);
+    return true;
+  }
+
+  end(choice: number): void {
+    this.#sendPrompt();
+    this.#finish(choice, "length", null);
+  }
+
+  fail(failure: Failure): void {
+    this.#buffer.end(failure);
+  }
+
+  #send(choice: number, released: Released | null): void {
+    if (released === null) return;
+    const { text, tokens, count } = released;
+    this.#buffer.push({ type: "text", choice, text, tokens }, count);
+  }
+
+  #finish(choice: number, reason: "stop" | "length", stopString: string | null): void {
+    this.#buffer.push({ type: "finish", choice, reason, stopString }, 0);
+    if (--this.#unfinished > 0) return;
+    this.#buffer.push({ type: "done", usage: this.#usage }, 0);
+    this.#buffer.end(null);
+  }
+}

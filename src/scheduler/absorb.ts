@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Takes in what a step gave: tokens, the end of a prompt, failures. Runs between two steps. */
+import type { SequenceResult, StepFailure } from "../engine/engine.ts";
+import { Failure } from "../errors.ts";
+import type { Contexts } from "./contexts.ts";
+import type { Deliveries } from "./deliveries.ts";
+import type { GivenLogprobs, Job, Sequence, TokenEnd } from "./job.ts";
+import type { BatchEntry } from "./plan.ts";
+import type { Roster } from "./roster.ts";
+
+/** Times that a job may be run again because the engine had no block for it. */
+const MOST_REFUSALS = 3;
+
+const SENTENCES: Record<StepFailure, string> = {
+  cancelled: "The engine was stopped while it computed this request.",
+  out_of_blocks: "The engine had no free KV block for this request.",
+  context_full: "The request passed the engine's longest context.",
+  not_finite: "The logits contain NaN or infinity; the model's weights may be damaged.",
+  unknown_context: "The engine does not know this request's context.",
+  invalid: "The engine refused this request's tokens or sampling parameters.",
+};
+
+/** What the absorber tells the scheduler. */
+export interface AbsorberEvents {
+  /** A job has made all its tokens. */
+  finished(): void;
+  failed(job: Job, failure: Failure): void;
+}
+
+export class Absorber {
+  readonly #roster: Roster;
+  readonly #contexts: Contexts;
+  readonly #deliveries: Deliveries;
+  readonly #events: AbsorberEvents;
+
+  constructor(
+    roster: Roster,
+    contexts: Contexts,
+    deliveries: Deliveries,
+    events: AbsorberEvents,
+  ) {
+    this.#roster = roster;
+    this.#contexts = contexts;
+    this.#deliveries = deliveries;
+    this.#events = events;
+  }
+
+  /** Takes in the result of one entry. */
+  absorb(entry: BatchEntry, result: SequenceResult): void {
+    const { sequence, context, tokens } = entry;
+    // Ended, cancelled or released meanwhile: the context is gone, and so is what it made.
+    if (sequence.context !== context) return;
+    const { job } = sequence;
+    if (result.failure !== null) {
+      this.#fail(job, result.failure);
+      return;
+    }
+    sequence.length += tokens;
+    if (result.given !== undefined) this.#score(job, sequence.length - tokens, result.given);
+    if (entry.samples) this.#take(sequence, result);
+    else if (!job.forked && sequence.length === sequence.goal) this.#endPrompt(job);
+  }
+
+  #fail(job: Job, failure: StepFailure): void {
+    if (failure === "out_of_blocks" && job.refusals++ < MOST_REFUSALS) {
+      this.#roster.release(job);
+      return;
+    }
+    const kind = failure === "out_of_blocks" ? "memory" : "engine";
+    this.#events.failed(job, new Failure(kind, SENTENCES[failure]));
+  }
+
+  /** `given[i]` belongs to the token after position `start + i`. */
+  #score(job: Job, start: number, given: GivenLogprobs): void {
+    const from = job.scored - start - 1;
+    const to = Math.min(given.length, job.spec.prompt.length - start - 1);
+    if (from < 0 || to <= from) return;
+    job.scored = start + 1 + to;
+    this.#deliveries.scored(job, given.slice(from, to));
+  }
+
+  #take(sequence: Sequence, result: SequenceResult): void {
+    const { generated, job: { spec } } = sequence;
+    generated.push(result.token);
+    let end: TokenEnd | null = null;
+    if (spec.endTokens.has(result.token) && generated.length > spec.minTokens) end = "end_token";
+    else if (generated.length === spec.maxTokens) end = "length";
+    this.#deliveries.token(sequence, result, end);
+    if (end !== null && this.#roster.end(sequence)) this.#events.finished();
+  }
+
+  /** The root has run the prompt: the other choices start from there. */
+  #endPrompt(job: Job): void {
+    const { root } = job;
+    if (job.spec.maxTokens === 0) {
+      this.#deliveries.end(job);
+      this.#roster.end(root);
+      this.#events.finished();
+      return;
+    }
+    try {
+      for (const sequence of job.sequences) {
+        if (sequence.ended || sequence === root) continue;
+        sequence.context = this.#contexts.fork(root.context!, root.length);
+        sequence.length = root.length;
+      }
+      job.markForked();
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      const failure = new Failure("engine", `The engine failed: ${message}`, { cause: error });
+      this.#events.failed(job, failure);
+    }
+  }
+}

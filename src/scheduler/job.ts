@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the scheduler works on: a job is a request in tokens, a sequence is one of its choices. */
+import type { ContextId, SamplingParams, SequenceResult } from "../engine/engine.ts";
+import type { Failure } from "../errors.ts";
+import { blocksOfForks, blocksOfTokens, RESERVED_TOKENS } from "./memory.ts";
+
+/** A request as the scheduler needs it; everything about text stays with the {@linkcode JobOutput}. */
+export interface JobSpec {
+  prompt: Int32Array;
+  n: number;
+  sampling: SamplingParams;
+  /** Instead of `sampling` for the first `minTokens` tokens of a choice: draws no end token. */
+  openingSampling: SamplingParams;
+  /** Most tokens of a choice; 0 runs the prompt only. */
+  maxTokens: number;
+  minTokens: number;
+  endTokens: ReadonlySet<number>;
+  /** Most likely tokens to report beside each sampled one. */
+  alternatives: number;
+  /** Score the prompt with so many alternatives; null: don't. */
+  scoreAlternatives: number | null;
+}
+
+/** Log-probabilities of given tokens, in their order. */
+export type GivenLogprobs = NonNullable<SequenceResult["given"]>;
+
+/** Why a choice ended, as far as its tokens tell. */
+export type TokenEnd = "end_token" | "length";
+
+/** Who gets what a job makes. Called while the next step runs; must not block. */
+export interface JobOutput {
+  /** True while so much is undelivered that no more should be made. */
+  readonly stalled: boolean;
+  /** The prompt's tokens from index 1 on, in pieces. */
+  scored(given: GivenLogprobs): void;
+  /** A sampled token. Returns true when the text ended with it; then no more of this choice follow. */
+  token(choice: number, result: SequenceResult, end: TokenEnd | null): boolean;
+  /** A choice ended without a token (`maxTokens` is 0). */
+  end(choice: number): void;
+  fail(failure: Failure): void;
+}
+
+/** One choice of a job: the tokens it has, and how many of them the engine has seen. */
+export class Sequence {
+  readonly job: Job;
+  readonly choice: number;
+  readonly generated: number[] = [];
+  context: ContextId | null = null;
+  /** Tokens in the context. */
+  length = 0;
+  /** Will not be stepped again. */
+  ended = false;
+  /** Step it took part in last; a new one counts as just served. */
+  lastStep = 0;
+
+  constructor(job: Job, choice: number) {
+    this.job = job;
+    this.choice = choice;
+  }
+
+  /** Tokens that its context should hold before the next token can be sampled, or the job forked. */
+  get goal(): number {
+    const prompt = this.job.spec.prompt.length;
+    return this.job.forked ? prompt + this.generated.length : prompt - 1;
+  }
+
+  get sampling(): SamplingParams {
+    const { spec } = this.job;
+    return this.generated.length < spec.minTokens ? spec.openingSampling : spec.sampling;
+  }
+
+  /** The tokens from `start` to `end` of prompt and generated tokens together. */
+  tokens(start: number, end: number): ArrayLike<number> {
+    const { prompt } = this.job.spec;
+    if (end <= prompt.length) return prompt.subarray(start, end);
+    if (start >= prompt.length) {
+      return this.generated.slice(start - prompt.length, end - prompt.length);
+    }
+    return [...prompt.subarray(start), ...this.generated.slice(0, end - prompt.length)];
+  }
+}
+
+/**
+ * - `waiting`: in the queue, holds nothing
+ * - `running`: takes part in steps
+ * - `paused`: keeps its KV, is not stepped
+ * - `released`: admitted, its KV given up; it is made again from the tokens
+ * - `ended`: finished, cancelled or failed
+ */
+export type JobState = "waiting" | "running" | "paused" | "released" | "ended";
+
+export class Job {
+  readonly spec: JobSpec;
+  readonly output: JobOutput;
+  readonly sequences: Sequence[];
+  state: JobState = "waiting";
+  /** KV blocks and contexts that the ledger keeps for it. */
+  blocks = 0;
+  contexts = 0;
+  /** Prompt tokens whose log-probability is known; nothing predicts the first one. */
+  scored = 1;
+  /** Times that the engine had no block for it. */
+  refusals = 0;
+  /** Cancelled or failed: what it still makes is thrown away. */
+  dropped = false;
+  #forked = false;
+
+  constructor(spec: JobSpec, output: JobOutput) {
+    this.spec = spec;
+    this.output = output;
+    const count = spec.maxTokens === 0 ? 1 : spec.n;
+    this.sequences = Array.from({ length: count }, (_, choice) => new Sequence(this, choice));
+    this.forget();
+  }
+
+  /**
+   * False while its first live sequence runs the prompt without the last token for all of them, or when
+   * running the prompt is all there is to do.
+   */
+  get forked(): boolean {
+    return this.#forked;
+  }
+
+  /** The root has run the prompt, and the others are forks of it now. */
+  markForked(): void {
+    this.#forked = true;
+  }
+
+  /** No context exists (any more): the sequences have to start over. */
+  forget(): void {
+    for (const sequence of this.sequences) {
+      sequence.context = null;
+      sequence.length = 0;
+    }
+    this.#forked = this.spec.maxTokens > 0 &&
+      (this.liveCount === 1 || this.spec.prompt.length === 1);
+  }
+
+  get liveCount(): number {
+    let count = 0;
+    for (const sequence of this.sequences) if (!sequence.ended) count++;
+    return count;
+  }
+
+  /** The sequence that runs the prompt until the job forks. */
+  get root(): Sequence {
+    return this.sequences.find((sequence) => !sequence.ended)!;
+  }
+
+  /** Blocks that its contexts hold now. */
+  heldBlocks(): number {
+    if (!this.#forked) return blocksOfTokens(this.root.length);
+    return this.#blocks((sequence) => sequence.length);
+  }
+
+  /** Blocks that it needs to go on by one token a choice. */
+  neededBlocks(): number {
+    return this.#blocks((sequence) => this.spec.prompt.length + sequence.generated.length);
+  }
+
+  /** Blocks that it asks for when it is admitted or resumed. */
+  wantedBlocks(): number {
+    const { prompt, maxTokens } = this.spec;
+    return this.#blocks(({ generated }) =>
+      prompt.length + Math.min(maxTokens, generated.length + RESERVED_TOKENS)
+    );
+  }
+
+  /** Blocks of its choices at their longest. */
+  mostBlocks(): number {
+    const { prompt, maxTokens } = this.spec;
+    return this.#blocks(() => prompt.length + maxTokens);
+  }
+
+  #blocks(length: (sequence: Sequence) => number): number {
+    const lengths: number[] = [];
+    for (const sequence of this.sequences) if (!sequence.ended) lengths.push(length(sequence));
+    return blocksOfForks(this.spec.prompt.length, lengths);
+  }
+}

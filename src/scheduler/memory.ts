@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The memory formula of requests. A job commits the blocks of its prompt and of min(max_tokens, 1024)
+ * tokens a choice before it runs, and a block more whenever it outgrows them. What is committed never
+ * exceeds the pool, and no job holds more than it committed: so the engine cannot run out of blocks.
+ */
+import { BLOCK_TOKENS } from "../engine/engine.ts";
+
+/** Answer tokens that a choice commits blocks for beyond those it has. */
+export const RESERVED_TOKENS = 1024;
+
+/** Blocks of one context. */
+export function blocksOfTokens(tokens: number): number {
+  return Math.ceil(tokens / BLOCK_TOKENS);
+}
+
+/** Blocks of contexts with these lengths that share the full blocks of a prompt without its last token. */
+export function blocksOfForks(promptTokens: number, lengths: readonly number[]): number {
+  const shared = lengths.length > 1 ? Math.floor((promptTokens - 1) / BLOCK_TOKENS) : 0;
+  let blocks = shared;
+  for (const length of lengths) blocks += blocksOfTokens(length) - shared;
+  return blocks;
+}
+
+/** What can commit memory. */
+export interface Holder {
+  blocks: number;
+  contexts: number;
+}
+
+/** Who has committed how much. */
+export class Ledger {
+  readonly blockCapacity: number;
+  readonly contextCapacity: number;
+  #blocks = 0;
+  #contexts = 0;
+
+  constructor(blockCapacity: number, contextCapacity: number) {
+    this.blockCapacity = blockCapacity;
+    this.contextCapacity = contextCapacity;
+  }
+
+  get freeBlocks(): number {
+    return this.blockCapacity - this.#blocks;
+  }
+
+  /** Whether the holder could have this instead of what it has. */
+  fits(holder: Holder, blocks: number, contexts: number): boolean {
+    return blocks - holder.blocks <= this.freeBlocks &&
+      contexts - holder.contexts <= this.contextCapacity - this.#contexts;
+  }
+
+  /** Gives the holder this instead of what it has. @throws {RangeError} when it doesn't fit: a bug. */
+  set(holder: Holder, blocks: number, contexts: number): void {
+    if (!this.fits(holder, blocks, contexts)) {
+      throw new RangeError(`Cannot commit ${blocks} blocks: ${this.freeBlocks} are free.`);
+    }
+    this.#blocks += blocks - holder.blocks;
+    this.#contexts += contexts - holder.contexts;
+    holder.blocks = blocks;
+    holder.contexts = contexts;
+  }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The server's work without HTTP. It exists before its model is loaded, so that routes can say what it is
+ * doing: loading, ready, draining or failed.
+ */
+import type { Engine } from "./engine/engine.ts";
+import { Failure } from "./errors.ts";
+import { contextTokens, prepareJob, startGeneration, TokenTexts } from "./generate.ts";
+import { Scheduler, type SchedulerOptions } from "./scheduler/scheduler.ts";
+import type { ChatMessage, ChatOptions, TextProcessor } from "./tokenizer/tokenizer.ts";
+import type { Generation, GenerationRequest, ModelInfo, Service, ServiceStatus } from "./types.ts";
+
+/** What a service needs to become ready. It owns engine and text from then on and closes them. */
+export interface LoadedModel {
+  engine: Engine;
+  text: TextProcessor;
+  /** The name in requests, and when it was loaded (Unix seconds; default: now). */
+  model: { id: string; created?: number };
+}
+
+interface Loaded {
+  engine: Engine;
+  text: TextProcessor;
+  info: ModelInfo;
+  scheduler: Scheduler;
+  texts: TokenTexts;
+}
+
+type State = "loading" | "ready" | "draining" | "failed";
+
+/** Guess of how long a load still takes, for Retry-After. */
+const RETRY_WHILE_LOADING_SECONDS = 2;
+const RETRY_WHILE_DRAINING_SECONDS = 10;
+
+export class ModelService implements Service {
+  readonly #options: SchedulerOptions;
+  #state: State = "loading";
+  #progress = 0;
+  #reason: string | null = null;
+  #loaded: Loaded | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(options: SchedulerOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Share of the load that is done, 0 to 1. */
+  progress(share: number): void {
+    if (this.#state === "loading") this.#progress = Math.min(1, Math.max(0, share));
+  }
+
+  /**
+   * The model is loaded.
+   * @throws {Failure} `unavailable` when the service was closed meanwhile; engine and text stay the caller's.
+   */
+  ready({ engine, text, model }: LoadedModel): void {
+    if (this.#state !== "loading") {
+      throw new Failure("unavailable", `Cannot become ready: the server is ${this.#state}.`);
+    }
+    this.#loaded = {
+      engine,
+      text,
+      info: {
+        id: model.id,
+        created: model.created ?? Math.floor(Date.now() / 1000),
+        contextTokens: contextTokens(engine.limits),
+        hasChatTemplate: text.hasChatTemplate,
+        vocabulary: engine.limits.vocabulary,
+      },
+      scheduler: new Scheduler(engine, this.#options),
+      texts: new TokenTexts(text.tokenizer),
+    };
+    this.#progress = 1;
+    this.#state = "ready";
+  }
+
+  /** The model cannot be loaded; `reason` is a sentence for users. */
+  fail(reason: string): void {
+    if (this.#state !== "loading") return;
+    this.#state = "failed";
+    this.#reason = reason;
+  }
+
+  /** Takes no more requests, lets the others finish for `ms` milliseconds, then ends them. */
+  async drain(ms: number): Promise<void> {
+    if (this.#state !== "failed") this.#state = "draining";
+    await this.#loaded?.scheduler.drain(ms);
+  }
+
+  /** Ends everything at once and closes engine and tokenizer. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state !== "failed") this.#state = "draining";
+    const loaded = this.#loaded;
+    if (loaded === null) return;
+    await loaded.scheduler.close();
+    this.#loaded = null;
+    loaded.text.close();
+    await loaded.engine.close();
+  }
+
+  status(): ServiceStatus {
+    const loaded = this.#loaded;
+    return {
+      state: this.#state,
+      progress: this.#progress,
+      reason: this.#reason,
+      running: loaded?.scheduler.running ?? 0,
+      waiting: loaded?.scheduler.waiting ?? 0,
+      kvBlocks: loaded?.engine.limits.kvBlocks ?? 0,
+      kvBlocksFree: loaded?.engine.usage().kvBlocksFree ?? 0,
+    };
+  }
+
+  model(): ModelInfo {
+    return this.#require().info;
+  }
+
+  generate(request: GenerationRequest): Generation {
+    const { engine, text, scheduler, texts } = this.#require();
+    if (this.#state === "draining") throw this.#unavailable();
+    const { tokenizer } = text;
+    const spec = prepareJob(request, engine.limits, tokenizer.endTokens);
+    return startGeneration({ scheduler, tokenizer, texts }, request, spec);
+  }
+
+  // The methods below are async so that an unavailable service rejects, as a failing tokenizer does.
+
+  async encodeChat(
+    messages: readonly ChatMessage[],
+    options?: ChatOptions,
+  ): Promise<Int32Array> {
+    return await this.#require().text.encodeChat(messages, options);
+  }
+
+  async encodeText(
+    text: string,
+    options?: { addSpecial?: boolean; parseSpecial?: boolean },
+  ): Promise<Int32Array> {
+    return await this.#require().text.encode(text, options);
+  }
+
+  decode(tokens: ArrayLike<number>, options?: { skipSpecial?: boolean }): string {
+    const { text } = this.#require();
+    for (let i = 0; i < tokens.length; i++) this.#requireToken(tokens[i]!);
+    return text.tokenizer.decode(tokens, options);
+  }
+
+  tokenBytes(token: number): Uint8Array {
+    const { text } = this.#require();
+    this.#requireToken(token);
+    return text.tokenizer.tokenBytes(token);
+  }
+
+  #requireToken(token: number): void {
+    const { size } = this.#require().text.tokenizer;
+    if (Number.isInteger(token) && token >= 0 && token < size) return;
+    throw new Failure(
+      "invalid",
+      `There is no token ${token}: this model's tokens are 0 to ${size - 1}.`,
+      { param: "tokens" },
+    );
+  }
+
+  #require(): Loaded {
+    if (this.#loaded === null) throw this.#unavailable();
+    return this.#loaded;
+  }
+
+  #unavailable(): Failure {
+    switch (this.#state) {
+      case "failed":
+        return new Failure("unavailable", `The model cannot be loaded: ${this.#reason}`);
+      case "draining":
+        return new Failure(
+          "unavailable",
+          "The server is shutting down. Please try again later.",
+          { retryAfterSeconds: RETRY_WHILE_DRAINING_SECONDS },
+        );
+      default: {
+        const percent = Math.floor(this.#progress * 100);
+        return new Failure(
+          "unavailable",
+          `The model is still loading (${percent} %). Please try again in a moment.`,
+          { retryAfterSeconds: RETRY_WHILE_LOADING_SECONDS },
+        );
+      }
+    }
+  }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { GREEDY } from "../../src/engine/engine.ts";
+import { Failure } from "../../src/errors.ts";
+import { ModelService } from "../../src/service.ts";
+import type { GenerationEvent, GenerationRequest } from "../../src/types.ts";
+import { FakeEngine, type FakeOptions } from "../fixtures/fake_engine.ts";
+import { BYTES, END, FakeText } from "../fixtures/fake_text.ts";
+
+function request(fields: Partial<GenerationRequest> = {}): GenerationRequest {
+  return {
+    id: "test",
+    prompt: BYTES.encode("hello"),
+    n: 1,
+    sampling: GREEDY,
+    maxTokens: 8,
+    minTokens: 0,
+    stop: [],
+    stopTokens: [],
+    ignoreEos: false,
+    skipSpecialTokens: true,
+    logprobs: null,
+    scorePrompt: false,
+    ...fields,
+  };
+}
+
+/** A model that answers every prompt with this text and then ends. */
+function says(text: string): NonNullable<FakeOptions["next"]> {
+  const answer = [...BYTES.encode(text), END];
+  return (tokens, promptTokens) => answer[tokens.length - promptTokens] ?? END;
+}
+
+function readyService(options: FakeOptions = {}) {
+  const engine = new FakeEngine(options);
+  const text = new FakeText();
+  const service = new ModelService();
+  service.ready({ engine, text, model: { id: "fake", created: 7 } });
+  return { service, engine, text };
+}
+
+async function collect(events: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
+  return await Array.fromAsync(events);
+}
+
+function textOf(events: readonly GenerationEvent[]): string {
+  return events.map((event) => event.type === "text" ? event.text : "").join("");
+}
+
+function failureOf(error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  throw error;
+}
+
+Deno.test("a request goes from prompt to text, finish and usage", async () => {
+  const { service, engine } = readyService({ next: says("hi!") });
+  const events = await collect(service.generate(request()));
+  assertEquals(textOf(events), "hi!");
+  assertEquals(events.slice(-2), [
+    { type: "finish", choice: 0, reason: "stop", stopString: null },
+    {
+      type: "done",
+      usage: {
+        promptTokens: 5,
+        completionTokens: 4,
+        cachedTokens: 0,
+        keysRead: (5 + 6 + 7 + 8) / 2,
+        keysTotal: 5 + 6 + 7 + 8,
+      },
+    },
+  ]);
+  await service.close();
+  assertEquals(engine.violations, []);
+});
+
+Deno.test("while it loads, a service says how far it is and refuses work with a time to come back", async () => {
+  const service = new ModelService();
+  service.progress(0.426);
+  assertEquals(service.status(), {
+    state: "loading",
+    progress: 0.426,
+    reason: null,
+    running: 0,
+    waiting: 0,
+    kvBlocks: 0,
+    kvBlocksFree: 0,
+  });
+  const failure = failureOf(assertThrows(() => service.generate(request()), Failure));
+  assertEquals(failure.kind, "unavailable");
+  assertEquals(failure.retryAfterSeconds, 2);
+  assertEquals(failure.message.includes("42 %"), true);
+  assertThrows(() => service.model(), Failure);
+  assertThrows(() => service.decode([1]), Failure);
+  assertThrows(() => service.tokenBytes(1), Failure);
+  await assertRejects(() => service.encodeText("x"), Failure);
+  await assertRejects(() => service.encodeChat([{ role: "user", content: "x" }]), Failure);
+  await service.close();
+});
+
+Deno.test("a service whose model cannot be loaded says why", () => {
+  const service = new ModelService();
+  service.fail("model.safetensors is cut off.");
+  assertEquals(service.status().state, "failed");
+  assertEquals(service.status().reason, "model.safetensors is cut off.");
+  const failure = failureOf(assertThrows(() => service.generate(request()), Failure));
+  assertEquals(failure.kind, "unavailable");
+  assertEquals(failure.retryAfterSeconds, null);
+  assertEquals(failure.message.includes("cut off"), true);
+});
+
+Deno.test("a ready service describes its model and its memory", async () => {
+  const { service } = readyService({ context: 4096, kvBlocks: 20 });
+  assertEquals(service.model(), {
+    id: "fake",
+    created: 7,
+    contextTokens: 2560,
+    hasChatTemplate: true,
+    vocabulary: 300,
+  });
+  const status = service.status();
+  assertEquals([status.state, status.progress, status.kvBlocksFree], ["ready", 1, 20]);
+  await service.close();
+});
+
+Deno.test("texts and chats become tokens and back", async () => {
+  const { service } = readyService();
+  const tokens = await service.encodeText("zwölf");
+  assertEquals(service.decode(tokens), "zwölf");
+  const chat = await service.encodeChat([{ role: "user", content: "x" }]);
+  assertEquals(service.decode(chat), "user: x\n");
+  assertEquals(service.tokenBytes(65), Uint8Array.of(65));
+  await service.close();
+});
+
+Deno.test("tokens that the model doesn't have are named", async () => {
+  const { service } = readyService();
+  for (const call of [() => service.decode([1, 300]), () => service.tokenBytes(300)]) {
+    const failure = failureOf(assertThrows(call, Failure));
+    assertEquals(failure.kind, "invalid");
+    assertEquals(failure.message, "There is no token 300: this model's tokens are 0 to 299.");
+  }
+  assertThrows(() => service.decode([-1]), Failure);
+  assertThrows(() => service.tokenBytes(0.5), Failure);
+  await service.close();
+});
+
+Deno.test("a draining service refuses new requests and lets the others finish", async () => {
+  const { service, engine } = readyService({ next: says("done in time") });
+  const running = collect(service.generate(request({ maxTokens: 100 })));
+  const drained = service.drain(60_000);
+  assertEquals(service.status().state, "draining");
+  const failure = failureOf(assertThrows(() => service.generate(request()), Failure));
+  assertEquals(failure.kind, "unavailable");
+  await drained;
+  assertEquals(textOf(await running), "done in time");
+  assertEquals(engine.usage(), { kvBlocksFree: 64, contexts: 0 });
+  await service.close();
+});
+
+Deno.test("what has not finished when the time to drain is over ends with a failure", async () => {
+  const { service, engine } = readyService({
+    during: () => new Promise((resolve) => setTimeout(resolve, 1)),
+    next: () => 65,
+  });
+  const running = collect(service.generate(request({ maxTokens: null })));
+  const rejected = assertRejects(() => running, Failure, "shutting down");
+  await service.drain(5);
+  await rejected;
+  assertEquals(engine.usage(), { kvBlocksFree: 64, contexts: 0 });
+  await service.close();
+});
+
+Deno.test("closing ends running requests and closes engine and tokenizer, once", async () => {
+  const { service, engine, text } = readyService({ next: () => 65 });
+  const running = collect(service.generate(request({ maxTokens: null })));
+  const rejected = assertRejects(() => running, Failure, "shutting down");
+  await Promise.all([service.close(), service.close()]);
+  await rejected;
+  assertEquals([engine.closed, text.closed], [true, true]);
+  assertEquals(engine.violations, []);
+  assertThrows(() => service.generate(request()), Failure);
+  assertEquals(service.status().state, "draining");
+});
+
+Deno.test("a model that is loaded after the service was closed is handed back", async () => {
+  const service = new ModelService();
+  await service.close();
+  const engine = new FakeEngine();
+  assertThrows(
+    () => service.ready({ engine, text: new FakeText(), model: { id: "late" } }),
+    Failure,
+    "draining",
+  );
+  assertEquals(engine.closed, false);
+});
