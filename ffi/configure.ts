@@ -2,39 +2,8 @@
 /** A model and its settings as the arrays that the ABI takes. */
 import { type ModelSource, TENSOR_ROLES, TENSOR_TYPES } from "../src/model/model.ts";
 import type { ModelConfig } from "../src/model/model.ts";
+import type { EngineSettings } from "../src/engine/settings.ts";
 import * as abi from "./symbols.ts";
-
-/** How an engine is to hold and run a model. */
-export interface EngineSettings {
-  /** "bf16" is the product; "f32" keeps weights and KV in float32, for tests. */
-  precision: "bf16" | "f32";
-  /** 0: one for each physical core that the process may use. */
-  threads: number;
-  /** Capacity of the KV pool, in blocks of 128 tokens. */
-  kvBlocks: number;
-  /** Longest context in tokens. */
-  context: number;
-  maxContexts: number;
-  maxStepTokens: number;
-  maxStepSequences: number;
-  /** Results are bitwise equal whatever else is in the batch. */
-  deterministic: boolean;
-  /** Seeds tensors that come from no file. */
-  dummySeed: number;
-}
-
-/** Settings that suit tests and tools; the server decides its own. */
-export const DEFAULT_SETTINGS: EngineSettings = {
-  precision: "bf16",
-  threads: 0,
-  kvBlocks: 64,
-  context: 8192,
-  maxContexts: 32,
-  maxStepTokens: 512,
-  maxStepSequences: 16,
-  deterministic: false,
-  dummySeed: 0,
-};
 
 /** `ints` of sounder_configure and sounder_plan_memory. */
 export function configInts(

@@ -8,15 +8,10 @@ import type {
   StepResult,
   StepSequence,
 } from "../src/engine/engine.ts";
+import { DEFAULT_SETTINGS, type EngineSettings } from "../src/engine/settings.ts";
 import { Failure, type FailureKind } from "../src/errors.ts";
 import type { ModelSource } from "../src/model/model.ts";
-import {
-  configFloats,
-  configInts,
-  DEFAULT_SETTINGS,
-  type EngineSettings,
-  tensorArrays,
-} from "./configure.ts";
+import { configFloats, configInts, tensorArrays } from "./configure.ts";
 import { type CaptureName, CAPTURES } from "./capture.ts";
 import { type Library, openLibrary, requireReadable } from "./library.ts";
 import { StepBuffers } from "./step_buffers.ts";

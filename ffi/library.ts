@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Finds and opens libsounder.so, and makes sure that it is the one that these bindings are for. */
 import { Failure } from "../src/errors.ts";
-import { ABI_VERSION, MEMORY_AVAILABLE, MEMORY_COUNT, MEMORY_TOTAL, SYMBOLS } from "./symbols.ts";
+import type { Machine } from "../src/engine/settings.ts";
+import {
+  ABI_VERSION,
+  MACHINE_CORES,
+  MACHINE_COUNT,
+  MACHINE_MEMORY_AVAILABLE,
+  MACHINE_MEMORY_TOTAL,
+  SYMBOLS,
+} from "./symbols.ts";
 
 export type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
 
@@ -57,10 +65,14 @@ export async function requireReadable(files: readonly string[]): Promise<void> {
   }
 }
 
-/** Memory of this machine (or of its cgroup) in bytes. */
-export function machineMemory(library: Library): { total: number; available: number } {
-  const figures = new BigInt64Array(MEMORY_COUNT);
-  const status = library.symbols.sounder_machine_memory(figures, figures.length);
+/** What this process may use of the machine. Memory in bytes, the cgroup's where that is less. */
+export function machineFigures(library: Library): Machine {
+  const figures = new BigInt64Array(MACHINE_COUNT);
+  const status = library.symbols.sounder_machine_figures(figures, figures.length);
   if (status !== 0) throw new Failure("engine", "Cannot read how much memory this machine has.");
-  return { total: Number(figures[MEMORY_TOTAL]), available: Number(figures[MEMORY_AVAILABLE]) };
+  return {
+    memoryTotal: Number(figures[MACHINE_MEMORY_TOTAL]),
+    memoryAvailable: Number(figures[MACHINE_MEMORY_AVAILABLE]),
+    cores: Number(figures[MACHINE_CORES]),
+  };
 }

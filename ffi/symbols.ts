@@ -126,9 +126,10 @@ export const CAPTURE_LAYER = 6;
 export const CAPTURE_FINAL_NORM = 7;
 export const CAPTURE_LOGITS = 8;
 export const CAPTURE_COUNT = 9;
-export const MEMORY_TOTAL = 0;
-export const MEMORY_AVAILABLE = 1;
-export const MEMORY_COUNT = 2;
+export const MACHINE_MEMORY_TOTAL = 0;
+export const MACHINE_MEMORY_AVAILABLE = 1;
+export const MACHINE_CORES = 2;
+export const MACHINE_COUNT = 3;
 
 export const SYMBOLS = {
   sounder_abi_version: { parameters: [], result: "i32" },
@@ -189,7 +190,7 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
-  sounder_machine_memory: {
+  sounder_machine_figures: {
     parameters: [/* figures */ "buffer", /* count */ "i32"],
     result: "i32",
   },

@@ -224,11 +224,12 @@ enum sounder_capture {
   SOUNDER_CAPTURE_COUNT = 9
 };
 
-/* Memory of this machine in bytes, as int64 indexed by this enum. */
-enum sounder_memory {
-  SOUNDER_MEMORY_TOTAL = 0,     /* what the machine has, or the cgroup's limit where that is less */
-  SOUNDER_MEMORY_AVAILABLE = 1, /* what this process may still take of it without swapping */
-  SOUNDER_MEMORY_COUNT = 2
+/* Figures of this machine, as int64 indexed by this enum. */
+enum sounder_machine {
+  SOUNDER_MACHINE_MEMORY_TOTAL = 0,     /* bytes it has, or the cgroup's limit where that is less */
+  SOUNDER_MACHINE_MEMORY_AVAILABLE = 1, /* bytes this process may still take without swapping */
+  SOUNDER_MACHINE_CORES = 2,            /* what CONFIG_THREADS 0 means */
+  SOUNDER_MACHINE_COUNT = 3
 };
 
 /* ---- engine --------------------------------------------------------------------------------- */
@@ -284,8 +285,8 @@ SOUNDER_API int32_t sounder_info_text(sounder_engine *engine, uint8_t *text, int
 SOUNDER_API int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, int64_t *figures,
                                         int32_t figure_count);
 
-/* figures [SOUNDER_MEMORY_COUNT]. Needs no engine. */
-SOUNDER_API int32_t sounder_machine_memory(int64_t *figures, int32_t count);
+/* figures [SOUNDER_MACHINE_COUNT]. Needs no engine. */
+SOUNDER_API int32_t sounder_machine_figures(int64_t *figures, int32_t count);
 
 /* ---- contexts ------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory that this process may use: the machine's, or its cgroup's where that is less (v1 and v2, the
+// What this process may use. Memory: the machine's, or its cgroup's where that is less (v1 and v2, the
 // whole chain of parents, since a limit may stand at any of them).
 #include <algorithm>
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <string>
 
 #include "sounder.h"
+#include "threads.h"
 
 namespace {
 
@@ -89,14 +90,15 @@ void apply_cgroup(int64_t &total, int64_t &available) {
 
 }  // namespace
 
-extern "C" int32_t sounder_machine_memory(int64_t *figures, int32_t count) {
-  if (figures == nullptr || count < SOUNDER_MEMORY_COUNT) return SOUNDER_INVALID;
+extern "C" int32_t sounder_machine_figures(int64_t *figures, int32_t count) {
+  if (figures == nullptr || count < SOUNDER_MACHINE_COUNT) return SOUNDER_INVALID;
   try {
     int64_t total = meminfo("MemTotal:"), available = meminfo("MemAvailable:");
     if (total <= 0) return SOUNDER_IO;
     apply_cgroup(total, available);
-    figures[SOUNDER_MEMORY_TOTAL] = total;
-    figures[SOUNDER_MEMORY_AVAILABLE] = std::min(total, available);
+    figures[SOUNDER_MACHINE_MEMORY_TOTAL] = total;
+    figures[SOUNDER_MACHINE_MEMORY_AVAILABLE] = std::min(total, available);
+    figures[SOUNDER_MACHINE_CORES] = sounder::usable_cores();
     return SOUNDER_OK;
   } catch (...) {
     return SOUNDER_INTERNAL;
