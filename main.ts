@@ -4,13 +4,13 @@
  * reverse. Everything is made here and handed down; nothing below reaches up.
  */
 import { NativeEngine } from "./ffi/engine.ts";
-import { machineMemory, openLibrary } from "./ffi/library.ts";
+import { machineFigures, openLibrary } from "./ffi/library.ts";
 import { createApp } from "./routes/app.ts";
 import { helpText, type Options, parseCommandLine } from "./src/cli.ts";
 import { Failure } from "./src/errors.ts";
 import type { ModelSource } from "./src/model/model.ts";
 import { dummyModel, openModel } from "./src/model/source.ts";
-import { planFor, planText, type ServerPlan } from "./src/plan.ts";
+import { planFor, planSummary, planText, type ServerPlan } from "./src/plan.ts";
 import { ModelService } from "./src/service.ts";
 import { loadTextProcessor } from "./src/tokenizer/load.ts";
 import { VERSION } from "./src/version.ts";
@@ -25,8 +25,10 @@ async function find(options: Options): Promise<{ source: ModelSource; plan: Serv
   const source = options.dummyWeights === null
     ? await openModel(options.model!)
     : await dummyModel(options.dummyWeights);
-  using library = openLibrary();
-  return { source, plan: planFor(source.config, options, machineMemory(library)) };
+  const library = openLibrary();
+  const machine = machineFigures(library);
+  library.close();
+  return { source, plan: planFor(source.config, options, machine) };
 }
 
 /** A line that is rewritten on a terminal, and printed at most every few seconds elsewhere. */
@@ -65,8 +67,8 @@ async function load(service: ModelService, options: Options, signal: AbortSignal
   ]);
   show(1);
   const id = options.name ?? source.name;
-  service.ready({ engine, text, id, queue: options.queue });
-  return [`  model    ${id}`, planText(source.config, plan), `  computes ${engine.info().text}`]
+  service.ready({ engine, text, model: { id } });
+  return [`  model    ${id}`, planSummary(plan), `  computes ${engine.info().text}`]
     .join("\n");
 }
 
@@ -106,7 +108,7 @@ function exampleRequest(url: string, service: ModelService, options: Options): s
 }
 
 async function serve(options: Options): Promise<number> {
-  const service = new ModelService();
+  const service = new ModelService({ maxWaiting: options.queue });
   const app = createApp(service, {
     apiKey: options.apiKey,
     pingSeconds: options.pingSeconds,
@@ -160,7 +162,7 @@ function onSignals(stopping: AbortController): Promise<void> {
 
 async function printPlan(options: Options): Promise<number> {
   const { source, plan } = await find(options);
-  console.log(`  model    ${options.name ?? source.name}\n${planText(source.config, plan)}`);
+  console.log(`  model      ${options.name ?? source.name}\n${planText(source.config, plan)}`);
   return 0;
 }
 
