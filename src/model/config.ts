@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { fileFailure, parseJson, show } from "./bytes.ts";
 import { type Family, familyOf, type RawConfig, refuseUnsupported } from "./families.ts";
-import { checkFigures, type Figures } from "./figures.ts";
+import { checkFigures, checkRope, type Figures } from "./figures.ts";
 import type { ModelConfig } from "./model.ts";
 import { computeRope, type RopeScaling } from "./rope.ts";
 import { ropeParameters } from "./rope_config.ts";
@@ -168,7 +168,7 @@ export function parseConfig(
       tiedOutput: raw.tie_word_embeddings ?? false,
       qkvBias: family.qkvBias,
       qkNorm: family.qkNorm,
-      rope: computeRope(rope),
+      rope: checkRope(name, computeRope(rope)),
     },
     endTokens: endTokensOf(raw.eos_token_id),
   };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What must hold between a model's figures, whatever file they came from. */
 import { fileFailure } from "./bytes.ts";
+import type { Rope } from "./model.ts";
 
 /** Figures that a file states; the rest of a {@linkcode ModelConfig} follows from them. */
 export interface Figures {
@@ -15,13 +16,13 @@ export interface Figures {
   normEpsilon: number;
 }
 
-/** Bounds far beyond any model, so that products of two stay exact and arrays stay small. */
+/** Bounds of the engine (native/src/config.cpp), far beyond any model; the context is cut to what fits. */
 const MOST: Record<keyof Figures, number> = {
   layers: 1024,
-  hidden: 1 << 20,
-  intermediate: 1 << 22,
-  heads: 1 << 13,
-  kvHeads: 1 << 13,
+  hidden: 1 << 17,
+  intermediate: 1 << 20,
+  heads: 1024,
+  kvHeads: 1024,
   headDim: 256,
   vocabulary: 1 << 24,
   context: 1 << 30,
@@ -69,4 +70,14 @@ export function checkRopeDimensions(name: string, dimensions: number, headDim: n
         "number of them, at least 2.",
     );
   }
+}
+
+/** Makes sure that angles are numbers at every position. @throws {Failure} kind `model` */
+export function checkRope(name: string, rope: Rope): Rope {
+  const isUsable = (value: number) => Number.isFinite(value) && value >= 0 && value <= 1e6;
+  if (rope.frequencies.every(isUsable) && isUsable(rope.scale) && rope.scale > 0) return rope;
+  throw fileFailure(
+    name,
+    "RoPE's parameters give frequencies that make no sense: check its factors.",
+  );
 }

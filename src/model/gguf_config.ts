@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A GGUF file's metadata as a {@linkcode ModelConfig}, as llama.cpp reads them. */
 import { type ByteSource, fileFailure, show } from "./bytes.ts";
-import { checkFigures, checkRopeDimensions, type Figures } from "./figures.ts";
+import { checkFigures, checkRope, checkRopeDimensions, type Figures } from "./figures.ts";
 import type { Gguf, GgufMetadata } from "./gguf.ts";
 import type { ModelConfig, Rope } from "./model.ts";
 import { computeRope, type RopeScaling, yarnAttentionFactor } from "./rope.ts";
@@ -222,7 +222,10 @@ function ropeOf(
   const plain = computeRope({ theta, dimensions, scaling });
   const longer = scaling.type === "yarn" ? Math.floor(scaling.factor * scaling.originalContext) : 0;
   return {
-    rope: applyFactors(plain, source, tensors.get("rope_freqs.weight")),
+    rope: checkRope(
+      source.name,
+      applyFactors(plain, source, tensors.get("rope_freqs.weight")),
+    ),
     context: Math.max(figures.context, longer),
   };
 }

@@ -2,7 +2,7 @@
 /** Walks through the head of a GGUF file in windows, so that only what is kept takes memory. */
 import { type ByteSource, fileFailure } from "./bytes.ts";
 
-const WINDOW_BYTES = 1 << 20;
+const WINDOW_BYTES = 1 << 18;
 /** Strings that are decoded in one go: calls of the decoder cost more than short texts. */
 const STRINGS_AT_ONCE = 4096;
 /** Longest single string; chat templates take some 10 KiB. */
@@ -136,8 +136,8 @@ export class GgufCursor {
   /** `count` strings. Vocabularies have some 100,000, so they are decoded many at a time. */
   strings(count: number): string[] {
     const texts: string[] = [];
-    let joined = new Uint8Array(1 << 16);
-    const ends = new Uint32Array(STRINGS_AT_ONCE);
+    const ends = new Uint32Array(Math.min(count, STRINGS_AT_ONCE));
+    let joined = new Uint8Array(16 * ends.length);
     while (texts.length < count) {
       const batch = Math.min(STRINGS_AT_ONCE, count - texts.length);
       let end = 0;
