@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The functions of the ABI. No exception leaves this file: one guard turns it into a status and keeps its
+// sentence in the handle.
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#include "engine.h"
+#include "failure.h"
+#include "sounder.h"
+
+// The text lies in a fixed array, so that keeping it cannot fail.
+struct sounder_engine {
+  sounder::Engine engine;
+
+  std::mutex mutex;  // guards what follows
+  char text[2048];
+  int32_t text_bytes = 0;
+  std::condition_variable idle;
+  int blocking_calls = 0;
+  bool closing = false;
+
+  void keep_text(const char *sentence) noexcept {
+    std::lock_guard lock(mutex);
+    size_t bytes = std::min(std::strlen(sentence), sizeof text);
+    // A character that does not fit whole is left out: continuation bytes are 10xxxxxx.
+    if (sentence[bytes] != '\0') {
+      while (bytes > 0 && (sentence[bytes] & 0xc0) == 0x80) --bytes;
+    }
+    std::memcpy(text, sentence, bytes);
+    text_bytes = static_cast<int32_t>(bytes);
+  }
+};
+
+namespace {
+
+template <typename Body>
+int32_t guarded(sounder_engine *engine, const Body &body) {
+  if (engine == nullptr) return SOUNDER_INVALID;
+  try {
+    return body();
+  } catch (const sounder::Failure &failure) {
+    engine->keep_text(failure.what());
+    return failure.status();
+  } catch (const std::bad_alloc &) {
+    engine->keep_text("The system refused memory.");
+    return SOUNDER_OUT_OF_MEMORY;
+  } catch (const std::exception &failure) {
+    engine->keep_text(failure.what());
+    return SOUNDER_INTERNAL;
+  } catch (...) {
+    engine->keep_text("Something failed without saying what.");
+    return SOUNDER_INTERNAL;
+  }
+}
+
+// Counts the calls that sounder_close has to wait for.
+class BlockingCall {
+ public:
+  explicit BlockingCall(sounder_engine *engine) : engine_(engine) {
+    std::lock_guard lock(engine->mutex);
+    if (engine->closing) sounder::fail(SOUNDER_BUSY, "The engine is being closed.");
+    ++engine->blocking_calls;
+  }
+  ~BlockingCall() {
+    std::lock_guard lock(engine_->mutex);
+    --engine_->blocking_calls;
+    engine_->idle.notify_all();
+  }
+  BlockingCall(const BlockingCall &) = delete;
+  BlockingCall &operator=(const BlockingCall &) = delete;
+
+ private:
+  sounder_engine *engine_;
+};
+
+template <typename Body>
+int32_t guarded_blocking(sounder_engine *engine, const Body &body) {
+  return guarded(engine, [&] {
+    BlockingCall call(engine);
+    // The inner guard keeps the text while the call still counts.
+    return guarded(engine, body);
+  });
+}
+
+int32_t copy_text(const char *from, int32_t bytes, uint8_t *text, int32_t capacity) {
+  if (text != nullptr && capacity > 0)
+    std::memcpy(text, from, static_cast<size_t>(std::min(bytes, capacity)));
+  return bytes;
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t sounder_abi_version(void) { return SOUNDER_ABI_VERSION; }
+
+sounder_engine *sounder_create(void) {
+  try {
+    return new sounder_engine;
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+void sounder_close(sounder_engine *engine) {
+  if (engine == nullptr) return;
+  {
+    std::unique_lock lock(engine->mutex);
+    engine->closing = true;
+    engine->engine.stop_for_good();
+    engine->idle.wait(lock, [&] { return engine->blocking_calls == 0; });
+  }
+  delete engine;
+}
+
+int32_t sounder_error_text(sounder_engine *engine, uint8_t *text, int32_t capacity) {
+  if (engine == nullptr) return SOUNDER_INVALID;
+  std::lock_guard lock(engine->mutex);
+  return copy_text(engine->text, engine->text_bytes, text, capacity);
+}
+
+int32_t sounder_configure(sounder_engine *engine, const int32_t *ints, int32_t int_count, const float *floats,
+                          int32_t float_count, const float *rope_frequencies, int32_t frequency_count) {
+  return guarded(engine, [&] {
+    engine->engine.configure(ints, int_count, floats, float_count, rope_frequencies, frequency_count);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_add_file(sounder_engine *engine, const uint8_t *path, int32_t path_bytes) {
+  return guarded(engine, [&] { return engine->engine.add_file(path, path_bytes); });
+}
+
+int32_t sounder_add_tensors(sounder_engine *engine, int32_t count, const int32_t *roles,
+                            const int32_t *layers, const int32_t *files, const int32_t *types,
+                            const int32_t *rows, const int32_t *columns, const int32_t *interleaved_heads,
+                            const int64_t *offsets) {
+  return guarded(engine, [&] {
+    bool missing = roles == nullptr || layers == nullptr || files == nullptr || types == nullptr ||
+                   rows == nullptr || columns == nullptr || interleaved_heads == nullptr ||
+                   offsets == nullptr;
+    if (count < 0 || (count > 0 && missing)) {
+      sounder::fail(SOUNDER_INVALID, "The number of tensors is %d, or an array of theirs is missing.", count);
+    }
+    std::vector<sounder::TensorPlace> places;
+    for (int32_t i = 0; i < count; ++i) {
+      places.push_back(
+          {roles[i], layers[i], files[i], types[i], rows[i], columns[i], interleaved_heads[i], offsets[i]});
+    }
+    engine->engine.add_tensors(places);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_load(sounder_engine *engine) {
+  return guarded_blocking(engine, [&] {
+    engine->engine.load();
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_load_progress(sounder_engine *engine) {
+  return guarded(engine, [&] { return engine->engine.load_progress(); });
+}
+
+int32_t sounder_stop(sounder_engine *engine) {
+  return guarded(engine, [&] {
+    engine->engine.stop();
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_info_figures(sounder_engine *engine, int64_t *figures, int32_t count) {
+  return guarded(engine, [&] {
+    if (figures == nullptr || count != SOUNDER_INFO_COUNT) {
+      sounder::fail(SOUNDER_INVALID, "There are %d figures to ask for, not %d.", SOUNDER_INFO_COUNT, count);
+    }
+    engine->engine.info_figures(figures);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_info_text(sounder_engine *engine, uint8_t *text, int32_t capacity) {
+  return guarded(engine, [&] {
+    std::string line = engine->engine.info_text();
+    return copy_text(line.data(), static_cast<int32_t>(line.size()), text, capacity);
+  });
+}
+
+int32_t sounder_context_create(sounder_engine *engine) {
+  return guarded(engine, [&] { return engine->engine.create_context(); });
+}
+
+int32_t sounder_context_fork(sounder_engine *engine, int32_t context, int32_t tokens) {
+  return guarded(engine, [&] { return engine->engine.fork_context(context, tokens); });
+}
+
+int32_t sounder_context_truncate(sounder_engine *engine, int32_t context, int32_t tokens) {
+  return guarded(engine, [&] {
+    engine->engine.truncate_context(context, tokens);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_context_free(sounder_engine *engine, int32_t context) {
+  return guarded(engine, [&] {
+    engine->engine.free_context(context);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_context_length(sounder_engine *engine, int32_t context) {
+  return guarded(engine, [&] { return engine->engine.context_length(context); });
+}
+
+int32_t sounder_step(sounder_engine *engine, int32_t sequences, const int32_t *contexts,
+                     const int32_t *token_counts, const int32_t *tokens, const int32_t *ints,
+                     const float *floats, const int32_t *bias_tokens, const float *bias_values,
+                     int32_t bias_count, const uint32_t *allowed_tokens, int32_t allowed_rows,
+                     int32_t *statuses, int32_t *sampled, float *sampled_logprobs, int32_t *top_tokens,
+                     float *top_logprobs, float *given_logprobs, int32_t *given_top_tokens,
+                     float *given_top_logprobs, float *statistics, float *stage_ms) {
+  return guarded_blocking(engine, [&] {
+    std::string problem =
+        engine->engine.step({sequences,      contexts,         token_counts,       tokens,
+                             ints,           floats,           bias_tokens,        bias_values,
+                             bias_count,     allowed_tokens,   allowed_rows,       statuses,
+                             sampled,        sampled_logprobs, top_tokens,         top_logprobs,
+                             given_logprobs, given_top_tokens, given_top_logprobs, statistics,
+                             stage_ms});
+    if (!problem.empty()) engine->keep_text(problem.c_str());
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_cancel(sounder_engine *engine, int32_t context) {
+  return guarded(engine, [&] {
+    engine->engine.cancel(context);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_progress(sounder_engine *engine, int32_t context) {
+  return guarded(engine, [&] { return engine->engine.progress(context); });
+}
+
+int32_t sounder_capture_enable(sounder_engine *engine, int32_t enabled) {
+  return guarded(engine, [&] {
+    engine->engine.enable_capture(enabled != 0);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_capture_read(sounder_engine *engine, int32_t what, int32_t layer, float *values,
+                             int32_t capacity) {
+  return guarded(engine, [&] {
+    if (capacity < 0 || (capacity > 0 && values == nullptr)) {
+      sounder::fail(SOUNDER_INVALID, "The buffer for captured values is missing.");
+    }
+    return engine->engine.read_capture(what, layer, values, capacity);
+  });
+}
+
+}  // extern "C"

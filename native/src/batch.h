@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What one step computes, as the engine hands it to the transformer.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "capture.h"
+#include "sounder.h"
+
+namespace sounder {
+
+struct BatchSequence {
+  int index;              // in the arrays of the call
+  int first_token;        // of its new tokens in the arrays of the call
+  int count;              // new tokens
+  int position;           // tokens of the context before them
+  const int32_t *blocks;  // of the context, the new ones included
+  const std::atomic<bool> *cancel;
+  bool sample;
+  bool score;
+
+  // The forward's: the rows that it still computes are the last ones of the new tokens.
+  int first_row = 0;
+  int rows = 0;
+  bool cancelled = false;
+};
+
+// Adds up wall time by stage.
+class StageClock {
+ public:
+  StageClock() : start_(now()), last_(start_) {}
+  // The time since the last lap belongs to this stage.
+  void lap(int stage) {
+    auto time = now();
+    ms_[stage] += std::chrono::duration<float, std::milli>(time - last_).count();
+    last_ = time;
+  }
+  void write(float *stage_ms) {
+    ms_[SOUNDER_STAGE_TOTAL] = std::chrono::duration<float, std::milli>(now() - start_).count();
+    for (int i = 0; i < SOUNDER_STAGE_COUNT; ++i) stage_ms[i] = ms_[i];
+  }
+
+ private:
+  static std::chrono::steady_clock::time_point now() { return std::chrono::steady_clock::now(); }
+  std::chrono::steady_clock::time_point start_, last_;
+  float ms_[SOUNDER_STAGE_COUNT] = {};
+};
+
+struct Batch {
+  std::vector<BatchSequence> sequences;
+  std::vector<int32_t> tokens;  // [T] of the call, -1 resolved
+  const std::atomic<bool> *stop = nullptr;
+  std::atomic<int32_t> *thousandths = nullptr;
+  Capture *capture = nullptr;
+  StageClock clock;
+
+  // The forward's, by row.
+  std::vector<int32_t> row_sequence;  // index into sequences
+  std::vector<int32_t> row_token;     // index into tokens
+};
+
+}  // namespace sounder

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config.h"
+
+#include <cmath>
+
+#include "failure.h"
+#include "sounder.h"
+#include "threads.h"
+
+namespace sounder {
+
+namespace {
+
+struct Range {
+  const char *name;
+  int32_t low, high;
+};
+
+// The upper ends keep every product of plan.cpp below 2^63 (the largest is that of the KV pool, < 2^62)
+// and every width below 2^31. Positions up to 2^24 are exact in float32, which RoPE's angles need.
+constexpr Range kRanges[SOUNDER_CONFIG_INT_COUNT] = {
+    {"number of layers", 1, 1024},
+    {"hidden size", 1, 1 << 17},
+    {"intermediate size", 1, 1 << 20},
+    {"number of heads", 1, 1024},
+    {"number of KV heads", 1, 1024},
+    {"head dim", 2, 256},
+    {"vocabulary", 1, 1 << 24},
+    {"longest context", 1, 1 << 24},
+    {"sliding window", 0, INT32_MAX},
+    {"tied output flag", 0, 1},
+    {"q/k/v bias flag", 0, 1},
+    {"q/k norm flag", 0, 1},
+    {"number of rotated dimensions", 0, 256},
+    {"precision", SOUNDER_PRECISION_BF16, SOUNDER_PRECISION_F32},
+    {"number of threads", 0, 1024},
+    {"number of KV blocks", 1, 1 << 23},
+    {"number of contexts", 1, 1 << 16},
+    {"number of tokens in a step", 1, 1 << 16},
+    {"number of contexts in a step", 1, 1 << 16},
+    {"seed of dummy weights", INT32_MIN, INT32_MAX},
+    {"deterministic flag", 0, 1},
+};
+
+void check_relations(const int32_t *ints) {
+  int heads = ints[SOUNDER_CONFIG_HEADS], kv_heads = ints[SOUNDER_CONFIG_KV_HEADS];
+  int head_dim = ints[SOUNDER_CONFIG_HEAD_DIM], rope_dims = ints[SOUNDER_CONFIG_ROPE_DIMS];
+  if (heads % kv_heads != 0) {
+    fail(SOUNDER_INVALID, "The number of KV heads is %d; it must divide the number of heads, %d.", kv_heads,
+         heads);
+  }
+  if (head_dim % 2 != 0) fail(SOUNDER_INVALID, "The head dim is %d; it must be even.", head_dim);
+  if (rope_dims % 2 != 0 || rope_dims > head_dim) {
+    fail(SOUNDER_INVALID,
+         "The number of rotated dimensions is %d; it must be even and at most the head dim, %d.", rope_dims,
+         head_dim);
+  }
+}
+
+}  // namespace
+
+ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
+  if (ints == nullptr || count != SOUNDER_CONFIG_INT_COUNT) {
+    fail(SOUNDER_INVALID, "The configuration has %d integers, %d are expected.", ints == nullptr ? 0 : count,
+         SOUNDER_CONFIG_INT_COUNT);
+  }
+  for (int i = 0; i < SOUNDER_CONFIG_INT_COUNT; ++i) {
+    if (ints[i] < kRanges[i].low || ints[i] > kRanges[i].high) {
+      fail(SOUNDER_INVALID, "The %s is %d; it must be from %d to %d.", kRanges[i].name, ints[i],
+           kRanges[i].low, kRanges[i].high);
+    }
+  }
+  check_relations(ints);
+  ModelConfig config{};
+  config.layers = ints[SOUNDER_CONFIG_LAYERS];
+  config.hidden = ints[SOUNDER_CONFIG_HIDDEN];
+  config.intermediate = ints[SOUNDER_CONFIG_INTERMEDIATE];
+  config.heads = ints[SOUNDER_CONFIG_HEADS];
+  config.kv_heads = ints[SOUNDER_CONFIG_KV_HEADS];
+  config.head_dim = ints[SOUNDER_CONFIG_HEAD_DIM];
+  config.vocabulary = ints[SOUNDER_CONFIG_VOCABULARY];
+  config.context = ints[SOUNDER_CONFIG_CONTEXT];
+  config.sliding_window = ints[SOUNDER_CONFIG_SLIDING_WINDOW];
+  config.tied_output = ints[SOUNDER_CONFIG_TIED_OUTPUT] != 0;
+  config.qkv_bias = ints[SOUNDER_CONFIG_QKV_BIAS] != 0;
+  config.qk_norm = ints[SOUNDER_CONFIG_QK_NORM] != 0;
+  config.rope_dims = ints[SOUNDER_CONFIG_ROPE_DIMS];
+  config.f32 = ints[SOUNDER_CONFIG_PRECISION] == SOUNDER_PRECISION_F32;
+  config.threads = ints[SOUNDER_CONFIG_THREADS] == 0 ? usable_cores() : ints[SOUNDER_CONFIG_THREADS];
+  config.kv_blocks = ints[SOUNDER_CONFIG_KV_BLOCKS];
+  config.max_contexts = ints[SOUNDER_CONFIG_MAX_CONTEXTS];
+  config.max_step_tokens = ints[SOUNDER_CONFIG_MAX_STEP_TOKENS];
+  config.max_step_sequences = ints[SOUNDER_CONFIG_MAX_STEP_SEQUENCES];
+  config.dummy_seed = static_cast<uint32_t>(ints[SOUNDER_CONFIG_DUMMY_SEED]);
+  config.deterministic = ints[SOUNDER_CONFIG_DETERMINISTIC] != 0;
+  return config;
+}
+
+void read_config_floats(ModelConfig &config, const float *floats, int32_t count, const float *frequencies,
+                        int32_t frequency_count) {
+  if (floats == nullptr || count != SOUNDER_CONFIG_FLOAT_COUNT) {
+    fail(SOUNDER_INVALID, "The configuration has %d floats, %d are expected.", floats == nullptr ? 0 : count,
+         SOUNDER_CONFIG_FLOAT_COUNT);
+  }
+  float epsilon = floats[SOUNDER_CONFIG_NORM_EPSILON], scale = floats[SOUNDER_CONFIG_ROPE_SCALE];
+  if (!(epsilon >= 0 && epsilon < 1)) {
+    fail(SOUNDER_INVALID, "The norm epsilon is %g; it must be from 0 to 1.", epsilon);
+  }
+  if (!(scale > 0 && std::isfinite(scale))) {
+    fail(SOUNDER_INVALID, "The RoPE scale is %g; it must be positive and finite.", scale);
+  }
+  if (frequency_count != config.rope_pairs() || (frequency_count > 0 && frequencies == nullptr)) {
+    fail(SOUNDER_INVALID, "There are %d RoPE frequencies, %d rotated dimensions take %d.",
+         frequencies == nullptr ? 0 : frequency_count, config.rope_dims, config.rope_pairs());
+  }
+  for (int i = 0; i < frequency_count; ++i) {
+    if (!std::isfinite(frequencies[i])) {
+      fail(SOUNDER_INVALID, "RoPE frequency %d is %g; it must be finite.", i, frequencies[i]);
+    }
+  }
+  config.norm_epsilon = epsilon;
+  config.rope_scale = scale;
+  config.rope_frequencies.assign(frequencies, frequencies + frequency_count);
+}
+
+}  // namespace sounder

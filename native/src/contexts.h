@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The contexts of an engine: token sequences and the blocks that hold their KV. The engine guards all of
+// this with its mutex; only the cancel flags are read without it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "kv_blocks.h"
+
+namespace sounder {
+
+struct Context {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> blocks;  // ceil(tokens / kBlockTokens) of them; more while a step appends
+  int32_t last_sampled = -1;    // sampled after the last token, and not yet one of them
+  int32_t generation = 0;
+  bool live = false;
+  bool in_step = false;
+  std::atomic<bool> cancel{false};
+  int32_t shared_tail = -1;  // while a step appends: the shared block that a copy stands for
+};
+
+class Contexts {
+ public:
+  Contexts(int capacity, int longest, KvBlocks &blocks);
+
+  // All of these fail with a Failure and then change nothing.
+  int32_t create();
+  int32_t fork(int32_t id, int tokens);
+  void truncate(int32_t id, int tokens);
+  void free(int32_t id);
+  Context &find(int32_t id);
+
+  // A step appends to a context: begin takes the blocks, then exactly one of commit and roll_back follows.
+  // In between the context is the step's.
+  void begin(Context &context, int new_tokens);
+  // sampled: the token sampled after the new ones, or -1.
+  void commit(Context &context, const int32_t *new_tokens, int count, int32_t sampled) noexcept;
+  void roll_back(Context &context) noexcept;
+
+  int live() const { return live_; }
+
+ private:
+  int32_t id_of(int slot) const;
+  // A free slot, taken off the list of free ones.
+  int take_slot();
+  Context &find_idle(int32_t id, const char *what);
+  void release_blocks(Context &context, size_t keep) noexcept;
+
+  int capacity_;
+  int longest_;
+  KvBlocks &blocks_;
+  std::unique_ptr<Context[]> contexts_;
+  std::deque<int> free_slots_;  // first in, first out: a stale id stays wrong for as long as possible
+  int live_ = 0;
+};
+
+}  // namespace sounder

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An engine: what the functions of the ABI act on. All methods fail with a Failure and may be called from any
+// thread; load and step run on the engine's own thread, one at a time.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "capture.h"
+#include "contexts.h"
+#include "engine_thread.h"
+#include "step_call.h"
+#include "tensors.h"
+#include "transformer.h"
+#include "weights.h"
+
+namespace sounder {
+
+// What a loaded engine has, in the order in which the parts need each other.
+struct LoadedModel {
+  LoadedModel(const ModelConfig &config, const Kernels &kernels);
+
+  ModelConfig config;
+  const Kernels &kernels;
+  ThreadTeam team;
+  Weights weights;
+  KvBlocks blocks;
+  Contexts contexts;
+  Transformer transformer;
+  Sampler sampler;
+};
+
+class Engine {
+ public:
+  void configure(const int32_t *ints, int32_t int_count, const float *floats, int32_t float_count,
+                 const float *frequencies, int32_t frequency_count);
+  int32_t add_file(const uint8_t *path, int32_t path_bytes);
+  void add_tensors(const std::vector<TensorPlace> &places);
+  void load();
+  int32_t load_progress() const { return load_thousandths_.load(); }
+  void stop() { thread_.stop(); }
+  void stop_for_good() { thread_.stop_for_good(); }
+
+  void info_figures(int64_t *figures);
+  std::string info_text();
+
+  int32_t create_context();
+  int32_t fork_context(int32_t id, int32_t tokens);
+  void truncate_context(int32_t id, int32_t tokens);
+  void free_context(int32_t id);
+  int32_t context_length(int32_t id);
+
+  // Returns the sentence of the last context that failed, or "".
+  std::string step(const StepCall &call);
+  void cancel(int32_t id);
+  int32_t progress(int32_t id);
+
+  void enable_capture(bool enabled);
+  int32_t read_capture(int32_t what, int32_t layer, float *values, int32_t capacity);
+
+ private:
+  friend class StepRun;  // engine_step.cpp: one step
+
+  void run_load();
+  LoadedModel &loaded();
+  void require_unloaded() const;
+  void run_alone(const std::function<void()> &job);
+
+  // Guards all that follows but the atomics. Not held while a load or a step computes.
+  std::mutex mutex_;
+  std::optional<ModelConfig> config_;
+  std::vector<std::string> files_;
+  TensorList tensors_;
+  bool loading_ = false;
+  std::unique_ptr<LoadedModel> loaded_;
+  bool capture_enabled_ = false;
+  std::shared_ptr<Capture> capture_;  // of the last step
+
+  std::atomic<int32_t> load_thousandths_{0};
+  std::atomic<int32_t> step_thousandths_{0};
+  EngineThread thread_;  // last: it ends before what its jobs use
+};
+
+}  // namespace sounder

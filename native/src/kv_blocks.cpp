@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kv_blocks.h"
+
+#include <cstring>
+
+#include "plan.h"
+
+namespace sounder {
+
+KvBlocks::KvBlocks(const ModelConfig &config)
+    : kv_heads_(config.kv_heads), row_bytes_(int64_t{2} * config.head_dim * config.value_bytes()) {
+  int64_t slab_bytes = block_bytes(config) / config.layers * config.kv_blocks;
+  for (int layer = 0; layer < config.layers; ++layer)
+    slabs_.emplace_back(slab_bytes, "the KV blocks of a layer");
+  references_.assign(static_cast<size_t>(config.kv_blocks), 0);
+  for (int32_t block = config.kv_blocks - 1; block >= 0; --block) free_.push_back(block);
+}
+
+int32_t KvBlocks::take() {
+  if (free_.empty()) return -1;
+  int32_t block = free_.back();
+  free_.pop_back();
+  references_[block] = 1;
+  return block;
+}
+
+void KvBlocks::release(int32_t block) {
+  // The capacity of free_ was reached once, when all blocks were free: this does not allocate.
+  if (--references_[block] == 0) free_.push_back(block);
+}
+
+void KvBlocks::copy_rows(int32_t from, int32_t to, int tokens) {
+  for (size_t layer = 0; layer < slabs_.size(); ++layer) {
+    for (int head = 0; head < kv_heads_; ++head) {
+      std::memcpy(row(static_cast<int>(layer), to, head, 0), row(static_cast<int>(layer), from, head, 0),
+                  static_cast<size_t>(tokens * row_bytes_));
+    }
+  }
+}
+
+}  // namespace sounder

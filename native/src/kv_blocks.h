@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The pool of KV blocks. A block is one id into slabs, one slab a layer, so that layers can lie in different
+// memories. The owner guards it with a mutex; rows of a block are written by the step that owns it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory.h"
+#include "model.h"
+
+namespace sounder {
+
+class KvBlocks {
+ public:
+  explicit KvBlocks(const ModelConfig &config);
+
+  int capacity() const { return static_cast<int>(references_.size()); }
+  int free_blocks() const { return static_cast<int>(free_.size()); }
+
+  // A block with one reference, or -1 when none is free. Its values are whatever was there.
+  int32_t take();
+  void retain(int32_t block) { ++references_[block]; }
+  void release(int32_t block);
+  bool is_shared(int32_t block) const { return references_[block] > 1; }
+
+  // Copies the first tokens' rows over all layers and heads.
+  void copy_rows(int32_t from, int32_t to, int tokens);
+
+  void *slab(int layer) const { return slabs_[layer].data(); }
+  // Where the row [K | V] of a token lies in its layer's slab.
+  char *row(int layer, int32_t block, int kv_head, int token) const {
+    return static_cast<char *>(slabs_[layer].data()) +
+           ((int64_t{block} * kv_heads_ + kv_head) * kBlockTokens + token) * row_bytes_;
+  }
+
+ private:
+  int kv_heads_;
+  int64_t row_bytes_;
+  std::vector<Mapping> slabs_;
+  std::vector<int32_t> references_;
+  std::vector<int32_t> free_;  // taken from the end, so that memory that was touched is used again
+};
+
+}  // namespace sounder

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the engine computes, as plain data. In comments: T tokens of a step, C hidden, I intermediate,
+// H query heads, G KV heads, D head dim, V vocabulary, P pairs rotated by RoPE.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "attention/attention.h"
+#include "matmul.h"
+
+namespace sounder {
+
+// The figures of sounder_configure, checked.
+struct ModelConfig {
+  int layers;
+  int hidden;
+  int intermediate;
+  int heads;
+  int kv_heads;
+  int head_dim;
+  int vocabulary;
+  int context;
+  int sliding_window;
+  bool tied_output;
+  bool qkv_bias;
+  bool qk_norm;
+  int rope_dims;
+  bool f32;  // weights and KV in float32, otherwise bfloat16
+  int threads;
+  int kv_blocks;
+  int max_contexts;
+  int max_step_tokens;
+  int max_step_sequences;
+  uint32_t dummy_seed;
+  bool deterministic;
+
+  float norm_epsilon;
+  float rope_scale;
+  std::vector<float> rope_frequencies;  // [P]
+
+  int q_width() const { return heads * head_dim; }
+  int kv_width() const { return kv_heads * head_dim; }
+  int qkv_width() const { return q_width() + 2 * kv_width(); }
+  int rope_pairs() const { return rope_dims / 2; }
+  int value_bytes() const { return f32 ? 4 : 2; }
+
+  AttentionShape attention_shape() const { return {heads, kv_heads, head_dim, sliding_window, f32}; }
+};
+
+struct LayerWeights {
+  const float *attention_norm;     // [C]
+  WeightMatrix qkv;                // [H D + 2 G D, C]: q, k, v below each other
+  const float *qkv_bias;           // [H D + 2 G D] or nullptr
+  const float *q_norm;             // [D] or nullptr
+  const float *k_norm;             // [D] or nullptr
+  WeightMatrix attention_output;   // [C, H D]
+  const float *feed_forward_norm;  // [C]
+  WeightMatrix gate_up;            // [2 I, C]: gate, up below each other
+  WeightMatrix down;               // [C, I]
+};
+
+struct ModelWeights {
+  WeightMatrix embedding;   // [V, C]
+  WeightMatrix output;      // [V, C], the embedding when tied
+  const float *final_norm;  // [C]
+  std::vector<LayerWeights> layers;
+};
+
+}  // namespace sounder

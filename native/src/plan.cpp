@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The memory formula, closed: every figure follows from the integers of sounder_configure. With
+//   L layers, C hidden, I intermediate, H heads, G kv_heads, D head_dim, V vocabulary, P = rope_dims / 2,
+//   R = max_step_tokens, S = max_step_sequences, W threads (0: the usable cores), N kv_blocks,
+//   b = 2 (bf16) or 4 (f32) bytes a value:
+//
+//   weights   = b * (V C * (tied_output ? 1 : 2) + L * (C (H + 2 G) D + H D C + 3 C I))
+//             + 4 * (C + L * (2 C + (qkv_bias ? (H + 2 G) D : 0) + (qk_norm ? 2 D : 0)))
+//   block     = b * L * G * 128 * 2 D
+//   KV        = N * block
+//   workspace = 4 * R * (2 C + 2 P + max((2 H + 2 G) D, 2 I))   activations of a step and RoPE's cos and sin
+//             + 4 * min(R, 64) * V                              logits
+//             + 24 * W * V                                      the sampler's scratch
+//             + Matmul::workspace_bytes(W, R, max(V, (H + 2 G) D, 2 I, C), max(C, H D, I))
+//             + Attention::workspace_bytes(W, R, S, context)
+//
+// The last two are stated beside their code (matmul.cpp, attention/attention.cpp). Padding of tensors to
+// cache lines, page tables and the lists of tokens (4 bytes a token of a context) are left out: together
+// they stay below a thousandth.
+#include "plan.h"
+
+#include <algorithm>
+#include <new>
+
+#include "config.h"
+#include "failure.h"
+#include "sampler.h"
+#include "sounder.h"
+
+namespace sounder {
+
+int64_t weight_bytes(const ModelConfig &c) {
+  int64_t hidden = c.hidden, q = c.q_width(), qkv = c.qkv_width();
+  int64_t embeddings = c.vocabulary * hidden * (c.tied_output ? 1 : 2);
+  int64_t layer_matrices = hidden * qkv + q * hidden + 3 * hidden * c.intermediate;
+  int64_t layer_vectors = 2 * hidden + (c.qkv_bias ? qkv : 0) + (c.qk_norm ? 2 * c.head_dim : 0);
+  return c.value_bytes() * (embeddings + c.layers * layer_matrices) + 4 * (hidden + c.layers * layer_vectors);
+}
+
+int64_t block_bytes(const ModelConfig &c) {
+  return int64_t{c.value_bytes()} * c.layers * c.kv_heads * kBlockTokens * 2 * c.head_dim;
+}
+
+int64_t activation_floats(const ModelConfig &c) {
+  int64_t attention = int64_t{c.qkv_width()} + c.q_width(), feed_forward = int64_t{2} * c.intermediate;
+  return int64_t{2} * c.hidden + 2 * c.rope_pairs() + std::max(attention, feed_forward);
+}
+
+int max_matrix_rows(const ModelConfig &c) {
+  return std::max({c.vocabulary, c.qkv_width(), 2 * c.intermediate, c.hidden});
+}
+
+int max_matrix_columns(const ModelConfig &c) { return std::max({c.hidden, c.q_width(), c.intermediate}); }
+
+int64_t workspace_bytes(const ModelConfig &c) {
+  int64_t tokens = c.max_step_tokens;
+  return 4 * tokens * activation_floats(c) +
+         int64_t{4} * std::min(c.max_step_tokens, kLogitsRows) * c.vocabulary +
+         Sampler::workspace_bytes(c.vocabulary, c.threads) +
+         Matmul::workspace_bytes(c.threads, c.max_step_tokens, max_matrix_rows(c), max_matrix_columns(c)) +
+         Attention::workspace_bytes(c.attention_shape(), c.threads, c.max_step_tokens, c.max_step_sequences,
+                                    c.context);
+}
+
+}  // namespace sounder
+
+extern "C" int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, int64_t *figures,
+                                       int32_t figure_count) {
+  if (figures == nullptr || figure_count != SOUNDER_PLAN_COUNT) return SOUNDER_INVALID;
+  try {
+    sounder::ModelConfig config = sounder::read_config_ints(ints, int_count);
+    int64_t block = sounder::block_bytes(config);
+    figures[SOUNDER_PLAN_WEIGHT_BYTES] = sounder::weight_bytes(config);
+    figures[SOUNDER_PLAN_BLOCK_BYTES] = block;
+    figures[SOUNDER_PLAN_KV_BYTES] = block * config.kv_blocks;
+    figures[SOUNDER_PLAN_WORKSPACE_BYTES] = sounder::workspace_bytes(config);
+    return SOUNDER_OK;
+  } catch (const sounder::Failure &failure) {
+    return failure.status();
+  } catch (...) {
+    return SOUNDER_INTERNAL;
+  }
+}

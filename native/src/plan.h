@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The memory formula (plan.cpp).
+#pragma once
+
+#include <cstdint>
+
+#include "model.h"
+
+namespace sounder {
+
+// Rows of logits that are computed at a time.
+constexpr int kLogitsRows = 64;
+
+int64_t weight_bytes(const ModelConfig &config);
+int64_t block_bytes(const ModelConfig &config);
+int64_t workspace_bytes(const ModelConfig &config);
+
+// Floats of activations that one token of a step takes (transformer.h).
+int64_t activation_floats(const ModelConfig &config);
+
+int max_matrix_rows(const ModelConfig &config);
+int max_matrix_columns(const ModelConfig &config);
+
+}  // namespace sounder

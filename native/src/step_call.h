@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The arguments of sounder_step, and what can be wrong with them.
+#pragma once
+
+#include <cstdint>
+
+#include "model.h"
+#include "sampler.h"
+#include "sounder.h"
+
+namespace sounder {
+
+// The fields are the parameters of sounder_step.
+struct StepCall {
+  int32_t sequences;
+  const int32_t *contexts;
+  const int32_t *token_counts;
+  const int32_t *tokens;
+  const int32_t *ints;
+  const float *floats;
+  const int32_t *bias_tokens;
+  const float *bias_values;
+  int32_t bias_count;
+  const uint32_t *allowed_tokens;
+  int32_t allowed_rows;
+  int32_t *statuses;
+  int32_t *sampled;
+  float *sampled_logprobs;
+  int32_t *top_tokens;
+  float *top_logprobs;
+  float *given_logprobs;
+  int32_t *given_top_tokens;
+  float *given_top_logprobs;
+  float *statistics;
+  float *stage_ms;
+
+  const int32_t *ints_of(int sequence) const { return ints + int64_t{sequence} * SOUNDER_STEP_INT_COUNT; }
+  const float *floats_of(int sequence) const { return floats + int64_t{sequence} * SOUNDER_STEP_FLOAT_COUNT; }
+};
+
+// Fails when the call as a whole is wrong; returns the number of tokens, T.
+int check_step_call(const ModelConfig &config, const StepCall &call);
+
+// Every output as if nothing had run.
+void clear_outputs(const StepCall &call, int tokens);
+
+// What one sequence asks for. Fails with SOUNDER_INVALID when its numbers are wrong.
+struct StepRequest {
+  bool sample;
+  bool score;
+  int alternatives;
+  int32_t next_token;
+  SamplingParams sampling;
+};
+StepRequest read_request(const ModelConfig &config, const StepCall &call, int sequence);
+
+}  // namespace sounder

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The weights of a model in memory: one mapping in huge pages, q/k/v and gate/up stacked so that one product
+// (and one barrier) does for all of them.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "memory.h"
+#include "model.h"
+#include "sounder.h"
+#include "tensors.h"
+#include "threads.h"
+
+namespace sounder {
+
+class Weights {
+ public:
+  // Makes room; the values are zero until load_weights.
+  explicit Weights(const ModelConfig &config);
+
+  const ModelWeights &model() const { return model_; }
+
+  // Where the values of a tensor that the model has belong: rows * columns values, contiguous, float32 for
+  // norms and biases, the model's type for matrices.
+  void *destination(int role, int layer);
+
+ private:
+  struct LayerOffsets {
+    int64_t roles[SOUNDER_ROLE_COUNT];  // bytes from the start, -1: there is none
+  };
+  LayerOffsets place_layer(int64_t &end, bool first) const;
+  const float *vector_at(int role, int layer) const;
+  WeightMatrix matrix_at(int role, int layer, int rows, int columns) const;
+  void build_views();
+
+  const ModelConfig &config_;
+  std::vector<LayerOffsets> offsets_;  // by layer; the tensors of no layer are in the first
+  Mapping memory_;
+  ModelWeights model_;
+};
+
+// Where a load stands, shared with other threads.
+struct LoadControl {
+  std::atomic<int32_t> &thousandths;
+  const std::atomic<bool> &stop;  // ends the load with SOUNDER_CANCELLED
+};
+
+// Reads and converts all tensors of a complete list with the whole team.
+void load_weights(const ModelConfig &config, const std::vector<std::string> &files, const TensorList &tensors,
+                  Weights &weights, ThreadTeam &team, const Kernels &kernels, const LoadControl &control);
+
+}  // namespace sounder
