@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { configInts } from "../../ffi/configure.ts";
+import { type Library, machineFigures, openLibrary } from "../../ffi/library.ts";
+import * as abi from "../../ffi/symbols.ts";
+import { DEFAULT_SETTINGS, type EngineSettings } from "../../src/engine/settings.ts";
+import { planMemory } from "../../src/model/memory.ts";
+import type { ModelConfig } from "../../src/model/model.ts";
+
+function nativePlan(
+  { symbols }: Library,
+  config: ModelConfig,
+  settings: EngineSettings,
+): number[] | null {
+  const ints = configInts(config, settings);
+  const figures = new BigInt64Array(abi.PLAN_COUNT);
+  const status = symbols.sounder_plan_memory(ints, ints.length, figures, figures.length);
+  return status === abi.OK ? Array.from(figures, Number) : null;
+}
+
+const shapes: fc.Arbitrary<ModelConfig> = fc.record({
+  layers: fc.integer({ min: 1, max: 80 }),
+  hidden: fc.integer({ min: 8, max: 8192 }),
+  intermediate: fc.integer({ min: 8, max: 28672 }),
+  kvHeads: fc.integer({ min: 1, max: 16 }),
+  group: fc.integer({ min: 1, max: 8 }),
+  headDim: fc.integer({ min: 1, max: 128 }).map((half) => 2 * half),
+  vocabulary: fc.integer({ min: 2, max: 256_000 }),
+  tiedOutput: fc.boolean(),
+  qkvBias: fc.boolean(),
+  qkNorm: fc.boolean(),
+}).map(({ group, ...shape }) => ({
+  ...shape,
+  architecture: "llama",
+  heads: group * shape.kvHeads,
+  context: 1 << 20,
+  slidingWindow: 0,
+  normEpsilon: 1e-5,
+  rope: { frequencies: new Float32Array(shape.headDim / 2).fill(1), scale: 1 },
+}));
+
+const settings: fc.Arbitrary<EngineSettings> = fc.record({
+  precision: fc.constantFrom("bf16" as const, "f32" as const),
+  threads: fc.integer({ min: 1, max: 64 }),
+  kvBlocks: fc.integer({ min: 1, max: 100_000 }),
+  context: fc.integer({ min: 1, max: 1 << 20 }),
+  maxStepTokens: fc.integer({ min: 32, max: 4096 }),
+  maxStepSequences: fc.integer({ min: 1, max: 32 }),
+}).map((some) => ({ ...DEFAULT_SETTINGS, ...some }));
+
+Deno.test("src/ and native/ state the same memory formula", () => {
+  const library = openLibrary();
+  fc.assert(
+    fc.property(shapes, settings, (config, some) => {
+      const { weightBytes, blockBytes, kvBytes, workspaceBytes } = planMemory(config, some);
+      assertEquals(nativePlan(library, config, some), [
+        weightBytes,
+        blockBytes,
+        kvBytes,
+        workspaceBytes,
+      ]);
+    }),
+    { numRuns: 300, seed: 1 },
+  );
+  library.close();
+});
+
+Deno.test("impossible figures have no plan", () => {
+  const [config] = fc.sample(shapes, { numRuns: 1, seed: 2 });
+  const library = openLibrary();
+  assertEquals(nativePlan(library, { ...config!, layers: 0 }, DEFAULT_SETTINGS), null);
+  assertEquals(nativePlan(library, { ...config!, headDim: 258 }, DEFAULT_SETTINGS), null);
+  library.close();
+});
+
+Deno.test("the machine has memory and cores, and no more is free than there is", () => {
+  const library = openLibrary();
+  const machine = machineFigures(library);
+  library.close();
+  assert(machine.cores >= 1 && machine.cores <= navigator.hardwareConcurrency);
+  assert(machine.memoryAvailable > 0 && machine.memoryAvailable <= machine.memoryTotal);
+});
