@@ -177,11 +177,11 @@ export interface TinyGguf {
 
 export const TINY = {
   layers: 2,
-  hidden: 256,
-  intermediate: 512,
-  heads: 8,
+  hidden: 64,
+  intermediate: 128,
+  heads: 4,
   kvHeads: 2,
-  vocabulary: 288,
+  vocabulary: 64,
 };
 
 function tinyMetadata(architecture: string): Record<string, GgufValue> {

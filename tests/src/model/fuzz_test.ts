@@ -69,7 +69,7 @@ Deno.test("readSafetensors and assignRoles end in a Failure for any damage to a 
 Deno.test("readGguf and what follows it end in a Failure for any damage to a head", () => {
   const heads = [
     ...["llama", "qwen2", "qwen3"].map((architecture) => tinyGguf({ architecture })),
-    tinyGguf({ tied: false, matrixType: 12, metadata: MORE_METADATA }),
+    tinyGguf({ tied: false, matrixType: 2, metadata: MORE_METADATA }),
   ].map((file) => ({
     bytes: file.slice(0, readGguf(new MemorySource("x", file)).dataStart + 16),
     size: file.length,

@@ -35,7 +35,7 @@ Deno.test("ggufConfig reads llama, qwen2 and qwen3", () => {
   assertEquals(config, {
     architecture: "llama",
     ...TINY,
-    headDim: 32,
+    headDim: 16,
     context: 2048,
     slidingWindow: 0,
     tiedOutput: true,
@@ -43,7 +43,7 @@ Deno.test("ggufConfig reads llama, qwen2 and qwen3", () => {
     qkNorm: false,
   });
   assertAlmostEquals(normEpsilon, 1e-5, 1e-12);
-  assertEquals([rope.frequencies.length, rope.scale], [16, 1]);
+  assertEquals([rope.frequencies.length, rope.scale], [8, 1]);
   const qwen2 = read({ architecture: "qwen2", tied: false });
   assertEquals(qwen2.interleaved, false);
   assertEquals([qwen2.config.qkvBias, qwen2.config.tiedOutput], [true, false]);
@@ -58,17 +58,17 @@ Deno.test("ggufConfig reads llama, qwen2 and qwen3", () => {
 Deno.test("ggufConfig takes optional metadata", () => {
   const { config } = read({
     metadata: {
-      "llama.attention.key_length": u32(32),
-      "llama.attention.value_length": u32(32),
+      "llama.attention.key_length": u32(16),
+      "llama.attention.value_length": u32(16),
       "llama.attention.sliding_window": u32(512),
-      "llama.rope.dimension_count": u32(16),
-      "llama.feed_forward_length": { type: "array", of: "u32", values: [512, 512] },
+      "llama.rope.dimension_count": u32(8),
+      "llama.feed_forward_length": { type: "array", of: "u32", values: [128, 128] },
     },
   });
   assertEquals([config.slidingWindow, config.rope.frequencies.length, config.intermediate], [
     512,
-    8,
-    512,
+    4,
+    128,
   ]);
 });
 
@@ -92,19 +92,19 @@ Deno.test("ggufConfig scales RoPE linearly, also in the oldest form, and by YaRN
   }).config;
   assertAlmostEquals(yarn.rope.scale, 0.1 * Math.log(4) + 1, 1e-9);
   assertEquals(yarn.rope.frequencies[0], plain[0]);
-  assertAlmostEquals(yarn.rope.frequencies[15]!, plain[15]! / 4, 1e-9);
+  assertAlmostEquals(yarn.rope.frequencies[7]!, plain[7]! / 4, 1e-9);
   assertEquals(yarn.context, 4096);
 });
 
 Deno.test("ggufConfig divides frequencies by rope_freqs.weight", () => {
   const plain = read().config.rope.frequencies;
-  const factors = Float32Array.from({ length: 16 }, (_, i) => 1 + i / 2);
+  const factors = Float32Array.from({ length: 8 }, (_, i) => 1 + i / 2);
   const data = new Uint8Array(factors.buffer);
-  const weight = { name: "rope_freqs.weight", type: 0, dimensions: [16], data };
+  const weight = { name: "rope_freqs.weight", type: 0, dimensions: [8], data };
   const { frequencies } = read({ extra: [weight] }).config.rope;
   frequencies.forEach((f, i) => assert(Math.abs(f * factors[i]! / plain[i]! - 1) < 1e-6));
-  refuses({ extra: [zeros("rope_freqs.weight", [16])] }, "rope_freqs.weight", "no factors");
-  refuses({ extra: [zeros("rope_freqs.weight", [8])] }, "rope_freqs.weight", "F32 [16]");
+  refuses({ extra: [zeros("rope_freqs.weight", [8])] }, "rope_freqs.weight", "no factors");
+  refuses({ extra: [zeros("rope_freqs.weight", [4])] }, "rope_freqs.weight", "F32 [8]");
 });
 
 Deno.test("ggufConfig refuses what is not supported and names the key", () => {
@@ -129,7 +129,7 @@ Deno.test("ggufConfig names metadata that are missing or make no sense", () => {
   refuses({ metadata: { "llama.rope.dimension_count": u32(33) } }, "RoPE rotates 33");
   refuses({ metadata: { "llama.rope.freq_base": f32(-1) } }, "freq_base is -1");
   refuses({ metadata: { "llama.context_length": f32(NaN) } }, "context_length");
-  const heads = { type: "array", of: "u32", values: [8, 4] } as const;
+  const heads = { type: "array", of: "u32", values: [4, 2] } as const;
   refuses({ metadata: { "llama.attention.head_count": heads } }, "differs between layers");
   refuses({ without: ["token_embd.weight"] }, '"token_embd.weight" is missing');
 });
