@@ -30,6 +30,8 @@ const SPACE_BEHIND = /\p{White_Space}*/uy;
 export class AddedTokenFinder {
   readonly #root: Node = { next: new Map(), token: null };
   readonly #starts: RegExp | null;
+  /** Length of the longest token. */
+  readonly #depth: number;
 
   constructor(tokens: readonly AddedToken[]) {
     const starts = new Set<number>();
@@ -44,6 +46,7 @@ export class AddedTokenFinder {
       }
       if (node !== this.#root) node.token = token;
     }
+    this.#depth = tokens.reduce((most, token) => Math.max(most, token.content.length), 0);
     const units = [...starts].map((code) => "\\u" + code.toString(16).padStart(4, "0"));
     this.#starts = units.length > 0 ? new RegExp(`[${units.join("")}]`, "g") : null;
   }
@@ -71,6 +74,28 @@ export class AddedTokenFinder {
       covered = match.end;
     }
     return matches;
+  }
+
+  /** Every place where a token starts, also within another one. */
+  starts(text: string): number[] {
+    const places: number[] = [];
+    const starts = this.#starts;
+    if (!starts) return places;
+    starts.lastIndex = 0;
+    while (starts.test(text)) {
+      if (this.#longest(text, starts.lastIndex - 1)) places.push(starts.lastIndex - 1);
+    }
+    return places;
+  }
+
+  /** Whether the text ends where a token has begun. */
+  endsInside(text: string): boolean {
+    for (let start = Math.max(0, text.length - this.#depth); start < text.length; start++) {
+      let node: Node | undefined = this.#root;
+      for (let i = start; i < text.length && node; i++) node = node.next.get(text.charCodeAt(i));
+      if (node && node.next.size > 0) return true;
+    }
+    return false;
   }
 
   #longest(text: string, start: number): AddedToken | null {

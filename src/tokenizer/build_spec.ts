@@ -37,6 +37,26 @@ export interface TokenizerParts {
   textOfToken: (token: string) => string;
 }
 
+/**
+ * The added tokens that the model has rows for: fine-tunes list padding tokens that their weights lack.
+ * @throws {Failure} kind `model` when the vocabulary itself has more tokens than the model.
+ */
+export function withinRows(
+  rows: number,
+  vocabulary: Vocabulary,
+  added: AddedToken[],
+): AddedToken[] {
+  for (const [token, id] of vocabulary) {
+    if (id < rows) continue;
+    throw new Failure(
+      "model",
+      `The tokenizer has the token ${JSON.stringify(token)} with the id ${id}, but the model has ` +
+        `${rows} rows: tokenizer and weights do not belong together.`,
+    );
+  }
+  return added.filter(({ id }) => id < rows);
+}
+
 /** @throws {Failure} kind `model` when ids are out of all proportion. */
 export function buildSpec(parts: TokenizerParts): TokenizerSpec {
   const size = checkedSize(parts);

@@ -1,15 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From token ids to text, at once and piece by piece. */
 import type { TokenizerSpec } from "./spec.ts";
-import type { StreamDecoder } from "./tokenizer.ts";
-
-/** How to decode. */
-export interface DecodeOptions {
-  /** Leave special tokens out. */
-  skipSpecial?: boolean;
-  /** The tokens go on after other text: a space at their start belongs to the text. */
-  continues?: boolean;
-}
+import type { DecodeOptions, StreamDecoder } from "./tokenizer.ts";
 
 const SPACE = 0x20;
 
@@ -59,7 +51,7 @@ export class TokenStream implements StreamDecoder {
   }
 
   #bytes(token: number): Uint8Array {
-    const { spec } = { spec: this.#spec };
+    const spec = this.#spec;
     if (!(token >= 0 && token < spec.size)) return new Uint8Array(0);
     if (this.#skipSpecial && spec.special[token] === 1) return new Uint8Array(0);
     let bytes = tokenBytes(spec, token);

@@ -20,7 +20,8 @@ export interface Markers {
 /** How to read a text. */
 export interface EncodeHow {
   parseSpecial: boolean;
-  addSpecial: boolean;
+  /** Which of the model's own tokens to put around the text. */
+  around: "none" | "start" | "both";
   /** The text is a rendered chat with these markers in it. */
   markers: Markers | null;
 }
@@ -46,7 +47,7 @@ export class Encoder {
     );
   }
 
-  encode(text: string, how: EncodeHow): Int32Array {
+  encode(text: string, how: EncodeHow): Int32Array<ArrayBuffer> {
     const ids = new IdBuffer();
     const search = { special: how.parseSpecial, escape: how.markers?.escape ?? null };
     const body = text.toWellFormed();
@@ -56,7 +57,7 @@ export class Encoder {
         this.#plain(plain, first && isFirst, how.markers, ids);
       });
     });
-    return how.addSpecial ? this.#surround(ids, how.parseSpecial) : ids.take();
+    return how.around === "none" ? ids.take() : this.#surround(ids, how);
   }
 
   /** Hands on what lies between the matches, and adds the tokens of the matches. */
@@ -83,13 +84,13 @@ export class Encoder {
   }
 
   /** A text that was given with its BOS gets no second one. */
-  #surround(ids: IdBuffer, special: boolean): Int32Array {
+  #surround(ids: IdBuffer, how: EncodeHow): Int32Array<ArrayBuffer> {
     const { prefix, suffix } = this.#spec;
-    const there = special && prefix.length > 0 && ids.first === prefix[0];
+    const there = how.parseSpecial && prefix.length > 0 && ids.first === prefix[0];
     const around = new IdBuffer();
     if (!there) around.append(Int32Array.from(prefix));
     around.append(ids.take());
-    around.append(Int32Array.from(suffix));
+    if (how.around === "both") around.append(Int32Array.from(suffix));
     return around.take();
   }
 }

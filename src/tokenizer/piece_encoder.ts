@@ -40,7 +40,7 @@ export class IdBuffer {
     return this.#length > 0 ? this.#ids[0]! : -1;
   }
 
-  take(): Int32Array {
+  take(): Int32Array<ArrayBuffer> {
     return this.#ids.slice(0, this.#length);
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads `tokenizer.json` and `tokenizer_config.json` of a Hugging Face folder. */
 import { Failure } from "../errors.ts";
-import { buildSpec } from "./build_spec.ts";
+import { buildSpec, withinRows } from "./build_spec.ts";
 import { Json } from "./json.ts";
 import { MAX_MERGES } from "./merge.ts";
 import { addPair, createPairTable } from "./pair_table.ts";
@@ -36,6 +36,7 @@ const SPECIAL_NAMES = [
 export function readHuggingFace(
   tokenizerJson: string,
   tokenizerConfigJson: string | null,
+  rows = Infinity,
 ): LoadedTokenizer {
   const file = Json.parse(tokenizerJson, "tokenizer.json");
   const config = tokenizerConfigJson === null
@@ -44,7 +45,11 @@ export function readHuggingFace(
   const model = readModelKind(file);
   const vocabulary = readVocabulary(model.get("vocab"));
   const variables = readVariables(config);
-  const added = readAdded(file, config, vocabulary, Object.values(variables));
+  const added = withinRows(
+    rows,
+    vocabulary,
+    readAdded(file, config, vocabulary, Object.values(variables)),
+  );
   const idOf = (content: string) =>
     added.find((token) => token.content === content)?.id ?? idIn(vocabulary, content);
 

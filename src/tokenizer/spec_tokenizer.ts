@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The tokenizer that a {@linkcode TokenizerSpec} describes. */
-import { type DecodeOptions, tokenBytes, TokenStream } from "./decoder.ts";
+import { tokenBytes, TokenStream } from "./decoder.ts";
 import { type EncodeHow, Encoder } from "./encoder.ts";
 import type { TokenizerSpec } from "./spec.ts";
-import type { EncodeOptions, StreamDecoder, Tokenizer } from "./tokenizer.ts";
+import type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer } from "./tokenizer.ts";
 
 /** Options with their defaults. */
 export function encodeHow(options: EncodeOptions = {}): EncodeHow {
   return {
     parseSpecial: options.parseSpecial ?? false,
-    addSpecial: options.addSpecial ?? false,
+    around: options.addSpecial ? "both" : "none",
     markers: null,
   };
 }

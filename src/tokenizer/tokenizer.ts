@@ -18,6 +18,17 @@ export interface EncodeOptions {
   addSpecial?: boolean;
 }
 
+/** How tokens become text. */
+export interface DecodeOptions {
+  /** Leave special tokens out (default: false). */
+  skipSpecial?: boolean;
+  /**
+   * The tokens go on after other text (default: false): with SentencePiece, the space that their first
+   * token begins with belongs to the text and is not dropped.
+   */
+  continues?: boolean;
+}
+
 /** Turns tokens into text piece by piece; never emits half a character. */
 export interface StreamDecoder {
   /** Text that is complete after this token; may be empty. */
@@ -33,12 +44,11 @@ export interface Tokenizer {
   /** Tokens that end a generation. */
   readonly endTokens: readonly number[];
   encode(text: string, options?: EncodeOptions): Int32Array;
-  /** skipSpecial leaves special tokens out (default: false). */
-  decode(tokens: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
+  decode(tokens: ArrayLike<number>, options?: DecodeOptions): string;
   /** The bytes of one token as it appears in a text, special tokens as their name. */
   tokenBytes(token: number): Uint8Array;
   isSpecial(token: number): boolean;
-  streamDecoder(options?: { skipSpecial?: boolean }): StreamDecoder;
+  streamDecoder(options?: DecodeOptions): StreamDecoder;
 }
 
 /** Options of a chat prompt. */
