@@ -199,10 +199,12 @@ Deno.test("an error after the headers is an event with the envelope, and there i
 Deno.test("a bug in a stream keeps its words in the log", async () => {
   const logged: string[] = [];
   const service = new FakeService(function* () {
+    yield text(0, "so far");
     throw new TypeError("undefined is not a token");
   });
   const app = appOver(service, { log: (line) => logged.push(line) });
   const stream = await (await post(app, CHAT, { messages, stream: true })).text();
+  assertEquals(chunksOf(stream)[1].choices[0].delta.content, "so far");
   assert(!stream.includes("undefined is not a token"));
   assertEquals(logged.length, 1);
   assert(logged[0]!.includes("undefined is not a token"));

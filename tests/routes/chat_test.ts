@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { Failure } from "../../src/errors.ts";
+import {
+  done,
+  FakeService,
+  finish,
+  gate,
+  speak,
+  text,
+  tokenInfo,
+} from "../fixtures/fake_service.ts";
+import { appOver, failed, ok, post } from "./client.ts";
+
+const CHAT = "/v1/chat/completions";
+const messages = [{ role: "user", content: "hi" }];
+
+Deno.test("a whole chat answer has OpenAI's keys in OpenAI's shape", async () => {
+  const answer = await ok(
+    await post(appOver(new FakeService()), CHAT, { model: "fake/model", messages }),
+  );
+  assertMatch(answer.id, /^chatcmpl-[0-9a-f]{32}$/);
+  assert(Math.abs(answer.created - Date.now() / 1000) < 10);
+  delete answer.id;
+  delete answer.created;
+  assertEquals(answer, {
+    object: "chat.completion",
+    model: "fake/model",
+    choices: [{
+      index: 0,
+      message: { role: "assistant", content: "Hello, world", refusal: null },
+      logprobs: null,
+      finish_reason: "stop",
+      stop_reason: null,
+    }],
+    usage: {
+      prompt_tokens: 9,
+      completion_tokens: 3,
+      total_tokens: 12,
+      prompt_tokens_details: { cached_tokens: 1, audio_tokens: 0 },
+      completion_tokens_details: {
+        reasoning_tokens: 0,
+        audio_tokens: 0,
+        accepted_prediction_tokens: 0,
+        rejected_prediction_tokens: 0,
+      },
+      sounder: { attention: "full", keys_read: 40, keys_total: 50, cached_tokens: 1 },
+    },
+  });
+});
+
+Deno.test("absent and null fields mean OpenAI's defaults", async () => {
+  for (const extra of [{}, { temperature: null, stop: null, n: null, seed: null, stream: null }]) {
+    const service = new FakeService();
+    await ok(await post(appOver(service), CHAT, { messages, ...extra, unheard_of: { of: 1 } }));
+    const { id, prompt, sampling, ...rest } = service.requests[0]!;
+    assertMatch(id, /^chatcmpl-/);
+    assertEquals(prompt.length, 9);
+    assertEquals(rest, {
+      n: 1,
+      maxTokens: null,
+      minTokens: 0,
+      stop: [],
+      stopTokens: [],
+      ignoreEos: false,
+      skipSpecialTokens: true,
+      logprobs: null,
+      scorePrompt: false,
+    });
+    assertEquals({ ...sampling, seed: 0n }, {
+      temperature: 1,
+      topK: 0,
+      topP: 1,
+      minP: 0,
+      repetitionPenalty: 1,
+      presencePenalty: 0,
+      frequencyPenalty: 0,
+      seed: 0n,
+      logitBias: new Map(),
+    });
+  }
+});
+
+Deno.test("every sampling field reaches the scheduler", async () => {
+  const service = new FakeService();
+  await ok(
+    await post(appOver(service), CHAT, {
+      messages,
+      temperature: 0.5,
+      top_p: 0.9,
+      top_k: 40,
+      min_p: 0.05,
+      presence_penalty: -1,
+      frequency_penalty: 1.5,
+      repetition_penalty: 1.1,
+      seed: -1,
+      n: 3,
+      stop: "END",
+      stop_token_ids: [7, 259],
+      min_tokens: 2,
+      max_tokens: 5,
+      max_completion_tokens: 6,
+      ignore_eos: true,
+      skip_special_tokens: false,
+      logprobs: true,
+      top_logprobs: 20,
+      logit_bias: { "3": -100, "259": 100 },
+      sounder: { attention: "auto" },
+    }),
+  );
+  const { id: _, prompt: __, ...rest } = service.requests[0]!;
+  assertEquals(rest, {
+    n: 3,
+    maxTokens: 6,
+    minTokens: 2,
+    stop: ["END"],
+    stopTokens: [7, 259],
+    ignoreEos: true,
+    skipSpecialTokens: false,
+    logprobs: 20,
+    scorePrompt: false,
+    sampling: {
+      temperature: 0.5,
+      topK: 40,
+      topP: 0.9,
+      minP: 0.05,
+      repetitionPenalty: 1.1,
+      presencePenalty: -1,
+      frequencyPenalty: 1.5,
+      seed: 0xffff_ffff_ffff_ffffn,
+      logitBias: new Map([[3, -100], [259, 100]]),
+    },
+  });
+});
+
+Deno.test("without a seed each request draws its own", async () => {
+  const service = new FakeService();
+  const app = appOver(service);
+  for (let i = 0; i < 2; i++) await ok(await post(app, CHAT, { messages }));
+  const [first, second] = service.requests.map(({ sampling }) => sampling.seed);
+  assertNotEquals(first, second);
+});
+
+Deno.test("messages become what templates know", async () => {
+  const service = new FakeService();
+  await ok(
+    await post(appOver(service), CHAT, {
+      messages: [
+        { role: "developer", content: "be brief" },
+        {
+          role: "user",
+          content: [{ type: "text", text: "a" }, { type: "text", text: "b" }],
+          name: "u",
+        },
+        {
+          role: "assistant",
+          content: null,
+          tool_calls: [
+            { id: "c1", type: "function", function: { name: "f", arguments: '{"x":1}' } },
+            { id: "c2", type: "function", function: { name: "g", arguments: "not json" } },
+          ],
+        },
+        { role: "tool", content: "42", tool_call_id: "c1" },
+        { role: "user", content: "half a pair: \ud800", name: null },
+      ],
+      add_generation_prompt: false,
+      continue_final_message: true,
+      chat_template_kwargs: { enable_thinking: false },
+    }),
+  );
+  assertEquals(service.chats, [{
+    messages: [
+      { role: "system", content: "be brief" },
+      { role: "user", content: "ab", name: "u" },
+      {
+        role: "assistant",
+        content: "",
+        tool_calls: [
+          { id: "c1", type: "function", function: { name: "f", arguments: { x: 1 } } },
+          { id: "c2", type: "function", function: { name: "g", arguments: "not json" } },
+        ],
+      },
+      { role: "tool", content: "42", tool_call_id: "c1" },
+      { role: "user", content: "half a pair: \ufffd" },
+    ],
+    options: {
+      addGenerationPrompt: false,
+      continueFinalMessage: true,
+      extra: { enable_thinking: false },
+    },
+  }]);
+});
+
+Deno.test("continue_final_message alone implies no generation prompt", async () => {
+  const service = new FakeService();
+  await ok(await post(appOver(service), CHAT, { messages, continue_final_message: true }));
+  assertEquals(service.chats[0]!.options?.addGenerationPrompt, false);
+});
+
+Deno.test("chat log-probabilities: bytes, alternatives, and -9999 for what can't be", async () => {
+  const service = new FakeService(function* () {
+    yield text(0, "é", [tokenInfo(5, "é", -Infinity, 3)]);
+    yield finish(0, "length");
+    yield done();
+  });
+  const answer = await ok(
+    await post(appOver(service), CHAT, { messages, logprobs: true, top_logprobs: 2 }),
+  );
+  const [choice] = answer.choices;
+  assertEquals(choice.finish_reason, "length");
+  assertEquals(choice.logprobs, {
+    content: [{
+      token: "é",
+      logprob: -9999,
+      bytes: [0xc3, 0xa9],
+      top_logprobs: [
+        { token: "é", logprob: -9999, bytes: [0xc3, 0xa9] },
+        { token: "a", logprob: -9999, bytes: [97] },
+      ],
+    }],
+    refusal: null,
+  });
+});
+
+Deno.test("return_token_ids returns both sides without log-probabilities", async () => {
+  const service = new FakeService(speak(["a", "b"]));
+  const answer = await ok(await post(appOver(service), CHAT, { messages, return_token_ids: true }));
+  assertEquals(answer.prompt_token_ids.length, 9);
+  assertEquals(answer.choices[0].token_ids, [0, 1]);
+  assertEquals(answer.choices[0].logprobs, null);
+});
+
+Deno.test("the stop string that ended a choice is told", async () => {
+  const service = new FakeService(() => [text(0, "x"), finish(0, "stop", "END"), done()]);
+  const answer = await ok(await post(appOver(service), CHAT, { messages, stop: ["END"] }));
+  assertEquals(answer.choices[0].stop_reason, "END");
+});
+
+Deno.test("a model without a chat template answers 400 and names the other route", async () => {
+  const service = new FakeService();
+  service.info = { ...service.info, hasChatTemplate: false };
+  const error = await failed(await post(appOver(service), CHAT, { messages }), 400);
+  assert(error.message.includes("/v1/completions"));
+});
+
+Deno.test("a prompt that is too long: 400 context_length_exceeded with both numbers", async () => {
+  const service = new FakeService();
+  service.info = { ...service.info, contextTokens: 8 };
+  const error = await failed(await post(appOver(service), CHAT, { messages, stream: true }), 400);
+  assertEquals(error.code, "context_length_exceeded");
+  assert(error.message.includes("9") && error.message.includes("8"));
+});
+
+Deno.test("each kind of failure has its status, type and code", async () => {
+  const cases = [
+    ["invalid", 400, "invalid_request_error", null, null],
+    ["context_length", 400, "invalid_request_error", "context_length_exceeded", null],
+    ["too_many_requests", 429, "requests", "rate_limit_exceeded", "1"],
+    ["unavailable", 503, "server_error", "unavailable", "5"],
+    ["model", 500, "server_error", "model_error", null],
+    ["memory", 500, "server_error", "memory_error", null],
+    ["engine", 500, "server_error", "engine_error", null],
+  ] as const;
+  for (const [kind, status, type, code, retry] of cases) {
+    const service = new FakeService();
+    service.refusals.set(0, new Failure(kind, "Because of this", { param: "p" }));
+    const response = await post(appOver(service, { log: () => {} }), CHAT, { messages });
+    assertEquals(response.headers.get("retry-after"), retry);
+    assertEquals(await failed(response, status), {
+      message: "Because of this",
+      type,
+      param: "p",
+      code,
+    });
+  }
+});
+
+Deno.test("a client that leaves a whole answer cancels it", async () => {
+  const service = new FakeService(async function* () {
+    yield text(0, "a");
+    await gate().opened;
+  });
+  const client = new AbortController();
+  const answer = post(appOver(service), CHAT, { messages }, { signal: client.signal });
+  while (service.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  client.abort();
+  assertEquals((await answer).status, 499);
+  assertEquals(service.cancelled, [service.requests[0]!.id]);
+});
+
+Deno.test("a client that leaves while its prompt is encoded is never admitted", async () => {
+  const service = new FakeService();
+  const encoding = gate();
+  const encode = service.encodeChat.bind(service);
+  service.encodeChat = async (...args) => {
+    await encoding.opened;
+    return await encode(...args);
+  };
+  const client = new AbortController();
+  const answer = post(appOver(service), CHAT, { messages }, { signal: client.signal });
+  client.abort();
+  encoding.open();
+  assertEquals((await answer).status, 499);
+  assertEquals(service.requests, []);
+});
+
+Deno.test("an engine failure in a whole answer is a 500 and is logged once", async () => {
+  const logged: string[] = [];
+  const service = new FakeService(function* () {
+    yield text(0, "a");
+    throw new Failure("engine", "The library failed");
+  });
+  const app = appOver(service, { log: (line) => logged.push(line) });
+  const error = await failed(await post(app, CHAT, { messages }), 500);
+  assertEquals(error.message, "The library failed");
+  assertEquals(logged.length, 1);
+});
+
+Deno.test("an answer that the server ends early is a 503", async () => {
+  const service = new FakeService(() => [text(0, "so far")]);
+  const response = await post(appOver(service), CHAT, { messages });
+  assertEquals(response.headers.get("retry-after"), "5");
+  await failed(response, 503);
+});
