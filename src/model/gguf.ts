@@ -5,8 +5,8 @@ import { GgufCursor } from "./gguf_cursor.ts";
 import { TENSOR_TYPES } from "./model.ts";
 import type { StoredTensor } from "./tensors.ts";
 
-/** Bytes that pass before metadata or tensor descriptions are called damaged rather than long. */
-const MAX_KEY_BYTES = 1024;
+/** Longest name of a tensor or key; real ones take some 60 characters. */
+const MAX_NAME_LENGTH = 1024;
 
 /** Values of a block, and its bytes, by ggml's number of the type. */
 const TYPES = new Map<number, { name: string; values: number; bytes: number }>([
@@ -103,7 +103,7 @@ function shorten(value: bigint): number | bigint {
 
 function readKey(cursor: GgufCursor, source: ByteSource, what: string): string {
   const key = cursor.string();
-  if (key === "" || key.length > MAX_KEY_BYTES) {
+  if (key === "" || key.length > MAX_NAME_LENGTH) {
     throw fileFailure(source.name, `has ${what} with an impossible name: it is damaged.`);
   }
   return key;

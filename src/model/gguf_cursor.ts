@@ -38,21 +38,24 @@ export class GgufCursor {
 
   /** @returns where the next `length` bytes lie in the window, and steps over them */
   #take(length: number): number {
+    if (this.#at + length > this.#window.length) this.#slide(length);
+    this.#at += length;
+    return this.#at - length;
+  }
+
+  /** Moves the window to start at the next byte, with `length` bytes or more. */
+  #slide(length: number): void {
     if (length > this.left) {
       throw fileFailure(
         this.#source.name,
         `ends in the middle of ${this.what}: it is cut off or damaged. Download it again.`,
       );
     }
-    if (this.#at + length > this.#window.length) {
-      this.#start += this.#at;
-      const size = Math.min(Math.max(length, WINDOW_BYTES), this.#source.size - this.#start);
-      this.#window = this.#source.read(this.#start, size);
-      this.#view = new DataView(this.#window.buffer);
-      this.#at = 0;
-    }
-    this.#at += length;
-    return this.#at - length;
+    this.#start += this.#at;
+    const size = Math.min(Math.max(length, WINDOW_BYTES), this.#source.size - this.#start);
+    this.#window = this.#source.read(this.#start, size);
+    this.#view = new DataView(this.#window.buffer);
+    this.#at = 0;
   }
 
   u8(): number {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Damaged files: 10,000 and more for each parser, the same ones every time. */
 import { assert } from "@std/assert";
-import { FileSource, MemorySource } from "../../../src/model/bytes.ts";
+import { FileSource } from "../../../src/model/bytes.ts";
+import { MemorySource } from "./memory_source.ts";
 import { parseConfig } from "../../../src/model/config.ts";
 import { ggufEndTokens } from "../../../src/model/end_tokens.ts";
 import { readGguf } from "../../../src/model/gguf.ts";

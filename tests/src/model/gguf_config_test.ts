@@ -7,7 +7,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Failure } from "../../../src/errors.ts";
-import { MemorySource } from "../../../src/model/bytes.ts";
+import { MemorySource } from "./memory_source.ts";
 import { ggufEndTokens } from "../../../src/model/end_tokens.ts";
 import { readGguf } from "../../../src/model/gguf.ts";
 import { ggufConfig } from "../../../src/model/gguf_config.ts";

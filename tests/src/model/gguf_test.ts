@@ -2,7 +2,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { Failure } from "../../../src/errors.ts";
-import { MemorySource } from "../../../src/model/bytes.ts";
+import { MemorySource } from "./memory_source.ts";
 import { type Gguf, readGguf } from "../../../src/model/gguf.ts";
 import { GGML_BLOCKS, ggufBytes, type GgufValue, tinyGguf, zeros } from "./file_writers.ts";
 

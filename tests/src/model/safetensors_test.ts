@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { Failure } from "../../../src/errors.ts";
-import { MemorySource } from "../../../src/model/bytes.ts";
+import { MemorySource } from "./memory_source.ts";
 import { readSafetensors, readShardIndex } from "../../../src/model/safetensors.ts";
 import { safetensorsBytes } from "./file_writers.ts";
 
