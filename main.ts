@@ -97,14 +97,14 @@ function listen(
 function exampleRequest(url: string, service: ModelService, options: Options): string {
   const { id, hasChatTemplate } = service.model();
   const key = options.apiKey === null ? "" : ` -H 'Authorization: Bearer YOUR_KEY'`;
-  const document = "The code of the harbour is 4471. The keeper of the lamp is Ada. ";
   const question = options.model === EMBEDDED_MODEL
-    ? `${document}\\nWhat is the code of the harbour?`
+    ? "Ada keeps the lamp. The secret code for the harbour gate is: 5273107. Ben rows.\\n" +
+      "What is the secret code for the harbour gate?"
     : "Say hello.";
   const [path, input] = hasChatTemplate
     ? ["chat/completions", `"messages":[{"role":"user","content":"${question}"}]`]
     : ["completions", `"prompt":"${question}"`];
-  return `  curl -N ${url}/v1/${path}${key} -d '{"model":"${id}","stream":true,${input}}'`;
+  return `  curl -N ${url}/v1/${path}${key} -d '{"model":"${id}","stream":true,"temperature":0,${input}}'`;
 }
 
 async function serve(options: Options): Promise<number> {

@@ -64,7 +64,7 @@ function requestLines({ fit }: ServerPlan): string[] {
   const lengths = [1024, 4096, 16384, 65536, 262144, 1048576].filter((n) => n < fit.context);
   return [...lengths, fit.context].map((tokens) => {
     const blocks = Math.ceil(Math.min(tokens + ANSWER_TOKENS, fit.context) / BLOCK_TOKENS);
-    const requests = Math.max(1, Math.floor(fit.kvBlocks / blocks));
+    const requests = Math.min(MAX_CONTEXTS, Math.max(1, Math.floor(fit.kvBlocks / blocks)));
     return `  ${thousands(tokens).padStart(11)} tokens of prompt: ${thousands(requests)} at once`;
   });
 }

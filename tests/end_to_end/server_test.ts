@@ -6,7 +6,7 @@ import { documents4096 } from "../fixtures/documents.ts";
 import { serverSentEvents, TestServer } from "../fixtures/server.ts";
 
 const CONTENT =
-  "The code of the harbour is 4471. The keeper of the lamp is Ada.\nWhat is the code of the harbour?";
+  "The secret code for the harbour gate is: 5273107. Ada keeps the lamp.\nWhat is the secret code for the harbour gate?";
 const MESSAGES = [{ role: "user" as const, content: CONTENT }];
 
 function client(url: string): OpenAI {
