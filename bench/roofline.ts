@@ -3,16 +3,6 @@
 
 const ROOT = new URL("..", import.meta.url);
 
-/** Measured ceilings; null when the bench does not print them. */
-export interface Roofline {
-  /** GB/s of reading memory with all threads. */
-  streamGbs: number;
-  /** GFLOP/s of the matrix product that prefill uses, at a typical shape. */
-  matmulGflops: number;
-  /** All lines of the bench, for the report. */
-  lines: string[];
-}
-
 async function run(command: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(command, {
     args,
