@@ -22,6 +22,8 @@ export interface GenerationContext {
   scheduler: Scheduler;
   tokenizer: Tokenizer;
   texts: TokenTexts;
+  /** Tokens that may wait for a slow reader (default {@linkcode MOST_UNDELIVERED_TOKENS}). */
+  undeliveredTokens?: number;
 }
 
 /**
@@ -52,7 +54,8 @@ class GenerationStream implements Generation, JobOutput {
   #unfinished: number;
   readonly #usage: Usage;
 
-  constructor({ tokenizer, texts }: GenerationContext, request: GenerationRequest, spec: JobSpec) {
+  constructor(context: GenerationContext, request: GenerationRequest, spec: JobSpec) {
+    const { tokenizer, texts } = context;
     this.#texts = texts;
     this.#request = request;
     this.#spec = spec;
@@ -65,7 +68,7 @@ class GenerationStream implements Generation, JobOutput {
     this.#counts = new Array(spec.n).fill(0);
     this.#unfinished = spec.n;
     this.#prompt = request.scorePrompt ? [texts.info(spec.prompt[0]!, null, [])] : null;
-    this.#buffer = new EventBuffer(MOST_UNDELIVERED_TOKENS, {
+    this.#buffer = new EventBuffer(context.undeliveredTokens ?? MOST_UNDELIVERED_TOKENS, {
       drained: () => this.handle?.resume(),
       left: () => this.cancel(),
     });

@@ -104,10 +104,13 @@ export class Job {
   /** Cancelled or failed: what it still makes is thrown away. */
   dropped = false;
   #forked = false;
+  readonly #reservedTokens: number;
 
-  constructor(spec: JobSpec, output: JobOutput) {
+  /** `reservedTokens`: answer tokens that each choice commits blocks for beyond those it has. */
+  constructor(spec: JobSpec, output: JobOutput, reservedTokens = RESERVED_TOKENS) {
     this.spec = spec;
     this.output = output;
+    this.#reservedTokens = reservedTokens;
     const count = spec.maxTokens === 0 ? 1 : spec.n;
     this.sequences = Array.from({ length: count }, (_, choice) => new Sequence(this, choice));
     this.forget();
@@ -162,7 +165,7 @@ export class Job {
   wantedBlocks(): number {
     const { prompt, maxTokens } = this.spec;
     return this.#blocks(({ generated }) =>
-      prompt.length + Math.min(maxTokens, generated.length + RESERVED_TOKENS)
+      prompt.length + Math.min(maxTokens, generated.length + this.#reservedTokens)
     );
   }
 

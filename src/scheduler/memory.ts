@@ -6,7 +6,7 @@
  */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
 
-/** Answer tokens that a choice commits blocks for beyond those it has. */
+/** Answer tokens that a choice commits blocks for beyond those it has, unless told otherwise. */
 export const RESERVED_TOKENS = 1024;
 
 /** Blocks of one context. */

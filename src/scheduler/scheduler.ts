@@ -23,6 +23,8 @@ export interface SchedulerOptions {
   maxWaiting?: number;
   /** Prompt tokens that may wait in all (default: four contexts full). */
   maxWaitingTokens?: number;
+  /** Answer tokens that a request commits memory for in advance (default 1024). */
+  reservedTokens?: number;
   clock?: Clock;
 }
 
@@ -43,6 +45,7 @@ function sentence(error: unknown): string {
 export class Scheduler {
   readonly #engine: Engine;
   readonly #clock: Clock;
+  readonly #reservedTokens: number | undefined;
   readonly #queue: WaitingQueue;
   readonly #contexts: Contexts;
   readonly #roster: Roster;
@@ -61,6 +64,7 @@ export class Scheduler {
   constructor(engine: Engine, options: SchedulerOptions = {}) {
     this.#engine = engine;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
+    this.#reservedTokens = options.reservedTokens;
     const { limits } = engine;
     this.#queue = new WaitingQueue(
       options.maxWaiting ?? 64,
@@ -91,7 +95,7 @@ export class Scheduler {
    */
   submit(spec: JobSpec, output: JobOutput): JobHandle {
     if (!this.#accepting) throw shuttingDown();
-    const job = new Job(spec, output);
+    const job = new Job(spec, output, this.#reservedTokens);
     const { kvBlocks, maxContexts } = this.#engine.limits;
     if (job.mostBlocks() > kvBlocks || job.liveCount > maxContexts) {
       throw new RangeError(`Cannot schedule ${job.mostBlocks()} blocks: ${kvBlocks} are all.`);

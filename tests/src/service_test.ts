@@ -1,35 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { GREEDY } from "../../src/engine/engine.ts";
 import { Failure } from "../../src/errors.ts";
 import { ModelService } from "../../src/service.ts";
-import type { GenerationEvent, GenerationRequest } from "../../src/types.ts";
 import { FakeEngine, type FakeOptions } from "../fixtures/fake_engine.ts";
-import { BYTES, END, FakeText } from "../fixtures/fake_text.ts";
-
-function request(fields: Partial<GenerationRequest> = {}): GenerationRequest {
-  return {
-    id: "test",
-    prompt: BYTES.encode("hello"),
-    n: 1,
-    sampling: GREEDY,
-    maxTokens: 8,
-    minTokens: 0,
-    stop: [],
-    stopTokens: [],
-    ignoreEos: false,
-    skipSpecialTokens: true,
-    logprobs: null,
-    scorePrompt: false,
-    ...fields,
-  };
-}
-
-/** A model that answers every prompt with this text and then ends. */
-function says(text: string): NonNullable<FakeOptions["next"]> {
-  const answer = [...BYTES.encode(text), END];
-  return (tokens, promptTokens) => answer[tokens.length - promptTokens] ?? END;
-}
+import { FakeText } from "../fixtures/fake_text.ts";
+import { collect, failureOf, request, says, summarize } from "../fixtures/requests.ts";
 
 function readyService(options: FakeOptions = {}) {
   const engine = new FakeEngine(options);
@@ -39,23 +14,10 @@ function readyService(options: FakeOptions = {}) {
   return { service, engine, text };
 }
 
-async function collect(events: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
-  return await Array.fromAsync(events);
-}
-
-function textOf(events: readonly GenerationEvent[]): string {
-  return events.map((event) => event.type === "text" ? event.text : "").join("");
-}
-
-function failureOf(error: unknown): Failure {
-  if (error instanceof Failure) return error;
-  throw error;
-}
-
 Deno.test("a request goes from prompt to text, finish and usage", async () => {
   const { service, engine } = readyService({ next: says("hi!") });
   const events = await collect(service.generate(request()));
-  assertEquals(textOf(events), "hi!");
+  assertEquals(summarize(events).texts[0], "hi!");
   assertEquals(events.slice(-2), [
     { type: "finish", choice: 0, reason: "stop", stopString: null },
     {
@@ -85,7 +47,7 @@ Deno.test("while it loads, a service says how far it is and refuses work with a 
     kvBlocks: 0,
     kvBlocksFree: 0,
   });
-  const failure = failureOf(assertThrows(() => service.generate(request()), Failure));
+  const failure = failureOf(() => service.generate(request()));
   assertEquals(failure.kind, "unavailable");
   assertEquals(failure.retryAfterSeconds, 2);
   assertEquals(failure.message.includes("42 %"), true);
@@ -102,7 +64,7 @@ Deno.test("a service whose model cannot be loaded says why", () => {
   service.fail("model.safetensors is cut off.");
   assertEquals(service.status().state, "failed");
   assertEquals(service.status().reason, "model.safetensors is cut off.");
-  const failure = failureOf(assertThrows(() => service.generate(request()), Failure));
+  const failure = failureOf(() => service.generate(request()));
   assertEquals(failure.kind, "unavailable");
   assertEquals(failure.retryAfterSeconds, null);
   assertEquals(failure.message.includes("cut off"), true);
@@ -135,7 +97,7 @@ Deno.test("texts and chats become tokens and back", async () => {
 Deno.test("tokens that the model doesn't have are named", async () => {
   const { service } = readyService();
   for (const call of [() => service.decode([1, 300]), () => service.tokenBytes(300)]) {
-    const failure = failureOf(assertThrows(call, Failure));
+    const failure = failureOf(call);
     assertEquals(failure.kind, "invalid");
     assertEquals(failure.message, "There is no token 300: this model's tokens are 0 to 299.");
   }
@@ -149,10 +111,10 @@ Deno.test("a draining service refuses new requests and lets the others finish", 
   const running = collect(service.generate(request({ maxTokens: 100 })));
   const drained = service.drain(60_000);
   assertEquals(service.status().state, "draining");
-  const failure = failureOf(assertThrows(() => service.generate(request()), Failure));
+  const failure = failureOf(() => service.generate(request()));
   assertEquals(failure.kind, "unavailable");
   await drained;
-  assertEquals(textOf(await running), "done in time");
+  assertEquals(summarize(await running).texts[0], "done in time");
   assertEquals(engine.usage(), { kvBlocksFree: 64, contexts: 0 });
   await service.close();
 });

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import type { EngineLimits } from "../../../src/engine/engine.ts";
+import type { Job } from "../../../src/scheduler/job.ts";
+import { planStep, stepSequence } from "../../../src/scheduler/plan.ts";
+import { FakeEngine } from "../../fixtures/fake_engine.ts";
+import { job } from "./jobs.ts";
+
+function limits(fields: Partial<EngineLimits> = {}): EngineLimits {
+  return new FakeEngine({ maxStepTokens: 1000, maxStepSequences: 8, ...fields }).limits;
+}
+
+function running(fields: Parameters<typeof job>[0] = {}): Job {
+  const made = job(fields);
+  made.state = "running";
+  return made;
+}
+
+/** A job that has run its prompt and has one token to feed. */
+function decoding(): Job {
+  const made = running({ promptTokens: 10 });
+  made.sequences[0]!.length = 10;
+  made.sequences[0]!.generated.push(65);
+  return made;
+}
+
+function shares(jobs: Job[], batch: ReturnType<typeof planStep>): number[] {
+  return jobs.map(({ sequences }) =>
+    batch.entries.find((entry) => entry.sequence === sequences[0])?.tokens ?? 0
+  );
+}
+
+Deno.test("a prompt alone runs in chunks as large as a step", () => {
+  const jobs = [running({ promptTokens: 3000 })];
+  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [1000]);
+});
+
+Deno.test("beside decoding neighbours a prompt runs in small chunks", () => {
+  const jobs = [decoding(), running({ promptTokens: 3000 }), decoding()];
+  const batch = planStep(jobs, limits(), 64, 0);
+  assertEquals(shares(jobs, batch), [1, 64, 1]);
+  assertEquals([batch.prefillTokens, batch.decodeTokens], [64, 2]);
+});
+
+Deno.test("a short prompt isn't stuck behind a long one, and the long one gets most", () => {
+  const jobs = [running({ promptTokens: 3000 }), running({ promptTokens: 2000 }), running()];
+  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [750, 245, 5]);
+});
+
+Deno.test("what short prompts leave goes to the oldest", () => {
+  const jobs = [running({ promptTokens: 3000 }), running(), running()];
+  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [990, 5, 5]);
+});
+
+Deno.test("paused, released and ended ones are left out", () => {
+  const jobs = [decoding(), decoding(), decoding(), decoding()];
+  jobs[0]!.state = "paused";
+  jobs[1]!.state = "released";
+  jobs[2]!.sequences[0]!.ended = true;
+  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [0, 0, 0, 1]);
+});
+
+Deno.test("with more sequences than a step takes, those served longest ago come first", () => {
+  const jobs = Array.from({ length: 5 }, decoding);
+  const few = limits({ maxStepSequences: 2 });
+  const rounds = [0, 1, 2, 3, 4].map((step) => shares(jobs, planStep(jobs, few, 64, step + 1)));
+  assertEquals(rounds.map((round) => round.join("")), [
+    "11000",
+    "00110",
+    "10001",
+    "01100",
+    "10010",
+  ]);
+});
+
+Deno.test("no step exceeds the engine's limits, and none is empty while someone can run", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 2, max: 900 })), { minLength: 1 }),
+      fc.integer({ min: 1, max: 600 }),
+      fc.integer({ min: 1, max: 12 }),
+      fc.integer({ min: 1, max: 512 }),
+      (prompts, maxStepTokens, maxStepSequences, chunk) => {
+        const jobs = prompts.map((promptTokens) =>
+          promptTokens === 0 ? decoding() : running({ promptTokens })
+        );
+        const few = limits({ maxStepTokens, maxStepSequences });
+        const { entries, prefillTokens, decodeTokens } = planStep(jobs, few, chunk, 1);
+        const tokens = entries.reduce((sum, entry) => sum + entry.tokens, 0);
+        assert(entries.length > 0 && entries.length <= maxStepSequences);
+        assert(tokens <= maxStepTokens);
+        assertEquals(prefillTokens + decodeTokens, tokens);
+        assert(entries.every((entry) => entry.tokens > 0));
+        if (decodeTokens > 0) assert(prefillTokens <= chunk);
+        assertEquals(new Set(entries.map((entry) => entry.sequence)).size, entries.length);
+      },
+    ),
+    { numRuns: 2000, seed: 6 },
+  );
+});
+
+Deno.test("only the end of what is known is sampled after, and until a job forks nothing is", () => {
+  const small = limits({ maxStepTokens: 100 });
+  const one = running({ promptTokens: 150 });
+  assertEquals(planStep([one], small, 64, 0).entries.map((entry) => entry.samples), [false]);
+  one.sequences[0]!.length = 100;
+  assertEquals(planStep([one], small, 64, 0).entries.map((entry) => entry.samples), [true]);
+  const three = running({ promptTokens: 90, n: 3 });
+  const [root] = planStep([three], small, 64, 0).entries;
+  assertEquals([root!.tokens, root!.samples], [89, false]);
+  three.markForked();
+  for (const sequence of three.sequences) sequence.length = 89;
+  const forks = planStep([three], small, 64, 0).entries;
+  assertEquals(forks.map((entry) => [entry.sequence.choice, entry.tokens, entry.samples]), [
+    [0, 1, true],
+    [1, 1, true],
+    [2, 1, true],
+  ]);
+});
+
+Deno.test("a scored prompt runs in chunks of 512 that each name the token after them, once", () => {
+  const scoring = running({ promptTokens: 700, scoreAlternatives: 2 });
+  const { prompt } = scoring.spec;
+  const [first] = planStep([scoring], limits(), 64, 0).entries;
+  assertEquals(first!.tokens, 512);
+  first!.context = 1;
+  assertEquals(stepSequence(first!).score, { nextToken: prompt[512]!, alternatives: 2 });
+  scoring.sequences[0]!.length = 512;
+  scoring.scored = 513;
+  const [second] = planStep([scoring], limits(), 64, 0).entries;
+  assertEquals([second!.tokens, stepSequence(second!).score?.nextToken], [188, -1]);
+  scoring.scored = 700;
+  assertEquals(stepSequence(second!).score, undefined);
+});
+
+Deno.test("a job whose KV was given up feeds its prompt and what it had generated", () => {
+  const again = running({ promptTokens: 10, maxTokens: 50 });
+  again.sequences[0]!.generated.push(...Array.from({ length: 20 }, (_, i) => 200 + i));
+  const [entry] = planStep([again], limits(), 64, 0).entries;
+  assertEquals([entry!.tokens, entry!.samples], [30, true]);
+  assertEquals(Array.from(stepSequence(entry!).tokens), [
+    ...again.spec.prompt,
+    ...again.sequences[0]!.generated,
+  ]);
+});

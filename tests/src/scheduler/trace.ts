@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Random traces: requests that arrive, are read at different speeds, cancelled, and fail, all seeded. */
+import { contextTokens, prepareJob, startGeneration, TokenTexts } from "../../../src/generate.ts";
+import type { EngineLimits } from "../../../src/engine/engine.ts";
+import { Failure } from "../../../src/errors.ts";
+import { Scheduler, type SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
+import type { Generation, GenerationEvent, GenerationRequest } from "../../../src/types.ts";
+import { FakeEngine } from "../../fixtures/fake_engine.ts";
+import { Random } from "../../fixtures/fake_model.ts";
+import { BYTES } from "../../fixtures/fake_text.ts";
+import { request } from "../../fixtures/requests.ts";
+
+/** What a trace does with one request. The prompt's length tells the requests of a trace apart. */
+export interface Plan {
+  request: GenerationRequest;
+  /** Step during which it is sent, and the one during which it is cancelled (or Infinity). */
+  arrives: number;
+  cancelled: number;
+  /** Microtask turns that the reader rests after each event. */
+  rest: number;
+  /** Events after which the reader leaves. */
+  leaves: number;
+}
+
+/** How a request ended, and what it had given until then. */
+export interface Ending {
+  plan: Plan;
+  kind: "finished" | "cancelled" | "refused" | "failed";
+  failure: Failure | null;
+  events: GenerationEvent[];
+  /** Steps that it took part in. */
+  steps: number[];
+}
+
+export interface Trace {
+  engine: FakeEngine;
+  scheduler: Scheduler;
+  options: SchedulerOptions;
+  endings: Ending[];
+}
+
+export function randomLimits(random: Random): EngineLimits {
+  return {
+    vocabulary: 300,
+    context: random.pick([200, 300, 500]),
+    kvBlocks: random.integer(2, 10),
+    maxContexts: random.integer(1, 8),
+    maxStepTokens: random.pick([2, 40, 130, 600]),
+    maxStepSequences: random.integer(1, 8),
+  };
+}
+
+/** A request with a prompt of this length, nearly always one that fits the limits. */
+export function randomRequest(random: Random, length: number, limits: EngineLimits) {
+  const room = contextTokens(limits) - length;
+  const asked = random.pick([null, 0, 1, 5, 20, 40, 70, 140]);
+  const maxTokens = asked === null || random.chance(0.05) ? asked : Math.min(asked, room);
+  const letters = () =>
+    String.fromCharCode(
+      ...Array.from({ length: random.integer(1, 2) }, () => random.integer(97, 122)),
+    );
+  return request({
+    id: String(length),
+    prompt: Int32Array.from({ length }, () => random.integer(0, 255)),
+    n: random.chance(0.3) ? random.integer(1, Math.min(3, limits.maxContexts)) : 1,
+    sampling: { ...request().sampling, seed: BigInt(random.integer(0, 1000)) },
+    maxTokens,
+    minTokens: random.chance(0.2) ? Math.min(random.integer(0, 20), maxTokens ?? 20) : 0,
+    stop: random.chance(0.5) ? [letters(), letters()] : [],
+    stopTokens: random.chance(0.3) ? [random.integer(0, 255)] : [],
+    ignoreEos: random.chance(0.2),
+    skipSpecialTokens: random.chance(0.5),
+    logprobs: random.chance(0.3) ? random.integer(0, 3) : null,
+    scorePrompt: random.chance(0.2),
+  });
+}
+
+export function randomPlans(random: Random, limits: EngineLimits, slow: boolean): Plan[] {
+  const most = Math.min(contextTokens(limits) - 2, 300);
+  const count = random.integer(1, 12);
+  const lengths = new Set<number>();
+  while (lengths.size < count) {
+    lengths.add(random.chance(0.5) ? random.integer(1, 40) : random.integer(1, most));
+  }
+  return [...lengths].map((length) => ({
+    request: randomRequest(random, length, limits),
+    arrives: random.chance(0.6) ? 0 : random.integer(0, 60),
+    cancelled: random.chance(0.15) ? random.integer(0, 120) : Infinity,
+    rest: slow && random.chance(0.3) ? random.integer(5, 120) : 0,
+    leaves: random.chance(0.1) ? random.integer(0, 10) : Infinity,
+  }));
+}
+
+async function readAll(generation: Generation, plan: Plan, ending: Ending): Promise<void> {
+  try {
+    if (plan.leaves === 0) return generation.cancel();
+    for await (const event of generation) {
+      ending.events.push(event);
+      if (event.type === "done") ending.kind = "finished";
+      else if (ending.events.length >= plan.leaves) break;
+      for (let turn = 0; turn < plan.rest; turn++) await Promise.resolve();
+    }
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    ending.kind = "failed";
+    ending.failure = error;
+  }
+}
+
+/** Runs a trace until every request ended. Everything happens in microtasks, in a fixed order. */
+export async function runTrace(
+  plans: readonly Plan[],
+  limits: EngineLimits,
+  options: SchedulerOptions,
+  script: ConstructorParameters<typeof FakeEngine>[0] = {},
+): Promise<Trace> {
+  const endings = new Map<number, Ending>();
+  const generations = new Map<number, Generation>();
+  const readers: Promise<void>[] = [];
+  const engine = new FakeEngine({
+    ...limits,
+    ...script,
+    mostSteps: 60_000,
+    during(step, sequences) {
+      const there = new Set(sequences.map(({ promptTokens }) => promptTokens));
+      for (const length of there) endings.get(length)!.steps.push(step);
+      act(step);
+    },
+  });
+  const scheduler = new Scheduler(engine, options);
+  const context = {
+    scheduler,
+    tokenizer: BYTES,
+    texts: new TokenTexts(BYTES),
+    undeliveredTokens: 6,
+  };
+
+  function send(plan: Plan): void {
+    const length = plan.request.prompt.length;
+    const ending: Ending = { plan, kind: "cancelled", failure: null, events: [], steps: [] };
+    endings.set(length, ending);
+    try {
+      const spec = prepareJob(plan.request, limits, BYTES.endTokens);
+      const generation = startGeneration(context, plan.request, spec);
+      generations.set(length, generation);
+      readers.push(readAll(generation, plan, ending));
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      Object.assign(ending, { kind: "refused", failure: error });
+    }
+  }
+
+  function act(step: number): void {
+    for (const plan of plans) {
+      const length = plan.request.prompt.length;
+      if (plan.arrives <= step && !endings.has(length)) send(plan);
+      if (plan.cancelled === step) {
+        generations.get(length)?.cancel();
+        generations.get(length)?.cancel();
+      }
+    }
+  }
+
+  // Requests that should arrive during a step that never comes are sent when all others have ended.
+  for (let step = 0; endings.size < plans.length; step += 10) {
+    act(step);
+    await Promise.all(readers);
+  }
+  await Promise.all(readers);
+  await scheduler.close();
+  return { engine, scheduler, options, endings: [...endings.values()] };
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+import { assert, assertEquals } from "@std/assert";
+import type { EngineLimits } from "../../../src/engine/engine.ts";
+import type { SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
+import { Random } from "../../fixtures/fake_model.ts";
+import { summarize, type Summary } from "../../fixtures/requests.ts";
+import { type Ending, randomLimits, randomPlans, runTrace, type Trace } from "./trace.ts";
+
+interface Scene {
+  limits: EngineLimits;
+  options: SchedulerOptions;
+  trace: Trace;
+}
+
+async function randomScene(seed: number, { slow = false, failing = false }): Promise<Scene> {
+  const random = new Random(seed);
+  const limits = randomLimits(random);
+  const options = {
+    maxWaiting: random.integer(0, 12),
+    reservedTokens: random.pick([1, 16, 200]),
+  };
+  const plans = randomPlans(random, limits, slow);
+  const script = {
+    cancelTooLate: () => random.chance(0.3),
+    ...(failing
+      ? {
+        failStep: () => random.chance(0.01) ? new Error("scripted") : null,
+        failSequence: () =>
+          random.chance(0.01) ? random.pick(["not_finite", "out_of_blocks"] as const) : null,
+      }
+      : {}),
+  };
+  return { limits, options, trace: await runTrace(plans, limits, options, script) };
+}
+
+function eachScene(
+  count: number,
+  scenes: Parameters<typeof randomScene>[1],
+  check: (scene: Scene) => unknown,
+) {
+  return async () => {
+    for (let seed = 0; seed < count; seed++) {
+      try {
+        await check(await randomScene(seed, scenes));
+      } catch (error) {
+        throw new Error(`Trace ${seed} failed.`, { cause: error });
+      }
+    }
+  };
+}
+
+function checkEngine({ limits, trace: { engine, scheduler } }: Scene): void {
+  assertEquals(engine.violations, []);
+  assertEquals(engine.usage(), { kvBlocksFree: limits.kvBlocks, contexts: 0 });
+  assertEquals([scheduler.running, scheduler.waiting], [0, 0]);
+}
+
+/** The events of a request that runs alone. */
+async function alone(ending: Ending, { limits }: Scene): Promise<Summary> {
+  const plan = { ...ending.plan, arrives: 0, cancelled: Infinity, rest: 0, leaves: Infinity };
+  const { endings } = await runTrace([plan], limits, {});
+  assertEquals(endings[0]!.kind, "finished");
+  return summarize(endings[0]!.events, plan.request.n);
+}
+
+function assertBegins(actual: Summary, whole: Summary): void {
+  actual.texts.forEach((text, choice) => assert(whole.texts[choice]!.startsWith(text)));
+  actual.tokens.forEach((tokens, choice) =>
+    assertEquals(tokens, whole.tokens[choice]!.slice(0, tokens.length))
+  );
+  actual.reasons.forEach((reason, choice) => assertEquals(reason, whole.reasons[choice]));
+}
+
+async function checkEndings(scene: Scene): Promise<void> {
+  for (const ending of scene.trace.endings) {
+    if (ending.kind === "refused") {
+      assert(["too_many_requests", "context_length"].includes(ending.failure!.kind));
+      continue;
+    }
+    const { leaves, cancelled, request } = ending.plan;
+    if (ending.kind === "cancelled") assert(leaves < Infinity || cancelled < Infinity);
+    const whole = await alone(ending, scene);
+    const actual = summarize(ending.events, request.n);
+    if (ending.kind === "finished") assertEquals(actual, whole);
+    else assertBegins(actual, whole);
+  }
+}
+
+Deno.test(
+  "in any trace every request ends, gives what it gives alone, and no block is lost or lacking",
+  eachScene(1000, { slow: true }, async (scene) => {
+    checkEngine(scene);
+    assertEquals(scene.trace.engine.outOfBlocks, 0);
+    assert(scene.trace.endings.every((ending) => ending.kind !== "failed"));
+    await checkEndings(scene);
+  }),
+);
+
+Deno.test(
+  "when steps and sequences fail, the others give what they give alone, and no block is lost",
+  eachScene(300, { slow: true, failing: true }, async (scene) => {
+    checkEngine(scene);
+    for (const { kind, failure } of scene.trace.endings) {
+      if (kind === "failed") assert(["engine", "memory"].includes(failure!.kind));
+    }
+    await checkEndings(scene);
+  }),
+);
+
+Deno.test(
+  "the oldest request takes part in the steps again and again until it ends",
+  eachScene(300, {}, ({ limits, trace }) => {
+    // With so many sequences, each is served again after so many steps at the latest.
+    const most = Math.ceil(
+      limits.maxContexts / Math.min(limits.maxStepSequences, limits.maxStepTokens),
+    );
+    let olderEnded = -1;
+    for (const { steps } of trace.endings) {
+      const own = steps.filter((step) => step > olderEnded);
+      if (own.length === 0) continue;
+      if (olderEnded >= 0) assert(own[0]! - olderEnded <= most + 2, `starts after ${own[0]}`);
+      own.slice(1).forEach((step, i) => assert(step - own[i]! <= most + 2, `waits until ${step}`));
+      olderEnded = own.at(-1)!;
+    }
+  }),
+);
