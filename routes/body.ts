@@ -4,6 +4,8 @@ import { ApiError, invalid } from "./errors.ts";
 
 /** Deepest nesting of a body: no honest one needs more, and deep ones break recursive readers. */
 export const MAX_JSON_DEPTH = 64;
+/** Most keys and brackets: parsing takes microseconds for each, and nothing else runs meanwhile. */
+export const MAX_JSON_NODES = 500_000;
 
 /** The JSON object in the body of a request. */
 export async function readJson(
@@ -12,9 +14,8 @@ export async function readJson(
 ): Promise<Record<string, unknown>> {
   const bytes = await readBytes(request, maxBytes);
   if (bytes.length === 0) throw invalid(null, "The body is empty: send a JSON object");
-  if (nestsDeeper(bytes, MAX_JSON_DEPTH)) {
-    throw invalid(null, `The body nests deeper than ${MAX_JSON_DEPTH} levels`);
-  }
+  const excess = jsonExcess(bytes);
+  if (excess !== null) throw invalid(null, `The body ${excess}`);
   const value = parseJson(bytes);
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw invalid(null, "The body must be a JSON object");
@@ -57,10 +58,15 @@ const QUOTE = 0x22,
   BRACE = 0x7b,
   UNBRACKET = 0x5d,
   UNBRACE = 0x7d;
+const COLON = 0x3a;
 
-/** Looks at JSON's bytes, because parsing 32 MiB of `[` would already take gigabytes. */
-export function nestsDeeper(bytes: Uint8Array, limit: number): boolean {
+/**
+ * What is too much in JSON, or null. Looks at the bytes, because parsing 32 MiB of `[` would already
+ * take gigabytes.
+ */
+export function jsonExcess(bytes: Uint8Array): string | null {
   let depth = 0;
+  let nodes = 0;
   let inString = false;
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i];
@@ -70,12 +76,15 @@ export function nestsDeeper(bytes: Uint8Array, limit: number): boolean {
     } else if (byte === QUOTE) {
       inString = true;
     } else if (byte === BRACKET || byte === BRACE) {
-      if (++depth > limit) return true;
+      nodes++;
+      if (++depth > MAX_JSON_DEPTH) return `nests deeper than ${MAX_JSON_DEPTH} levels`;
     } else if (byte === UNBRACKET || byte === UNBRACE) {
       depth--;
+    } else if (byte === COLON) {
+      nodes++;
     }
   }
-  return false;
+  return nodes > MAX_JSON_NODES ? `has more than ${MAX_JSON_NODES} keys and arrays` : null;
 }
 
 function parseJson(bytes: Uint8Array): unknown {

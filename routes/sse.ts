@@ -21,8 +21,6 @@ export const SSE_HEADERS = {
   "x-accel-buffering": "no",
 } as const;
 
-const SILENCE = Symbol("silence");
-
 /**
  * The body of an event stream. The reader pulls: a slow one is not written ahead of. `pingMs` of silence
  * bring a comment (0: none), by the clock and not by what the engine does. `cancel` is called once when
@@ -33,23 +31,31 @@ export function eventStream(
   pingMs: number,
   cancel: () => void,
 ): ReadableStream<Uint8Array> {
-  let pending: Promise<IteratorResult<string>> | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let sentAt = 0;
   let left = false;
-  const silence = () =>
-    new Promise<typeof SILENCE>((resolve) => {
-      timer = setTimeout(() => resolve(SILENCE), pingMs);
-    });
+  type Controller = ReadableStreamDefaultController<Uint8Array>;
+  const send = (controller: Controller, text: string) => {
+    sentAt = performance.now();
+    controller.enqueue(ENCODER.encode(text));
+  };
+  // One timer a stream and not one an event: it looks how long ago the last one was.
+  const watch = (controller: Controller) => {
+    if (controller.desiredSize === null) return;
+    const silentMs = performance.now() - sentAt;
+    const due = silentMs >= pingMs;
+    // Below 0 something waits to be read already: comments must not pile up before a slow reader.
+    if (due && controller.desiredSize === 0) send(controller, PING);
+    timer = setTimeout(watch, due ? pingMs : pingMs - silentMs, controller);
+  };
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
-      pending ??= frames.next();
-      const next = await (pingMs > 0 ? Promise.race([pending, silence()]) : pending);
-      clearTimeout(timer);
+      if (pingMs > 0 && timer === undefined) timer = setTimeout(watch, pingMs, controller);
+      const next = await frames.next();
       if (left) return;
-      if (next === SILENCE) return controller.enqueue(ENCODER.encode(PING));
-      pending = null;
-      if (next.done) controller.close();
-      else controller.enqueue(ENCODER.encode(next.value));
+      if (!next.done) return send(controller, next.value);
+      clearTimeout(timer);
+      controller.close();
     },
     cancel() {
       left = true;

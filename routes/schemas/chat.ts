@@ -3,7 +3,7 @@
 import { z } from "zod";
 import type { ChatMessage, ChatOptions } from "../../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../../src/types.ts";
-import { fields, flag, integer, MAX_INT32, parse, refuse, withoutNulls } from "./fields.ts";
+import { fields, flag, integer, MAX_INT32, parse, refuse } from "./fields.ts";
 import {
   alternatives,
   type Delivery,
@@ -41,18 +41,17 @@ export interface ChatBody extends Delivery {
 
 /** Reads the body; throws a 400 that names the field. */
 export function parseChat(value: Record<string, unknown>, model: ModelInfo): ChatBody {
-  const present = withoutNulls(value) as Record<string, unknown>;
-  const body = parse(schema, present);
-  refuseUnsupported(present);
-  refuseTools(present);
+  const body = parse(schema, value);
+  refuseUnsupported(value);
+  refuseTools(value);
   if ((body.top_logprobs ?? 0) > 0 && !body.logprobs) {
     refuse(["top_logprobs"], 'needs "logprobs": true');
   }
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? null;
   return {
     ...deliveryOf(body),
-    messages: parseMessages(present["messages"]),
-    template: templateOf(present),
+    messages: parseMessages(value["messages"]),
+    template: templateOf(value),
     settings: settingsOf(body, model, maxTokens),
     maxTokens,
     logprobs: body.logprobs ? body.top_logprobs ?? 0 : null,
@@ -61,7 +60,7 @@ export function parseChat(value: Record<string, unknown>, model: ModelInfo): Cha
 
 const templateSchema = fields(promptShape);
 
-/** How messages become a prompt; `/tokenize` asks too. `value` holds no nulls. */
+/** How messages become a prompt; `/tokenize` asks too. */
 export function templateOf(value: Record<string, unknown>): ChatOptions {
   const body = parse(templateSchema, value);
   const continueFinalMessage = body.continue_final_message ?? false;

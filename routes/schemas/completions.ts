@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The body of `POST /v1/completions`. */
 import type { ModelInfo } from "../../src/types.ts";
-import { fields, flag, integer, MAX_INT32, parse, refuse, withoutNulls } from "./fields.ts";
+import { fields, flag, integer, MAX_INT32, parse, refuse } from "./fields.ts";
 import {
   alternatives,
   type Delivery,
@@ -40,9 +40,8 @@ export interface CompletionBody extends Delivery {
 
 /** Reads the body; throws a 400 that names the field. */
 export function parseCompletion(value: Record<string, unknown>, model: ModelInfo): CompletionBody {
-  const present = withoutNulls(value) as Record<string, unknown>;
-  const body = parse(schema, present);
-  refuseUnsupported(present);
+  const body = parse(schema, value);
+  refuseUnsupported(value);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? DEFAULT_MAX_TOKENS;
   const settings = settingsOf(body, model, maxTokens);
   const echo = body.echo ?? false;
@@ -50,7 +49,7 @@ export function parseCompletion(value: Record<string, unknown>, model: ModelInfo
   if (body.best_of !== undefined && body.best_of !== settings.n) {
     refuse(["best_of"], `must equal n (${settings.n}): Sounder returns every choice that it makes`);
   }
-  const prompts = parsePrompts(present["prompt"], model);
+  const prompts = parsePrompts(value["prompt"], model);
   if (prompts.length * settings.n > MAX_ALL_CHOICES) {
     refuse(["n"], `times the number of prompts must be at most ${MAX_ALL_CHOICES}`);
   }

@@ -62,17 +62,22 @@ export function list<T>(element: z.ZodType<T>, max: number, what: string): z.Zod
   >;
 }
 
-/** An object with these fields, those that are null left out; others are ignored. */
+/**
+ * An object with these fields. Those that are null count as absent, as OpenAI's clients send null for what
+ * is not set; others are ignored, and not even looked at.
+ */
 export function fields<T extends z.ZodRawShape>(shape: T): z.ZodType<z.output<z.ZodObject<T>>> {
-  return z.preprocess(withoutNulls, z.object(shape, must("an object"))) as z.ZodType<
+  const names = Object.keys(shape);
+  const pick = (value: unknown) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+    const given = value as Record<string, unknown>;
+    return Object.fromEntries(
+      names.filter((name) => given[name] != null).map((name) => [name, given[name]]),
+    );
+  };
+  return z.preprocess(pick, z.object(shape, must("an object"))) as z.ZodType<
     z.output<z.ZodObject<T>>
   >;
-}
-
-/** OpenAI's clients send null for what is not set. */
-export function withoutNulls(value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null));
 }
 
 /** What the schema makes of the value, or a 400 that names the first field that is wrong. */

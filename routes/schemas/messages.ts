@@ -2,7 +2,7 @@
 /** Messages of a conversation: OpenAI's shapes become those that chat templates know. */
 import { z } from "zod";
 import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
-import { MAX_JSON_DEPTH, nestsDeeper } from "../body.ts";
+import { jsonExcess } from "../body.ts";
 import { fields, list, oneOf, parse, refuse, show, text } from "./fields.ts";
 
 /** Bounds the time that checking takes; a body could hold a million. */
@@ -31,7 +31,7 @@ export function parseMessages(value: unknown): ChatMessage[] {
   if (!Array.isArray(value)) {
     refuse(
       ["messages"],
-      value === undefined ? "is missing" : `must be an array, not ${show(value)}`,
+      value == null ? "is missing" : `must be an array, not ${show(value)}`,
     );
   }
   if (value.length === 0) refuse(["messages"], "is empty: send at least one message");
@@ -90,7 +90,7 @@ function templateCall(call: ToolCall): unknown {
 }
 
 function jsonObject(written: string): unknown {
-  if (nestsDeeper(new TextEncoder().encode(written), MAX_JSON_DEPTH)) return undefined;
+  if (jsonExcess(new TextEncoder().encode(written)) !== null) return undefined;
   try {
     const value = JSON.parse(written);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;

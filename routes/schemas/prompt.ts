@@ -13,7 +13,7 @@ export type Prompt = string | Int32Array;
 /** The prompts, at least one. Loops instead of a schema: a prompt may hold millions of tokens. */
 export function parsePrompts(value: unknown, model: ModelInfo): Prompt[] {
   if (typeof value === "string") return [value.toWellFormed()];
-  if (value === undefined) refuse(["prompt"], "is missing");
+  if (value == null) refuse(["prompt"], "is missing");
   if (!Array.isArray(value) || value.length === 0) {
     refuse(["prompt"], `must be a string, tokens, or an array of either, not ${show(value)}`);
   }

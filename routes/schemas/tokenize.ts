@@ -3,7 +3,7 @@
 import type { ChatMessage, ChatOptions } from "../../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import { templateOf } from "./chat.ts";
-import { fields, flag, parse, refuse, show, text, withoutNulls } from "./fields.ts";
+import { fields, flag, parse, refuse, show, text } from "./fields.ts";
 import { parseMessages } from "./messages.ts";
 import { parseTokens } from "./prompt.ts";
 
@@ -33,19 +33,18 @@ export interface TokenizeBody {
 
 /** Reads the body of `/tokenize`. */
 export function parseTokenize(value: Record<string, unknown>): TokenizeBody {
-  const present = withoutNulls(value) as Record<string, unknown>;
-  const body = parse(tokenizeSchema, present);
+  const body = parse(tokenizeSchema, value);
   const shown = {
     withPieces: body.with_pieces ?? false,
     withStrings: body.return_token_strs ?? false,
   };
   const given = body.prompt ?? body.content;
   if (given === undefined) {
-    if (present["messages"] === undefined) {
+    if (value["messages"] == null) {
       refuse([], "must hold what to tokenize: prompt, content or messages");
     }
-    const messages = parseMessages(present["messages"]);
-    return { source: { messages, template: templateOf(present) }, ...shown };
+    const messages = parseMessages(value["messages"]);
+    return { source: { messages, template: templateOf(value) }, ...shown };
   }
   // vLLM adds BOS to `prompt` unless told otherwise, llama.cpp to `content` only when told.
   const addSpecial = body.add_special_tokens ?? body.add_special ?? body.prompt !== undefined;

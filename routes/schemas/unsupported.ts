@@ -51,26 +51,26 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   },
 };
 
-/** Throws a 400 for a field that would change the answer and is not supported. `body` holds no nulls. */
+/** Throws a 400 for a field that would change the answer and is not supported. */
 export function refuseUnsupported(body: Record<string, unknown>): void {
   for (const [field, { harmless, rule }] of Object.entries(REFUSALS)) {
-    if (Object.hasOwn(body, field) && !harmless(body[field])) refuse([field], rule);
+    if (body[field] != null && !harmless(body[field])) refuse([field], rule);
   }
 }
 
 /** Throws a 400 when the model would have to be able to call tools. */
 export function refuseTools(body: Record<string, unknown>): void {
   const { tools, tool_choice: choice, functions, function_call: call } = body;
-  if (tools !== undefined && !empty(tools) && choice !== "none") {
+  if (tools != null && !empty(tools) && choice !== "none") {
     refuse(
       ["tools"],
       'aren\'t supported in this version: leave them out or send "tool_choice": "none"',
     );
   }
-  if (choice !== undefined && choice !== "none" && choice !== "auto") {
+  if (choice != null && choice !== "none" && choice !== "auto") {
     refuse(["tool_choice"], `must be "none" in this version, not ${show(choice)}`);
   }
-  if (functions !== undefined && !empty(functions) && call !== "none") {
+  if (functions != null && !empty(functions) && call !== "none") {
     refuse(["functions"], 'aren\'t supported: leave them out or send "function_call": "none"');
   }
 }

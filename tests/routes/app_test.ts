@@ -50,6 +50,7 @@ Deno.test("bodies that are no JSON object are 400", async () => {
     [Uint8Array.of(0x22, 0xff, 0x22), "isn't valid UTF-8"],
     ["[".repeat(100_000), "nests deeper than 64"],
     ['{"a":'.repeat(65), "nests deeper than 64"],
+    [`{"a":[${"[],".repeat(500_000)}1]}`, "more than 500000 keys"],
   ];
   for (const [body, part] of cases) {
     const response = await app.request(CHAT, { method: "POST", body });
