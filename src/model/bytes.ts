@@ -33,7 +33,9 @@ export function readFailure(path: string, error: unknown): Failure {
   if (error instanceof Failure) return error;
   if (error instanceof Deno.errors.NotFound) return fileFailure(path, "no such file or folder.");
   if (error instanceof Deno.errors.NotCapable) {
-    return fileFailure(path, `may not be read: start with --allow-read=${path}`, error);
+    // For a symbolic link it is the file behind it that must be allowed.
+    const wanted = /access to "([^"]+)"/.exec(error.message)?.[1] ?? path;
+    return fileFailure(path, `may not be read: start with --allow-read=${wanted}`, error);
   }
   if (error instanceof Deno.errors.PermissionDenied) {
     return fileFailure(path, "may not be read: its permissions forbid it.", error);

@@ -130,6 +130,7 @@ const KEYS: [key: string, matters: (value: unknown) => boolean, what: string][] 
   ["scale_emb", isNotOne, "a multiplier on embeddings"],
   ["clip_qkv", isOn, "clipped q, k and v"],
   ["qk_layernorm", isOn, "LayerNorm on q and k"],
+  ["rope_interleaved", isOn, "RoPE of neighbouring dimensions"],
   ["no_rope_layers", (v) => Array.isArray(v) && v.includes(0), "layers without RoPE"],
   ["attention_chunk_size", isOn, "chunked attention"],
   ["use_parallel_residual", isOn, "parallel residuals"],

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What must hold between a model's figures, whatever file they came from. */
 import { fileFailure } from "./bytes.ts";
-import type { Rope } from "./model.ts";
+import type { ModelConfig, Rope } from "./model.ts";
 
 /** Figures that a file states; the rest of a {@linkcode ModelConfig} follows from them. */
-export interface Figures {
-  layers: number;
-  hidden: number;
-  intermediate: number;
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-  vocabulary: number;
-  context: number;
-  normEpsilon: number;
-}
+export type Figures = Pick<
+  ModelConfig,
+  | "layers"
+  | "hidden"
+  | "intermediate"
+  | "heads"
+  | "kvHeads"
+  | "headDim"
+  | "vocabulary"
+  | "context"
+  | "normEpsilon"
+>;
 
 /** Bounds of the engine (native/src/config.cpp), far beyond any model; the context is cut to what fits. */
 const MOST: Record<keyof Figures, number> = {

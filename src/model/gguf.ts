@@ -64,35 +64,34 @@ export interface Gguf {
   dataStart: number;
 }
 
-/** Readers of single values by GGUF's number of the type. */
-const SCALARS: Record<number, (cursor: GgufCursor) => unknown> = {
-  0: (c) => c.u8(),
-  1: (c) => c.i8(),
-  2: (c) => c.u16(),
-  3: (c) => c.i16(),
-  4: (c) => c.u32(),
-  5: (c) => c.i32(),
-  6: (c) => c.f32(),
-  7: (c) => c.u8() !== 0,
-  8: (c) => c.string(),
-  10: (c) => shorten(c.u64()),
-  11: (c) => shorten(c.i64()),
-  12: (c) => c.f64(),
+/** Numbers by GGUF's number of the type: their bytes, and how a view reads them. */
+const NUMBERS: Record<number, [number, (view: DataView, at: number) => unknown]> = {
+  0: [1, (view, at) => view.getUint8(at)],
+  1: [1, (view, at) => view.getInt8(at)],
+  2: [2, (view, at) => view.getUint16(at, true)],
+  3: [2, (view, at) => view.getInt16(at, true)],
+  4: [4, (view, at) => view.getUint32(at, true)],
+  5: [4, (view, at) => view.getInt32(at, true)],
+  6: [4, (view, at) => view.getFloat32(at, true)],
+  7: [1, (view, at) => view.getUint8(at) !== 0],
+  10: [8, (view, at) => shorten(view.getBigUint64(at, true))],
+  11: [8, (view, at) => shorten(view.getBigInt64(at, true))],
+  12: [8, (view, at) => view.getFloat64(at, true)],
 };
 
-/** Arrays of numbers by type: bytes of a value, and its typed array. */
-const ARRAYS: Record<number, [number, (buffer: ArrayBuffer) => ArrayBufferView]> = {
-  0: [1, (b) => new Uint8Array(b)],
-  1: [1, (b) => new Int8Array(b)],
-  2: [2, (b) => new Uint16Array(b)],
-  3: [2, (b) => new Int16Array(b)],
-  4: [4, (b) => new Uint32Array(b)],
-  5: [4, (b) => new Int32Array(b)],
-  6: [4, (b) => new Float32Array(b)],
-  7: [1, (b) => new Uint8Array(b)],
-  10: [8, (b) => new BigUint64Array(b)],
-  11: [8, (b) => new BigInt64Array(b)],
-  12: [8, (b) => new Float64Array(b)],
+/** The typed array for each of them. */
+const ARRAYS: Record<number, (buffer: ArrayBuffer) => ArrayBufferView> = {
+  0: (b) => new Uint8Array(b),
+  1: (b) => new Int8Array(b),
+  2: (b) => new Uint16Array(b),
+  3: (b) => new Int16Array(b),
+  4: (b) => new Uint32Array(b),
+  5: (b) => new Int32Array(b),
+  6: (b) => new Float32Array(b),
+  7: (b) => new Uint8Array(b),
+  10: (b) => new BigUint64Array(b),
+  11: (b) => new BigInt64Array(b),
+  12: (b) => new Float64Array(b),
 };
 const STRING = 8, ARRAY = 9;
 
@@ -117,8 +116,17 @@ function readArray(cursor: GgufCursor, source: ByteSource): unknown {
     const what = type === ARRAY ? "an array of arrays" : `an array of the unknown type ${type}`;
     throw fileFailure(source.name, `${cursor.what} is ${what}, which is not supported.`);
   }
-  const [bytes, make] = array;
-  return make(cursor.bytes(cursor.count(bytes) * bytes).buffer);
+  const bytes = NUMBERS[type]![0];
+  return array(cursor.bytes(cursor.count(bytes) * bytes).buffer);
+}
+
+function readValue(cursor: GgufCursor, source: ByteSource): unknown {
+  const type = cursor.u32();
+  if (type === STRING) return cursor.string();
+  if (type === ARRAY) return readArray(cursor, source);
+  const number = NUMBERS[type];
+  if (number !== undefined) return cursor.value(...number);
+  throw fileFailure(source.name, `${cursor.what} has the unknown type ${type}.`);
 }
 
 function readMetadata(cursor: GgufCursor, source: ByteSource, count: number): GgufMetadata {
@@ -128,12 +136,7 @@ function readMetadata(cursor: GgufCursor, source: ByteSource, count: number): Gg
     const key = readKey(cursor, source, "metadata");
     cursor.what = `metadata ${show(key)}`;
     if (metadata.has(key)) throw fileFailure(source.name, `${cursor.what} is there twice.`);
-    const type = cursor.u32();
-    const scalar = SCALARS[type];
-    if (scalar === undefined && type !== ARRAY) {
-      throw fileFailure(source.name, `${cursor.what} has the unknown type ${type}.`);
-    }
-    metadata.set(key, scalar === undefined ? readArray(cursor, source) : scalar(cursor));
+    metadata.set(key, readValue(cursor, source));
   }
   return metadata;
 }

@@ -58,45 +58,18 @@ export class GgufCursor {
     this.#at = 0;
   }
 
-  u8(): number {
-    const at = this.#take(1);
-    return this.#view.getUint8(at);
+  /** A value of `bytes` bytes that `read` takes out of a view. */
+  value<T>(bytes: number, read: (view: DataView, at: number) => T): T {
+    const at = this.#take(bytes);
+    return read(this.#view, at);
   }
-  i8(): number {
-    const at = this.#take(1);
-    return this.#view.getInt8(at);
-  }
-  u16(): number {
-    const at = this.#take(2);
-    return this.#view.getUint16(at, true);
-  }
-  i16(): number {
-    const at = this.#take(2);
-    return this.#view.getInt16(at, true);
-  }
+
   u32(): number {
-    const at = this.#take(4);
-    return this.#view.getUint32(at, true);
+    return this.value(4, (view, at) => view.getUint32(at, true));
   }
-  i32(): number {
-    const at = this.#take(4);
-    return this.#view.getInt32(at, true);
-  }
-  f32(): number {
-    const at = this.#take(4);
-    return this.#view.getFloat32(at, true);
-  }
-  f64(): number {
-    const at = this.#take(8);
-    return this.#view.getFloat64(at, true);
-  }
+
   u64(): bigint {
-    const at = this.#take(8);
-    return this.#view.getBigUint64(at, true);
-  }
-  i64(): bigint {
-    const at = this.#take(8);
-    return this.#view.getBigInt64(at, true);
+    return this.value(8, (view, at) => view.getBigUint64(at, true));
   }
 
   /** A 64-bit count of things that take at least `bytesEach` bytes of what the file has left. */

@@ -235,3 +235,20 @@ Deno.test("dummyModel gives every tensor of the shape without a file", async () 
     await refuses(dummyModel(`${folder}/none.json`), "none.json: is missing");
   });
 });
+
+Deno.test({
+  name: "dummyModel makes do with permission to read config.json alone",
+  permissions: { read: [`${RECALL}/config.json`] },
+  async fn() {
+    const source = await dummyModel(`${RECALL}/config.json`);
+    assertEquals([source.tokenizer.kind, source.tensors.length], ["bytes", 2 + 8 * 9]);
+  },
+});
+
+Deno.test({
+  name: "openModel names the permission that is missing",
+  permissions: { read: [`${RECALL}/config.json`] },
+  async fn() {
+    await refuses(openModel(RECALL), `may not be read: start with --allow-read=${RECALL}`);
+  },
+});
