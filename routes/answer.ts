@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a job to a response, streamed or whole: what chat and plain completions have in common. */
-import type { FinishReason, TokenInfo, Usage } from "../src/types.ts";
+import type { FinishReason, GenerationEvent, TokenInfo, Usage } from "../src/types.ts";
 import type { Context, Deps } from "./context.ts";
 import { toApiError } from "./errors.ts";
 import type { Job } from "./job.ts";
@@ -90,25 +90,36 @@ async function* chunks(
     if (opening !== null) yield chunk([opening]);
   }
   for await (const { prompt, event } of job.events()) {
-    const first = prompt * n;
-    if (event.type === "text") {
-      counter.generated(event.tokens.length);
-      const choice = writer.text(first + event.choice, event.text, event.tokens);
-      if (choice !== null) yield chunk([choice]);
-    } else if (event.type === "finish") {
-      yield chunk([writer.finish(first + event.choice, event.reason, event.stopString)]);
-    } else if (event.type === "prompt") {
-      for (let choice = 0; choice < n; choice++) {
-        const echoed = writer.prompt(first + choice, event.tokens);
-        if (echoed !== null) yield chunk([echoed]);
-      }
-    } else {
-      counter.done(event.usage);
-    }
+    if (event.type === "done") counter.done(event.usage);
+    else if (event.type === "text") counter.generated(event.tokens.length);
+    for (const choice of choicesOf(event, prompt * n, n, writer)) yield chunk([choice]);
   }
   if (job.cancelled) return;
   if (delivery.includeUsage) yield frame({ ...head, choices: [], usage: counter.final() });
   yield DONE;
+}
+
+/** What an event of the prompt whose choices start at index `first` says to the client. */
+function choicesOf(
+  event: GenerationEvent,
+  first: number,
+  n: number,
+  writer: ChunkWriter,
+): Choice[] {
+  switch (event.type) {
+    case "prompt": {
+      const echoes = Array.from({ length: n }, (_, i) => writer.prompt(first + i, event.tokens));
+      return echoes.filter((echo) => echo !== null);
+    }
+    case "text": {
+      const choice = writer.text(first + event.choice, event.text, event.tokens);
+      return choice === null ? [] : [choice];
+    }
+    case "finish":
+      return [writer.finish(first + event.choice, event.reason, event.stopString)];
+    case "done":
+      return [];
+  }
 }
 
 /** One choice of a whole answer. */

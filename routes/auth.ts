@@ -17,9 +17,9 @@ export function authorize(request: Request, key: string): void {
 
 /** Takes the same time wherever the two differ. */
 function sameSecret(given: string, expected: string): boolean {
-  const encoder = new TextEncoder();
-  const a = encoder.encode(given);
-  const b = encoder.encode(expected);
+  // A header's characters are its bytes; clients that can send other than ASCII send UTF-8.
+  const a = Uint8Array.from(given, (byte) => byte.charCodeAt(0));
+  const b = new TextEncoder().encode(expected);
   let difference = a.length ^ b.length;
   for (let i = 0; i < b.length; i++) difference |= (a[i % a.length] ?? 0) ^ b[i]!;
   return difference === 0;

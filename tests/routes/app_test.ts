@@ -137,9 +137,11 @@ function latin1(text: string): string {
 }
 
 Deno.test("the right key is let in", async () => {
-  const app = appOver(new FakeService(), { apiKey: "sk-secret" });
-  for (const authorization of ["Bearer sk-secret", "bearer  sk-secret"]) {
-    await ok(await post(app, CHAT, { messages }, { headers: { authorization } }));
+  for (const apiKey of ["sk-secret", "säcret"]) {
+    const app = appOver(new FakeService(), { apiKey });
+    for (const authorization of [`Bearer ${latin1(apiKey)}`, `bearer  ${latin1(apiKey)}`]) {
+      await ok(await post(app, CHAT, { messages }, { headers: { authorization } }));
+    }
   }
 });
 
@@ -261,5 +263,29 @@ Deno.test("with pings off the headers still go out before the first token", asyn
     assertEquals(response.status, 200);
     first.open();
     assertStringIncludes(await response.text(), '"code":"unavailable"');
+  });
+});
+
+Deno.test("a client that stops reading its socket is not written ahead of without bound", async () => {
+  let made = 0;
+  const service = new FakeService(function* () {
+    for (; made < 2000; made++) yield text(0, "x".repeat(100_000));
+    yield done();
+  });
+  await serving(appOver(service), async (base) => {
+    const { hostname, port } = new URL(base);
+    const socket = await Deno.connect({ hostname, port: Number(port) });
+    const body = JSON.stringify({ messages, stream: true });
+    const head = `POST ${CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n`;
+    await socket.write(new TextEncoder().encode(head + body));
+    await socket.read(new Uint8Array(1000));
+    // Until the buffers of both sides are full.
+    for (let before = -1; before !== made;) {
+      before = made;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert(made > 0 && made < 500, `${made} of 2000 pieces were made for a reader that stopped`);
+    socket.close();
+    await service.firstCancel;
   });
 });
