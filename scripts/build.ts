@@ -115,7 +115,7 @@ export async function build(always = false): Promise<void> {
   console.error("Building the native library (about a minute the first time) …");
   const jobs = String(navigator.hardwareConcurrency);
   await cmake("Configuring", "--preset", "release");
-  await cmake("Building", "--build", "../build/release", "--parallel", jobs);
+  await cmake("Building", "--build", "../build/release", "--target", "runtime", "--parallel", jobs);
   const now = new Date();
   await Deno.utime(LIBRARY, now, now);
   console.error(`Built in ${((performance.now() - start) / 1000).toFixed(0)} s.`);

@@ -14,12 +14,30 @@ function fromCaller(path: string): string {
   return path.startsWith("/") ? path : `${Deno.env.get("INIT_CWD") ?? Deno.cwd()}/${path}`;
 }
 
-function permissions(options: Options): string[] {
+/** A model's path, and where links in it lead: Deno asks for the permission of both. */
+async function modelPaths(path: string): Promise<string[]> {
+  const paths = [path];
+  const add = async (link: string) => {
+    const real = await Deno.realPath(link).catch(() => link);
+    if (real !== link) paths.push(real);
+  };
+  await add(path);
+  try {
+    for await (const entry of Deno.readDir(path)) {
+      if (entry.isSymlink) await add(`${path}/${entry.name}`);
+    }
+  } catch {
+    // A file, or nothing: main.ts says so.
+  }
+  return paths;
+}
+
+async function permissions(options: Options): Promise<string[]> {
   const host = options.host.includes(":") ? `[${options.host}]` : options.host;
   const library = Deno.env.get("SOUNDER_LIBRARY");
   const libraries = [`${ROOT}build/release`, ...(library ? [fromCaller(library)] : [])];
   const model = options.model ?? options.dummyWeights!;
-  const reads = [...libraries, `${ROOT}src/tokenizer`, model];
+  const reads = [...libraries, `${ROOT}src/tokenizer`, ...await modelPaths(model)];
   return [
     `--allow-net=${options.port === 0 ? host : `${host}:${options.port}`}`,
     `--allow-read=${reads.join(",")}`,
@@ -47,7 +65,7 @@ async function start(args: readonly string[]): Promise<number> {
       "--quiet",
       "--no-prompt",
       `--config=${ROOT}deno.json`,
-      ...permissions(options),
+      ...await permissions(options),
       `${ROOT}main.ts`,
       ...args,
     ],
