@@ -14,7 +14,7 @@ import { Contexts } from "./contexts.ts";
 import { Deliveries } from "./deliveries.ts";
 import { Job, type JobOutput, type JobSpec } from "./job.ts";
 import { Pace } from "./pace.ts";
-import { type BatchEntry, planStep, stepSequence } from "./plan.ts";
+import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
 import { Roster } from "./roster.ts";
 import { WaitingQueue } from "./waiting.ts";
 
@@ -185,12 +185,11 @@ export class Scheduler {
     this.#roster.settle();
     const { jobs, step } = this.#roster;
     const batch = planStep(jobs, this.#engine.limits, this.#pace.chunkTokens, step);
-    const entries = batch.entries.filter((entry) => this.#giveContext(entry));
-    if (entries.length > 0) {
+    for (const entry of batch.entries) this.#giveContext(entry);
+    batch.entries = batch.entries.filter(({ sequence }) => !sequence.job.dropped);
+    if (batch.entries.length > 0) {
       this.#roster.step++;
-      const start = this.#clock.now();
-      await this.#step(entries);
-      this.#pace.stepped(this.#clock.now() - start, batch.prefillTokens, batch.decodeTokens);
+      await this.#step(batch);
     } else if (this.#deliveries.length > 0) {
       this.#deliver();
     } else {
@@ -199,20 +198,19 @@ export class Scheduler {
     }
   }
 
-  #giveContext(entry: BatchEntry): boolean {
+  #giveContext(entry: BatchEntry): void {
     const { sequence } = entry;
-    if (sequence.job.dropped) return false;
+    if (sequence.job.dropped) return;
     try {
       sequence.context ??= this.#contexts.create();
+      entry.context = sequence.context;
     } catch (error) {
       this.#drop(sequence.job, engineFailure(error));
-      return false;
     }
-    entry.context = sequence.context;
-    return true;
   }
 
-  async #step(entries: readonly BatchEntry[]): Promise<void> {
+  async #step({ entries, prefillTokens, decodeTokens }: Batch): Promise<void> {
+    const started = this.#clock.now();
     this.#contexts.begin(entries.map((entry) => entry.context!));
     const step = this.#start(entries);
     let outcome: StepOutcome;
@@ -222,6 +220,7 @@ export class Scheduler {
       outcome = await step;
       this.#contexts.end();
     }
+    this.#pace.stepped(this.#clock.now() - started, prefillTokens, decodeTokens);
     if ("error" in outcome) {
       const failure = engineFailure(outcome.error);
       for (const { sequence } of entries) {
