@@ -147,10 +147,6 @@ export function parseCommandLine(
   if (dummyWeights !== null && text("model") !== null) {
     invalid("--model and --dummy-weights exclude each other");
   }
-  const memory = text("memory");
-  if (memory !== null && !/^\d+(\.\d+)?\s*([kmgt]?(i?b)?|%)$/i.test(memory)) {
-    invalid(`--memory takes a size as 12GiB, 800M or 50%, not "${memory}"`);
-  }
   return {
     command: command(positionals, values),
     model: dummyWeights === null ? text("model") ?? defaults.model : null,
@@ -159,7 +155,7 @@ export function parseCommandLine(
     host: text("host") ?? "127.0.0.1",
     port: number("port", 8080, 0, 65535),
     threads: number("threads", 0, 1, 1024),
-    memory,
+    memory: text("memory"),
     context: text("context") === null ? null : number("context", 0, 16, 1 << 24),
     apiKey: text("api-key") ?? defaults.apiKey,
     queue: number("queue", 64, 0, 100_000),

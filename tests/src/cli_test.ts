@@ -58,7 +58,6 @@ Deno.test("unknown flags, words and impossible values are refused in one line th
   assertStringIncludes(refusal("--port", "65536"), "65535");
   assertStringIncludes(refusal("--threads", "-1"), "--threads");
   assertStringIncludes(refusal("--context", "1e9"), "1e9");
-  assertStringIncludes(refusal("--memory", "12 parsecs"), "12 parsecs");
   assertStringIncludes(refusal("--model", "a", "--dummy-weights", "b"), "exclude");
   assertStringIncludes(refusal("--model="), "--model");
 });

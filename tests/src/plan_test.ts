@@ -31,6 +31,7 @@ Deno.test("the context is the model's, what was asked for, or what memory holds"
 Deno.test("what cannot fit is refused with figures and the flag to change", () => {
   const weights = assertThrows(() => plan("--memory", "8MiB"), Failure, "--memory");
   assertEquals(weights.kind, "memory");
+  assertThrows(() => plan("--memory", "12 parsecs"), Failure, "12 parsecs");
   assertThrows(() => plan("--memory", "160MiB", "--context", "1000000"), Failure, "--context");
 });
 
