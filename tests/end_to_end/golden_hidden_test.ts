@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The inner values of a forward pass against the reference: they say where a wrong logit comes from. */
 import { Differences, goldenModel, type GoldenStage } from "../fixtures/golden_files.ts";
-import { hasSmollm2, RECALL, SMOLLM2, TestEngine } from "../fixtures/native_engine.ts";
+import { MODELS } from "../fixtures/golden_models.ts";
+import { TestEngine } from "../fixtures/native_engine.ts";
 import type { CaptureName } from "../../ffi/capture.ts";
 
 const SETTINGS = { kvBlocks: 4, context: 128, maxStepTokens: 64, maxContexts: 2 };
-const MODELS = [
-  { name: "recall", path: RECALL, ignore: false },
-  { name: "smollm2-135m-instruct", path: SMOLLM2, ignore: !hasSmollm2() },
-];
 /** Stages of layer 0 that a capture has, by their name in the golden. */
 const LAYER0: Record<string, CaptureName> = {
   input_layernorm: "attention_norm",
