@@ -2,6 +2,7 @@
 /** Builds a {@linkcode TokenizerSpec} from a vocabulary and its rules, whatever file they came from. */
 import { Failure } from "../errors.ts";
 import { writeBytesOfToken } from "./byte_level.ts";
+import { compileNormalizers } from "./normalizers.ts";
 import { createStringTable } from "./pair_table.ts";
 import {
   type AddedToken,
@@ -124,16 +125,20 @@ function byteOfToken(token: string): number {
 type TokenWriter = (token: string, target: Int32Array, id: number) => number;
 
 function packTokens(parts: TokenizerParts, byId: string[]): ByteStrings {
-  const added = new Map(parts.added.map((token) => [token.id, token.content.toWellFormed()]));
+  const normalize = compileNormalizers(parts.normalizers);
+  const added = new Map(parts.added.map((token) => {
+    // What is found in normalized text came from there; special tokens keep their name.
+    const found = token.normalized && !token.special ? normalize(token.content) : token.content;
+    return [token.id, found.toWellFormed()];
+  }));
   return pack(byId, (token, target, id) => {
     const content = added.get(id);
-    if (content !== undefined) return writeUtf8(content, target);
     if (parts.alphabet === "bytes") {
-      const length = writeBytesOfToken(token, target);
-      return length >= 0 ? length : writeUtf8(token.toWellFormed(), target);
+      const length = content === undefined ? writeBytesOfToken(token, target) : -1;
+      return length >= 0 ? length : writeUtf8(content ?? token.toWellFormed(), target);
     }
     const byte = parts.byteFallback ? byteOfToken(token) : -1;
-    if (byte < 0) return writeUtf8(parts.textOfToken(token).toWellFormed(), target);
+    if (byte < 0) return writeUtf8(parts.textOfToken(content ?? token).toWellFormed(), target);
     target[0] = byte;
     return 1;
   }, [...added.values()]);
@@ -171,9 +176,9 @@ function byteTokens(parts: TokenizerParts, special: Uint8Array): Int32Array {
   if (parts.alphabet === "characters" && !parts.byteFallback) return table;
   const byte = new Int32Array(1);
   for (const [token, id] of parts.vocabulary) {
-    if (special[id] === 1) continue;
     if (parts.alphabet === "characters") byte[0] = byteOfToken(token);
-    else if (token.length !== 1 || writeBytesOfToken(token, byte) !== 1) continue;
+    else if (token.length !== 1 || special[id] === 1) continue;
+    else if (writeBytesOfToken(token, byte) !== 1) continue;
     if (byte[0]! >= 0) table[byte[0]!] = id;
   }
   return table;
@@ -213,6 +218,8 @@ function wordSplit(parts: TokenizerParts): SplitStep[] {
     }
   }
   joined.delete(space);
+  // Within a piece a run of spaces goes on.
+  if (joined.size > 0) joined.add(space);
   const codes = [...joined].map((character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
   const inner = codes.length > 0
     ? `(?:[^${space}]|(?<=[${codes.join("")}])${space})+`
