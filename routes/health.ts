@@ -5,10 +5,16 @@ import type { Deps, Handler } from "./context.ts";
 /** `GET /health`, `GET /ping`: 200 when requests are taken, otherwise 503 and why not. */
 export function health({ service }: Deps): Handler {
   return (c) => {
-    const { state, progress, reason } = service.status();
+    const { state, progress, reason, ...load } = service.status();
     switch (state) {
       case "ready":
-        return c.json({ status: "ok" });
+        return c.json({
+          status: "ok",
+          running: load.running,
+          waiting: load.waiting,
+          kv_blocks: load.kvBlocks,
+          kv_blocks_free: load.kvBlocksFree,
+        });
       case "loading":
         return c.json({ status: state, progress }, 503, { "retry-after": "1" });
       case "draining":

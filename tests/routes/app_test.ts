@@ -191,8 +191,16 @@ Deno.test("while loading: health says how far, requests are 503 with Retry-After
 Deno.test("health: ready, draining, failed", async () => {
   const service = new FakeService();
   const app = appOver(service);
-  assertEquals(await ok(await app.request("/health")), { status: "ok" });
-  assertEquals(await ok(await app.request("/ping")), { status: "ok" });
+  const { kvBlocks, kvBlocksFree, running, waiting } = service.status();
+  const expected = {
+    status: "ok",
+    running,
+    waiting,
+    kv_blocks: kvBlocks,
+    kv_blocks_free: kvBlocksFree,
+  };
+  assertEquals(await ok(await app.request("/health")), expected);
+  assertEquals(await ok(await app.request("/ping")), expected);
   service.current = { ...service.current, state: "draining" };
   const draining = await app.request("/health");
   assertEquals([draining.status, await draining.json()], [503, { status: "draining" }]);
