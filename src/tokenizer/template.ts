@@ -16,7 +16,11 @@ type Value = ReturnType<Interpreter["evaluate"]>;
 const MAX_SOURCE = 1 << 18;
 /** The parser's search for tags costs the square of the longest run of white space. */
 const MAX_BLANKS = 1 << 12;
-const MAX_STEPS = 20_000_000;
+/** Expressions that a rendering may evaluate (a million take about a second), and more for each message. */
+const MAX_STEPS = 1_000_000;
+const STEPS_PER_MESSAGE = 1000;
+/** What a round of a loop costs, be its body empty. */
+const STEPS_PER_ROUND = 10;
 const MAX_MS = 10_000;
 /** Longest text and longest list that a template may make. */
 const MAX_TEXT = 1 << 26;
@@ -56,7 +60,9 @@ export class ChatTemplate {
       for (const [name, value] of Object.entries(variables)) {
         if (name !== "namespace") scope.set(name, value);
       }
-      const value = new BoundedInterpreter(scope).run(this.#program).value;
+      const count = Array.isArray(variables.messages) ? variables.messages.length : 0;
+      const steps = MAX_STEPS + STEPS_PER_MESSAGE * count;
+      const value = new BoundedInterpreter(scope, steps).run(this.#program).value;
       return typeof value === "string" ? value : "";
     } catch (error) {
       if (error instanceof RaisedByTemplate) throw new Failure("invalid", error.message);
@@ -106,24 +112,43 @@ interface FilterNode {
   filter: { type: string; value?: string; callee?: { value?: string }; args?: Node[] };
 }
 
+interface ForNode {
+  iterable: Node & { lhs?: Node };
+}
+
+/** `for x in list if condition` has the list inside of what it runs over. */
+function iterableOf({ iterable }: ForNode): Node {
+  return iterable.type === "SelectExpression" && iterable.lhs ? iterable.lhs : iterable;
+}
+
 /** Filters that take an undefined value for an empty text. */
 const TEXT_FILTERS = new Set(["trim", "lower", "upper", "title", "capitalize", "string", "join"]);
 
 /** Counts what it evaluates, looks at the size of what comes out, and fills two gaps of the library. */
 class BoundedInterpreter extends Interpreter {
-  #steps = 0;
+  #stepsLeft: number;
+  /** Expressions that loops run over. */
+  readonly #iterables = new WeakSet<Node>();
   readonly #deadline = performance.now() + MAX_MS;
 
+  constructor(scope: Environment, steps: number) {
+    super(scope);
+    this.#stepsLeft = steps;
+  }
+
   override evaluate(node: Node | undefined, scope: Scope): Value {
-    this.#steps++;
-    if (this.#steps > MAX_STEPS) throw new OutOfBounds("it does not come to an end");
-    if (this.#steps % 1024 === 0 && performance.now() > this.#deadline) {
+    if (--this.#stepsLeft < 0) throw new OutOfBounds("it does not come to an end");
+    if (this.#stepsLeft % 1024 === 0 && performance.now() > this.#deadline) {
       throw new OutOfBounds(`it takes longer than ${MAX_MS / 1000} seconds`);
     }
+    if (node?.type === "For") this.#iterables.add(iterableOf(node as unknown as ForNode));
     const value = node?.type === "FilterExpression"
       ? this.#filter(node as unknown as FilterNode, scope)
       : super.evaluate(node, scope);
     if (value) this.#check(value);
+    if (node && Array.isArray(value?.value) && this.#iterables.has(node)) {
+      this.#stepsLeft -= STEPS_PER_ROUND * value.value.length;
+    }
     return value;
   }
 
