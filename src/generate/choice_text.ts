@@ -54,7 +54,8 @@ export class ChoiceText {
   /** No more tokens come: releases everything. `mayStop` as for {@linkcode push}. */
   finish(mayStop: boolean): Released | null {
     if (this.#stop !== null) return null;
-    const cut = this.#append(this.#decoder.flush(), mayStop);
+    const piece = this.#decoder.flush();
+    const cut = piece === "" ? null : this.#append(piece, mayStop);
     if (this.stopString !== null) return cut;
     const rest = this.#release(this.#released + this.#text.length, this.#held.length);
     if (cut === null) return rest;
@@ -84,11 +85,7 @@ export class ChoiceText {
   #releaseWhole(limit: number): Released | null {
     if (this.#held.length === 0) return this.#release(limit, 0);
     let tokens = 0;
-    while (tokens < this.#held.length) {
-      const { end } = this.#held[tokens]!;
-      if (end < 0 || end > limit) break;
-      tokens++;
-    }
+    while (tokens < this.#held.length && this.#held[tokens]!.end <= limit) tokens++;
     return tokens === 0 ? null : this.#release(this.#held[tokens - 1]!.end, tokens);
   }
 

@@ -5,9 +5,9 @@ import { Pace } from "../../../src/scheduler/pace.ts";
 Deno.test("chunks shrink until a step beside decoding neighbours takes about 150 ms", () => {
   const pace = new Pace();
   assertEquals(pace.chunkTokens, 512);
-  for (let i = 0; i < 20; i++) pace.stepped(10, 0, 4);
-  // A millisecond a token, beside 10 ms of decode.
-  for (let i = 0; i < 30; i++) pace.stepped(10 + pace.chunkTokens, pace.chunkTokens, 4);
+  for (let i = 0; i < 20; i++) pace.stepped(100, 0, 4);
+  // A millisecond a token, beside 100 ms of decode.
+  for (let i = 0; i < 30; i++) pace.stepped(100 + pace.chunkTokens, pace.chunkTokens, 4);
   assertEquals(pace.chunkTokens, 128);
   for (let i = 0; i < 30; i++) pace.stepped(1000, 100, 0);
   assertEquals(pace.chunkTokens, 64);

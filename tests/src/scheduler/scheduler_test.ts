@@ -180,13 +180,15 @@ Deno.test("a job whose text ended in a step that then fails has ended well", asy
 });
 
 Deno.test("a choice that the engine has no block for starts over with its siblings, and nothing changes", async () => {
-  const fields = { promptTokens: 200, n: 2, maxTokens: 20 };
-  const world = setUp({
-    failSequence: (step, { choice }) => step === 6 && choice === 0 ? "out_of_blocks" : null,
-  });
-  const { output } = world.submit(fields);
-  await finish(world);
-  assertEquals([output.of(0), output.of(1)], await alone(fields));
+  for (const promptTokens of [1, 200]) {
+    const fields = { promptTokens, n: 2, maxTokens: 20 };
+    const world = setUp({
+      failSequence: (step, { choice }) => step === 6 && choice === 0 ? "out_of_blocks" : null,
+    });
+    const { output } = world.submit(fields);
+    await finish(world);
+    assertEquals([output.of(0), output.of(1)], await alone(fields));
+  }
 });
 
 Deno.test("a job that the engine never has a block for fails instead of trying for ever", async () => {
@@ -289,19 +291,12 @@ Deno.test("draining takes no more, waits for the others, and ends them when time
 
 Deno.test("closing delivers what jobs that have ended still lack", async () => {
   const world = setUp();
-  const output = new Kept();
-  const neighbour = new Kept();
-  neighbour.onToken = () => {
-    if (neighbour.tokens.length === 3) void world.scheduler.close();
-  };
-  world.submit({}, neighbour);
-  world.submit({ maxTokens: 4 }, output);
-  await world.scheduler.close();
-  await world.scheduler.close();
-  for (const each of [output, neighbour]) {
-    assert(each.failure !== null || each.tokens.at(-1)!.end !== null);
-  }
-  assertEquals(world.engine.usage().contexts, 0);
+  const { output } = world.submit({ maxTokens: 0, n: 2 });
+  const running = world.submit();
+  await Promise.all([world.scheduler.close(), world.scheduler.close()]);
+  assertEquals([output.ended, output.failure], [[0, 1], null]);
+  assertEquals(running.output.failure?.kind, "unavailable");
+  await finish(world);
 });
 
 Deno.test("a job that never fits is a bug of the caller", async () => {
