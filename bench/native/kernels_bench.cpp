@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Kernel speeds beside what the machine can do, in one run: one line "name value unit" a figure. Every
-// figure is the best of several repeats, since other work on the machine only ever takes away.
+// Kernel speeds beside what the machine can do, in one run: one line "name value unit" a figure. Figures are
+// the fastest tenth of short runs, since other work on the machine only ever takes away.
 //   kernels_bench [threads]      SOUNDER_CPU and SOUNDER_ONEDNN are obeyed
 #include <sys/mman.h>
 
@@ -25,24 +25,21 @@ using namespace sounder;
 
 namespace {
 
-constexpr int kRepeats = 7;
-
-double best_seconds(const std::function<void()> &work, double least_total = 0.02) {
+// Seconds of work(i) for i = 0, 1, ..: the fastest tenth of many short runs. Short, so that many fit between
+// two interruptions by other programs; not the fastest of all, which may have found warm caches.
+double typical_seconds(const std::function<void(int)> &work) {
   using Clock = std::chrono::steady_clock;
-  work();
-  double best = 1e30;
-  for (int repeat = 0; repeat < kRepeats; ++repeat) {
+  constexpr double kTotalSeconds = 0.3;
+  constexpr size_t kLeastRuns = 5;
+  std::vector<double> runs;
+  work(0);
+  for (double total = 0; total < kTotalSeconds || runs.size() < kLeastRuns; total += runs.back()) {
     auto start = Clock::now();
-    int runs = 0;
-    std::chrono::duration<double> passed{};
-    do {
-      work();
-      ++runs;
-      passed = Clock::now() - start;
-    } while (passed.count() < least_total);
-    best = std::min(best, passed.count() / runs);
+    work(static_cast<int>(runs.size()) + 1);
+    runs.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
-  return best;
+  std::sort(runs.begin(), runs.end());
+  return runs[runs.size() / 10];
 }
 
 void print(const std::string &name, double value, const char *unit) {
@@ -74,53 +71,57 @@ void fill_bf16(uint16_t *values, size_t count) {
   }
 }
 
-// Reads through all of memory with 16 sums that vectorise in any build.
+// Bytes a second of plain reading, in pieces of kPiece through all of the memory.
 double stream_bandwidth(ThreadTeam &team, const uint16_t *memory, size_t bytes) {
-  constexpr size_t kChunk = 1 << 18;
+  constexpr size_t kPiece = 2 << 20, kChunk = 1 << 16, kWords = kChunk / sizeof(uint64_t);
   auto words = reinterpret_cast<const uint64_t *>(memory);
   std::vector<uint64_t> sums(team.size() * 64);
-  auto body = [&](int chunk, int thread) {
-    uint64_t lanes[16] = {};
-    const uint64_t *from = words + chunk * (kChunk / 8);
-    for (size_t i = 0; i < kChunk / 8; i += 16) {
-      __builtin_prefetch(from + i + 256);
-      __builtin_prefetch(from + i + 264);
-      for (int lane = 0; lane < 16; ++lane) lanes[lane] += from[i + lane];
-    }
-    for (uint64_t lane : lanes) sums[thread * 64] += lane;
-  };
-  return bytes / best_seconds([&] { team.run(static_cast<int>(bytes / kChunk), body); });
+  double seconds = typical_seconds([&](int run) {
+    const uint64_t *piece = words + run % (bytes / kPiece) * (kPiece / sizeof(uint64_t));
+    auto body = [&](int chunk, int thread) {
+      const uint64_t *from = piece + chunk * kWords;
+      uint64_t lanes[16] = {};  // vectorises in any build
+      for (size_t i = 0; i < kWords; i += 16) {
+        __builtin_prefetch(from + i + 256);
+        __builtin_prefetch(from + i + 264);
+        for (int lane = 0; lane < 16; ++lane) lanes[lane] += from[i + lane];
+      }
+      for (uint64_t lane : lanes) sums[thread * 64] += lane;
+    };
+    team.run(kPiece / kChunk, body);
+  });
+  return kPiece / seconds;
 }
 
-// The whole weights as a stack of layers of one shape, read layer after layer as decoding does.
-void bench_decode(const std::string &label, ThreadTeam &team, Matmul &matmul, const uint16_t *weights,
-                  size_t weight_count, double stream) {
-  for (auto [rows, columns] : {std::pair{576, 1536}, {1536, 576}, {384, 1024}, {4096, 4096}}) {
-    size_t matrix = static_cast<size_t>(rows) * columns, layers = weight_count / matrix;
+constexpr std::pair<int, int> kShapes[] = {{576, 1536}, {1536, 576}, {384, 1024}, {4096, 4096}};
+
+// Layer after layer of one shape through all of the weights, as decoding does.
+void bench_decode(const std::string &label, Matmul &matmul, const uint16_t *weights, size_t bytes,
+                  double stream) {
+  for (auto [rows, columns] : kShapes) {
+    const size_t matrix = static_cast<size_t>(rows) * columns, layers = bytes / 2 / matrix;
+    if (layers < 2) continue;
     for (int batch : {1, 2, 4, 8, 16}) {
       std::vector<float> x(static_cast<size_t>(batch) * columns, 0.5f), y(static_cast<size_t>(batch) * rows);
-      double seconds = best_seconds([&] {
-        for (size_t layer = 0; layer < layers; ++layer) {
-          matmul.multiply({weights + layer * matrix, rows, columns, false}, x.data(), batch, nullptr,
-                          y.data(), rows);
-        }
+      double seconds = typical_seconds([&](int run) {
+        WeightMatrix w{weights + run % layers * matrix, rows, columns, false};
+        matmul.multiply(w, x.data(), batch, nullptr, y.data(), rows);
       });
-      double rate = layers * matrix * 2 / seconds;
+      double rate = matrix * 2 / seconds;
       std::string name = "matvec_bf16_" + label + "_" + std::to_string(rows) + "x" + std::to_string(columns) +
                          "_batch" + std::to_string(batch);
       print(name, rate * 1e-9, "GB/s");
       print(name + "_of_stream", rate / stream, "ratio");
     }
   }
-  static_cast<void>(team);
 }
 
 void bench_prefill(const std::string &label, Matmul &matmul, const uint16_t *weights) {
-  for (auto [rows, columns] : {std::pair{576, 1536}, {1536, 576}, {384, 1024}, {4096, 4096}}) {
+  for (auto [rows, columns] : kShapes) {
     for (int tokens : {32, 128, 512, 2048}) {
       std::vector<float> x(static_cast<size_t>(tokens) * columns, 0.5f),
           y(static_cast<size_t>(tokens) * rows);
-      double seconds = best_seconds([&] {
+      double seconds = typical_seconds([&](int) {
         matmul.multiply({weights, rows, columns, false}, x.data(), tokens, nullptr, y.data(), rows);
       });
       print("gemm_" + label + "_" + std::to_string(rows) + "x" + std::to_string(columns) + "_tokens" +
@@ -140,12 +141,12 @@ double peak_flops(ThreadTeam &team, const Kernels &kernels) {
     }
   };
   double work = 2.0 * kRows * kColumns * kBatch * kRounds * team.size();
-  return work / best_seconds([&] { team.run(team.size(), body); });
+  return work / typical_seconds([&](int) { team.run(team.size(), body); });
 }
 
 void bench_regions(ThreadTeam &team) {
   auto nothing = [](int, int) {};
-  double seconds = best_seconds([&] {
+  double seconds = typical_seconds([&](int) {
     for (int i = 0; i < 1000; ++i) team.run(team.size() * 4, nothing);
   });
   print("empty_region", seconds * 1e3, "us");
@@ -178,8 +179,8 @@ int main(int count, char **arguments) {
 
   Matmul best(team, *kernels, 2048, 4096, 4096, false);
   std::printf("# %s\n", best.description());
-  bench_decode("512MiB", team, best, weights, kLarge / 2, stream);
-  bench_decode("24MiB", team, best, weights, kSmall / 2, cached);
+  bench_decode("512MiB", best, weights, kLarge, stream);
+  bench_decode("24MiB", best, weights, kSmall, cached);
   if (std::strncmp(best.description(), "oneDNN", 6) == 0) bench_prefill("onednn", best, weights);
   setenv("SOUNDER_ONEDNN", "off", 1);
   Matmul own(team, *kernels, 2048, 4096, 4096, false);

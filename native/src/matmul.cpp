@@ -22,7 +22,7 @@ constexpr int kTokenQuantum = 32;
 // Chunks for each thread, so that one thread that is held up leaves its share to the others.
 constexpr int kChunksPerThread = 6;
 // Weights that a decode chunk streams: microseconds of work, so that taking it from the counter is cheap.
-constexpr int64_t kStreamBytes = 64 * 1024;
+constexpr int64_t kStreamBytes = 128 * 1024;
 
 constexpr int64_t kAlignment = 64;
 
@@ -136,9 +136,9 @@ void Matmul::State::stream_part(const Job &job, const Part &part) {
 
 void Matmul::State::stream(const Job &job) {
   int64_t row_bytes = int64_t{job.w.columns} * (job.w.is_f32 ? 4 : 2);
-  int rows = static_cast<int>(std::clamp<int64_t>(kStreamBytes / std::max<int64_t>(row_bytes, 1), 8, 1024));
+  int rows = static_cast<int>(std::clamp<int64_t>(kStreamBytes / std::max<int64_t>(row_bytes, 1), 16, 1024));
   int most = ceil_div(job.w.rows, team.size() * kChunksPerThread);
-  rows = std::min(rows, std::max(8, round_up(most, 8)));
+  rows = std::min(rows, std::max(16, round_up(most, 16)));
   auto body = [&](int chunk, int) {
     int row = chunk * rows;
     stream_part(job, {row, std::min(rows, job.w.rows - row), 0, job.tokens});

@@ -21,7 +21,7 @@ constexpr int64_t gemm_scratch(int n) { return int64_t{kGemmDepth} * ((n + 31) /
 struct Kernels {
   const char *name;  // "scalar", "avx2", "avx512", "amx"
 
-  // y[b, r] = sum over c of w[r, c] * x[b, c], for b < batch (1 to kMatvecBatch) and r < rows.
+  // y[b, r] = sum over c of w[r, c] * x[b, c], for b < batch (1 to kMatvecBatch), r < rows, columns ≥ 1.
   // w row-major with columns values a row; x rows are x_stride apart, y rows y_stride.
   // Each y[b, r] is summed in the same order whatever rows and batch are: bitwise reproducible.
   void (*matvec_bf16)(const uint16_t *w, const float *x, int x_stride, float *y, int y_stride, int rows,
