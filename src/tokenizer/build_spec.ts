@@ -61,6 +61,10 @@ export function withinRows(
 /** @throws {Failure} kind `model` when ids are out of all proportion. */
 export function buildSpec(parts: TokenizerParts): TokenizerSpec {
   const size = checkedSize(parts);
+  for (const id of [...parts.prefix, ...parts.suffix]) {
+    if (id < size) continue;
+    throw new Failure("model", `The tokenizer puts token ${id} around texts, but there is none.`);
+  }
   const special = sharedUint8(size);
   for (const id of parts.special) special[id] = 1;
   for (const token of parts.added) if (token.special) special[token.id] = 1;

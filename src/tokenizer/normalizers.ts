@@ -7,7 +7,7 @@ type Step = (text: string) => string;
 function compile(step: NormalizerStep): Step {
   switch (step.kind) {
     case "unicode":
-      return (text) => text.normalize(step.form);
+      return (text) => normalizeBounded(text, step.form);
     case "lowercase":
       return (text) => text.toLowerCase();
     case "prepend":
@@ -17,6 +17,22 @@ function compile(step: NormalizerStep): Step {
     case "strip":
       return (text) => strip(text, step.left, step.right);
   }
+}
+
+/** Unicode's stream-safe texts have 30 marks in a row at most. */
+const MARKS = /\p{M}{256}/gu;
+
+/** Putting marks in order costs the square of how many follow each other: longer runs are cut. */
+function normalizeBounded(text: string, form: string): string {
+  const parts: string[] = [];
+  let from = 0;
+  for (const match of text.matchAll(MARKS)) {
+    const to = match.index + match[0].length;
+    parts.push(text.slice(from, to).normalize(form));
+    from = to;
+  }
+  parts.push(text.slice(from).normalize(form));
+  return parts.join("");
 }
 
 function replacer(pattern: Pattern, content: string): Step {

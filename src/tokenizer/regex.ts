@@ -263,24 +263,39 @@ class Translator {
 
   /** A class whose opening bracket has been read. */
   #class(): string {
-    let out = this.#take("^") ? "[^" : "[";
+    const start = this.#take("^") ? "[^" : "[";
+    /** What stands between `&&`. */
+    const operands: string[] = [];
+    let out = "";
     for (let isFirst = true;; isFirst = false) {
-      if (this.#take("&&")) throw unreadable(this.pattern, "&& is not supported");
-      const posix = /^\[:(\^?)([a-z]+):\]/.exec(
-        this.#characters.slice(this.#at, this.#at + 16).join(""),
-      );
-      const members = posix && POSIX.get(posix[2]!);
-      if (members) {
-        this.#at += posix[0].length;
-        out += posix[1] ? `[^${members}]` : members;
+      if (this.#take("&&")) {
+        operands.push(out);
+        out = "";
+        continue;
+      }
+      const posix = this.#posix();
+      if (posix !== null) {
+        out += posix;
         continue;
       }
       const character = this.#next();
-      if (character === "]" && !isFirst) return out + "]";
+      if (character === "]" && !isFirst) break;
       if (character === "[") out += this.#class();
       else if (character === "\\") out += this.#escape(true);
       else if (character === "-" && !isFirst && !this.#peek("]")) out += "-";
       else out += literal(character);
     }
+    if (operands.length === 0) return `${start}${out}]`;
+    return `${start}${[...operands, out].map((operand) => `[${operand}]`).join("&&")}]`;
+  }
+
+  /** `[:alpha:]` inside of a class. */
+  #posix(): string | null {
+    const rest = this.#characters.slice(this.#at, this.#at + 16).join("");
+    const match = /^\[:(\^?)([a-z]+):\]/.exec(rest);
+    const members = match && POSIX.get(match[2]!);
+    if (!match || !members) return null;
+    this.#at += match[0].length;
+    return match[1] ? `[^${members}]` : members;
   }
 }
