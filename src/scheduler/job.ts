@@ -64,6 +64,15 @@ export class Sequence {
     return this.job.forked ? prompt + this.generated.length : prompt - 1;
   }
 
+  /** Most tokens that it may feed in one step. */
+  get feedable(): number {
+    const { spec: { n, prompt }, deterministic } = this.job;
+    const missing = this.goal - this.length;
+    if (!deterministic) return missing;
+    const together = n > 1 ? prompt.length - 1 : prompt.length;
+    return this.length < together ? Math.min(missing, together - this.length) : 1;
+  }
+
   get sampling(): SamplingParams {
     const { spec } = this.job;
     return this.generated.length < spec.minTokens ? spec.openingSampling : spec.sampling;
@@ -89,6 +98,17 @@ export class Sequence {
  */
 export type JobState = "waiting" | "running" | "paused" | "released" | "ended";
 
+/** How a server runs its jobs. */
+export interface JobOptions {
+  /** Answer tokens that each choice commits memory for beyond those it has (default 1024). */
+  reservedTokens?: number;
+  /**
+   * Feed every token in the same way whatever else runs, so that the results of a deterministic engine are
+   * equal to the bit: a KV that was given up is made again from single generated tokens (default: false).
+   */
+  deterministic?: boolean;
+}
+
 export class Job {
   readonly spec: JobSpec;
   readonly output: JobOutput;
@@ -105,12 +125,14 @@ export class Job {
   dropped = false;
   #forked = false;
   readonly #reservedTokens: number;
+  /** See {@linkcode JobOptions}. */
+  readonly deterministic: boolean;
 
-  /** `reservedTokens`: answer tokens that each choice commits blocks for beyond those it has. */
-  constructor(spec: JobSpec, output: JobOutput, reservedTokens = RESERVED_TOKENS) {
+  constructor(spec: JobSpec, output: JobOutput, options: JobOptions = {}) {
     this.spec = spec;
     this.output = output;
-    this.#reservedTokens = reservedTokens;
+    this.#reservedTokens = options.reservedTokens ?? RESERVED_TOKENS;
+    this.deterministic = options.deterministic ?? false;
     const count = spec.maxTokens === 0 ? 1 : spec.n;
     this.sequences = Array.from({ length: count }, (_, choice) => new Sequence(this, choice));
     this.forget();

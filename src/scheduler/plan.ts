@@ -30,17 +30,24 @@ function ready(jobs: readonly Job[]): { decodes: Sequence[]; prefills: Sequence[
     if (job.state !== "running") continue;
     for (const sequence of job.forked ? job.sequences : [job.root]) {
       if (sequence.ended) continue;
-      (sequence.goal - sequence.length === 1 ? decodes : prefills).push(sequence);
+      (sequence.feedable === 1 ? decodes : prefills).push(sequence);
     }
   }
   return { decodes, prefills };
 }
 
+/**
+ * Tokens of a chunk. None has a single token and none leaves one: engines compute a row alone otherwise than
+ * among others, and with that rule only generated tokens are alone.
+ */
 function chunkOf(sequence: Sequence, most: number): number {
   const { job } = sequence;
   const scoring = job.spec.scoreAlternatives !== null && job.scored < job.spec.prompt.length;
   const limit = scoring ? Math.min(most, MOST_SCORED_TOKENS) : most;
-  return Math.min(sequence.goal - sequence.length, limit);
+  const { feedable } = sequence;
+  if (feedable <= limit) return feedable;
+  const tokens = feedable - limit === 1 ? limit - 1 : limit;
+  return tokens > 1 ? tokens : 0;
 }
 
 /**
@@ -58,8 +65,14 @@ function sharePrefill(prefills: readonly Sequence[], budget: number): Map<Sequen
     if (tokens > before) shares.set(sequence, tokens);
     left -= tokens - before;
   };
-  give(oldest, others.length === 0 ? left : Math.ceil(left * 0.75));
-  others.sort((a, b) => (a.goal - a.length) - (b.goal - b.length));
+  const most = others.length === 0 ? left : Math.ceil(left * 0.75);
+  give(oldest, most);
+  // A step of one or two tokens cannot keep the rule, but the oldest must get on.
+  if (shares.size === 0) {
+    shares.set(oldest, most);
+    left -= most;
+  }
+  others.sort((a, b) => a.feedable - b.feedable);
   for (const sequence of others) {
     if (left === 0) break;
     give(sequence, left);

@@ -12,19 +12,17 @@ import { Absorber } from "./absorb.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { Contexts } from "./contexts.ts";
 import { Deliveries } from "./deliveries.ts";
-import { Job, type JobOutput, type JobSpec } from "./job.ts";
+import { Job, type JobOptions, type JobOutput, type JobSpec } from "./job.ts";
 import { Pace } from "./pace.ts";
 import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
 import { Roster } from "./roster.ts";
 import { WaitingQueue } from "./waiting.ts";
 
-export interface SchedulerOptions {
+export interface SchedulerOptions extends JobOptions {
   /** Requests that may wait (default 64). */
   maxWaiting?: number;
   /** Prompt tokens that may wait in all (default: four contexts full). */
   maxWaitingTokens?: number;
-  /** Answer tokens that a request commits memory for in advance (default 1024). */
-  reservedTokens?: number;
   clock?: Clock;
 }
 
@@ -45,7 +43,7 @@ function sentence(error: unknown): string {
 export class Scheduler {
   readonly #engine: Engine;
   readonly #clock: Clock;
-  readonly #reservedTokens: number | undefined;
+  readonly #options: SchedulerOptions;
   readonly #queue: WaitingQueue;
   readonly #contexts: Contexts;
   readonly #roster: Roster;
@@ -64,7 +62,7 @@ export class Scheduler {
   constructor(engine: Engine, options: SchedulerOptions = {}) {
     this.#engine = engine;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
-    this.#reservedTokens = options.reservedTokens;
+    this.#options = options;
     const { limits } = engine;
     this.#queue = new WaitingQueue(
       options.maxWaiting ?? 64,
@@ -95,7 +93,7 @@ export class Scheduler {
    */
   submit(spec: JobSpec, output: JobOutput): JobHandle {
     if (!this.#accepting) throw shuttingDown();
-    const job = new Job(spec, output, this.#reservedTokens);
+    const job = new Job(spec, output, this.#options);
     const { kvBlocks, maxContexts } = this.#engine.limits;
     if (job.mostBlocks() > kvBlocks || job.liveCount > maxContexts) {
       throw new RangeError(`Cannot schedule ${job.mostBlocks()} blocks: ${kvBlocks} are all.`);

@@ -63,7 +63,12 @@ export function spec(fields: Partial<JobSpec> & { promptTokens?: number } = {}):
   };
 }
 
-export function job(fields: Parameters<typeof spec>[0] & { reserved?: number } = {}): Job {
-  const { reserved, ...rest } = fields;
-  return new Job(spec(rest), new Kept(), reserved);
+export function job(
+  fields: Parameters<typeof spec>[0] & { reserved?: number; deterministic?: boolean } = {},
+): Job {
+  const { reserved, deterministic = false, ...rest } = fields;
+  return new Job(spec(rest), new Kept(), {
+    ...(reserved === undefined ? {} : { reservedTokens: reserved }),
+    deterministic,
+  });
 }

@@ -134,6 +134,34 @@ Deno.test("a scored prompt runs in chunks of 512 that each name the token after 
   assertEquals(stepSequence(second!).score, undefined);
 });
 
+Deno.test("no chunk has a single token or leaves one, unless a step takes no more", () => {
+  const jobs = [running({ promptTokens: 101 })];
+  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 100 }), 64, 0)), [99]);
+  const two = [running({ promptTokens: 100 }), running({ promptTokens: 100 })];
+  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 5 }), 64, 0)), [5, 0]);
+  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 8 }), 64, 0)), [6, 2]);
+  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 1 }), 64, 0)), [1]);
+});
+
+Deno.test("a deterministic job feeds its prompt in chunks and generated tokens one by one, again too", () => {
+  for (const n of [1, 2]) {
+    const again = running({ promptTokens: 10, maxTokens: 50, n, deterministic: true });
+    const [first, second] = again.sequences;
+    first!.generated.push(...Array.from({ length: 3 }, (_, i) => 200 + i));
+    if (second !== undefined) second.ended = true;
+    again.forget();
+    const fed: [number, boolean][] = [];
+    while (first!.length < first!.goal) {
+      const [entry] = planStep([again], limits(), 64, 0).entries;
+      fed.push([entry!.tokens, entry!.samples]);
+      first!.length += entry!.tokens;
+    }
+    const single: [number, boolean][] = [[1, false], [1, false], [1, true]];
+    const prompt: [number, boolean][] = n === 1 ? [[10, false]] : [[9, false], [1, false]];
+    assertEquals(fed, [...prompt, ...single]);
+  }
+});
+
 Deno.test("a job whose KV was given up feeds its prompt and what it had generated", () => {
   const again = running({ promptTokens: 10, maxTokens: 50 });
   again.sequences[0]!.generated.push(...Array.from({ length: 20 }, (_, i) => 200 + i));

@@ -77,7 +77,7 @@ export function randomRequest(random: Random, length: number, limits: EngineLimi
 
 export function randomPlans(random: Random, limits: EngineLimits, slow: boolean): Plan[] {
   const most = Math.min(contextTokens(limits) - 2, 300);
-  const count = random.integer(1, 12);
+  const count = random.integer(1, 9);
   const lengths = new Set<number>();
   while (lengths.size < count) {
     lengths.add(random.chance(0.5) ? random.integer(1, 40) : random.integer(1, most));

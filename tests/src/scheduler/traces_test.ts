@@ -6,21 +6,34 @@ import { Random } from "../../fixtures/fake_model.ts";
 import { summarize, type Summary } from "../../fixtures/requests.ts";
 import { type Ending, randomLimits, randomPlans, runTrace, type Trace } from "./trace.ts";
 
-interface Scene {
+interface SceneOptions {
+  slow?: boolean;
+  failing?: boolean;
+  feelsChunks?: boolean;
+}
+
+interface Scene extends SceneOptions {
   limits: EngineLimits;
   options: SchedulerOptions;
   trace: Trace;
 }
 
-async function randomScene(seed: number, { slow = false, failing = false }): Promise<Scene> {
+async function randomScene(
+  seed: number,
+  { slow = false, failing = false, feelsChunks = false }: SceneOptions,
+): Promise<Scene> {
   const random = new Random(seed);
   const limits = randomLimits(random);
+  // Room for two tokens of a prompt beside everyone who decodes.
+  if (feelsChunks) limits.maxStepTokens = Math.max(limits.maxStepTokens, limits.maxContexts + 3);
   const options = {
-    maxWaiting: random.integer(0, 12),
+    maxWaiting: random.integer(0, 9),
     reservedTokens: random.pick([1, 16, 200]),
+    deterministic: feelsChunks,
   };
   const plans = randomPlans(random, limits, slow);
   const script = {
+    feelsChunks,
     cancelTooLate: () => random.chance(0.3),
     ...(failing
       ? {
@@ -30,12 +43,12 @@ async function randomScene(seed: number, { slow = false, failing = false }): Pro
       }
       : {}),
   };
-  return { limits, options, trace: await runTrace(plans, limits, options, script) };
+  return { limits, options, feelsChunks, trace: await runTrace(plans, limits, options, script) };
 }
 
 function eachScene(
   count: number,
-  scenes: Parameters<typeof randomScene>[1],
+  scenes: SceneOptions,
   check: (scene: Scene) => unknown,
 ) {
   return async () => {
@@ -56,9 +69,12 @@ function checkEngine({ limits, trace: { engine, scheduler } }: Scene): void {
 }
 
 /** The events of a request that runs alone. */
-async function alone(ending: Ending, { limits }: Scene): Promise<Summary> {
+async function alone(
+  ending: Ending,
+  { limits, options, feelsChunks = false }: Scene,
+): Promise<Summary> {
   const plan = { ...ending.plan, arrives: 0, cancelled: Infinity, rest: 0, leaves: Infinity };
-  const { endings } = await runTrace([plan], limits, {});
+  const { endings } = await runTrace([plan], limits, options, { feelsChunks });
   assertEquals(endings[0]!.kind, "finished");
   return summarize(endings[0]!.events, plan.request.n);
 }
@@ -97,8 +113,16 @@ Deno.test(
 );
 
 Deno.test(
+  "in deterministic traces every token is fed as it is fed alone",
+  eachScene(200, { slow: true, feelsChunks: true }, async (scene) => {
+    checkEngine(scene);
+    await checkEndings(scene);
+  }),
+);
+
+Deno.test(
   "when steps and sequences fail, the others give what they give alone, and no block is lost",
-  eachScene(300, { slow: true, failing: true }, async (scene) => {
+  eachScene(200, { slow: true, failing: true }, async (scene) => {
     checkEngine(scene);
     for (const { kind, failure } of scene.trace.endings) {
       if (kind === "failed") assert(["engine", "memory"].includes(failure!.kind));
