@@ -108,7 +108,10 @@ function exampleRequest(url: string, service: ModelService, options: Options): s
 }
 
 async function serve(options: Options): Promise<number> {
-  const service = new ModelService({ maxWaiting: options.queue });
+  const service = new ModelService({
+    maxWaiting: options.queue,
+    deterministic: options.deterministic,
+  });
   const app = createApp(service, {
     apiKey: options.apiKey,
     pingSeconds: options.pingSeconds,
