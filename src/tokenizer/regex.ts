@@ -5,43 +5,7 @@
  * Groups are made non-capturing: what is split off is always the whole match.
  */
 import { Failure } from "../errors.ts";
-
-function table<T>(entries: Record<string, T>): ReadonlyMap<string, T> {
-  return new Map(Object.entries(entries));
-}
-
-const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
-const CLASSES = table({
-  s: "\\p{White_Space}",
-  S: "\\P{White_Space}",
-  d: "\\p{Nd}",
-  D: "\\P{Nd}",
-  w: `[${WORD}]`,
-  W: `[^${WORD}]`,
-  h: "[0-9a-fA-F]",
-  H: "[^0-9a-fA-F]",
-});
-const ANCHORS = table({
-  A: "(?<![^])",
-  z: "(?![^])",
-  Z: "(?=\\n?(?![^]))",
-  b: `(?:(?<=[${WORD}])(?![${WORD}])|(?<![${WORD}])(?=[${WORD}]))`,
-  B: `(?:(?<=[${WORD}])(?=[${WORD}])|(?<![${WORD}])(?![${WORD}]))`,
-  R: "(?:\\r\\n|[\\n\\v\\f\\r\\u0085\\u2028\\u2029])",
-});
-const CONTROLS = table({ n: 10, t: 9, r: 13, f: 12, v: 11, a: 7, e: 27, 0: 0 });
-const POSIX = table({
-  alpha: "\\p{Alphabetic}",
-  digit: "\\p{Nd}",
-  alnum: "[\\p{Alphabetic}\\p{Nd}]",
-  space: "\\p{White_Space}",
-  upper: "\\p{Uppercase}",
-  lower: "\\p{Lowercase}",
-  punct: "[\\p{P}\\u{24}\\u{2b}\\u{3c}\\u{3d}\\u{3e}\\u{5e}\\u{60}\\u{7c}\\u{7e}]",
-  word: `[${WORD}]`,
-  xdigit: "[0-9a-fA-F]",
-  cntrl: "\\p{Cc}",
-});
+import { ANCHORS, CLASSES, CONTROLS, POSIX } from "./regex_names.ts";
 
 /** @throws {Failure} kind `model` naming the expression when it cannot be read. */
 export function translateRegex(pattern: string): string {

@@ -5,6 +5,13 @@ import { Failure } from "../../../src/errors.ts";
 import { loadTextProcessor } from "../../../src/tokenizer/load.ts";
 import type { TokenizerSource } from "../../../src/model/model.ts";
 import {
+  generator,
+  mutatedList,
+  mutatedText,
+  mutatedValue,
+  VALUES,
+} from "../../fixtures/mutations.ts";
+import {
   byteFile,
   families,
   ggufMetadata,
@@ -19,98 +26,6 @@ const MESSAGES = [
   { role: "assistant", content: "", tool_calls: [{ function: { name: "f", arguments: "{}" } }] },
 ];
 const TOOLS = [{ type: "function", function: { name: "f", parameters: { type: "object" } } }];
-
-/** Numbers under `limit`, the same in every run. */
-function generator(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % limit;
-  };
-}
-
-type Random = ReturnType<typeof generator>;
-
-const SCRAPS = [
-  ..."{}[]\",:\\'()|*+?.^$<>=%#-_ \n\0\ud800",
-  "null",
-  "true",
-  "-1",
-  "1e9",
-  "0.5",
-  "{%",
-  "%}",
-  "{{",
-  "}}",
-  "(?<!",
-  "(?>",
-  "\\p{",
-  "\u2581",
-  "<0x",
-  "__proto__",
-];
-
-/** Some characters removed, doubled, replaced or swapped for another part of the text. */
-function mutatedText(text: string, random: Random): string {
-  let out = text;
-  for (let edits = 1 + random(3); edits > 0; edits--) {
-    const at = random(out.length + 1);
-    const end = Math.min(out.length, at + random(random(4) === 0 ? 60 : 4));
-    const from = random(out.length + 1);
-    const pieces = ["", SCRAPS[random(SCRAPS.length)]!, out.slice(from, from + random(30))];
-    out = out.slice(0, at) + pieces[random(3)] + out.slice(end);
-  }
-  return out;
-}
-
-const VALUES: unknown[] = [
-  null,
-  true,
-  false,
-  0,
-  -1,
-  7,
-  1e9,
-  2 ** 31,
-  0.5,
-  "",
-  "a",
-  "\ud800",
-  [],
-  {},
-  [[]],
-  ["a", "b"],
-  { type: "Sequence" },
-  { id: 1, content: "x" },
-  "(",
-  "BPE",
-  "ByteLevel",
-];
-
-/** A copy with one value somewhere replaced, removed, or swapped for one from elsewhere. */
-function mutatedValue(value: unknown, random: Random): unknown {
-  const copy = structuredClone(value);
-  const places: [Record<string, unknown>, string][] = [];
-  const walk = (node: unknown) => {
-    if (typeof node !== "object" || node === null) return;
-    const keys = Object.keys(node);
-    // Of a long vocabulary a few entries are enough.
-    for (const key of keys.length > 40 ? keys.slice(0, 12) : keys) {
-      places.push([node as Record<string, unknown>, key]);
-      walk((node as Record<string, unknown>)[key]);
-    }
-  };
-  walk(copy);
-  const [parent, key] = places[random(places.length)]!;
-  const [otherParent, otherKey] = places[random(places.length)]!;
-  const kind = random(4);
-  if (kind === 0) delete parent[key];
-  else if (kind === 1) parent[key] = structuredClone(otherParent[otherKey]);
-  else parent[key] = VALUES[random(VALUES.length)];
-  return copy;
-}
 
 /** Loads, and uses what was loaded. @returns whether it loaded */
 async function survives(source: TokenizerSource, what: () => string): Promise<boolean> {
@@ -300,19 +215,6 @@ Deno.test("2,000 damaged GGUF metadata give a Failure or a tokenizer", async () 
     return [{ kind: "gguf", metadata }, key];
   });
 });
-
-function mutatedList(value: unknown, random: Random): unknown {
-  if (typeof value === "string") return mutatedText(value, random);
-  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) return NaN;
-  const list = Array.from(value as unknown as ArrayLike<unknown>);
-  const at = random(list.length + 1);
-  list.splice(
-    at,
-    random(3),
-    ...[NaN, -1, 3, "", "a b", "Ġ", 4294967295].slice(random(7), random(8)),
-  );
-  return list;
-}
 
 Deno.test("300 damaged real tokenizer.json give a Failure or a tokenizer", async () => {
   const random = generator(5);
