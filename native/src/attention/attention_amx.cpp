@@ -3,8 +3,9 @@
 #include "attention_levels.h"
 
 namespace sounder {
+#include "attention_amx_tile.inc"
 
-const AttentionKernels kAttentionAmx = {
-    "amx", kTileRows, kTileRows, stream<uint16_t>, stream<float>, attend_tile<uint16_t>, attend_tile<float>};
+const AttentionKernels kAttentionAmx = {"amx",         kAmxTileRows, kTileRows,         stream<uint16_t>,
+                                        stream<float>, attend_amx,   attend_tile<float>};
 
 }  // namespace sounder
