@@ -63,6 +63,7 @@ async function load(service: ModelService, options: Options, signal: AbortSignal
     loadTextProcessor(source.tokenizer, {
       endTokens: source.endTokens,
       chatTemplate: source.chatTemplate,
+      vocabulary: source.config.vocabulary,
     }),
   ]);
   show(1);
