@@ -39,6 +39,7 @@ export function chatCompletions(deps: Deps): Handler {
     );
     const admitted = admit(service, signal, head, body, [prompt], {
       ...body.settings,
+      continuesPrompt: false,
       maxTokens: body.maxTokens,
       logprobs: tokensWanted(body),
       scorePrompt: false,

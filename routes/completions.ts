@@ -41,6 +41,7 @@ export function completions(deps: Deps): Handler {
       {
         ...body.settings,
         maxTokens: body.maxTokens,
+        continuesPrompt: true,
         logprobs: tokensWanted(body),
         scorePrompt: body.echo && body.logprobs !== null,
       },

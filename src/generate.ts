@@ -60,10 +60,13 @@ class GenerationStream implements Generation, JobOutput {
     this.#request = request;
     this.#spec = spec;
     const patterns = stopPatterns(request.stop);
-    const skipSpecial = request.skipSpecialTokens;
+    const decoding = {
+      skipSpecial: request.skipSpecialTokens,
+      continues: request.continuesPrompt,
+    };
     this.#choices = Array.from(
       { length: spec.n },
-      () => new ChoiceText(tokenizer.streamDecoder({ skipSpecial }), patterns),
+      () => new ChoiceText(tokenizer.streamDecoder(decoding), patterns),
     );
     this.#counts = new Array(spec.n).fill(0);
     this.#unfinished = spec.n;

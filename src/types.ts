@@ -23,6 +23,8 @@ export interface GenerationRequest {
   ignoreEos: boolean;
   /** Keep special tokens out of the text. */
   skipSpecialTokens: boolean;
+  /** The text goes on where the prompt's ends (completions); otherwise it is an answer of its own (chat). */
+  continuesPrompt: boolean;
   /** null: no log-probabilities; otherwise how many alternatives to report for a token. */
   logprobs: number | null;
   /** Report the log-probabilities of the prompt's tokens too (completions' echo). */

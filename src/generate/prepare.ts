@@ -66,8 +66,10 @@ function mostThatFit(promptTokens: number, n: number, limits: EngineLimits): num
   return Math.min(limits.context, (shared + own) * BLOCK_TOKENS) - promptTokens;
 }
 
-function tooLong(message: string): never {
-  throw new Failure("context_length", message, { param: "messages" });
+function tooLong(request: GenerationRequest, message: string): never {
+  throw new Failure("context_length", message, {
+    param: request.continuesPrompt ? "prompt" : "messages",
+  });
 }
 
 /** The most tokens of a choice. @throws {Failure} `context_length` when they can never fit. */
@@ -79,6 +81,7 @@ function resolveMaxTokens(request: GenerationRequest, limits: EngineLimits): num
   const wanted = maxTokens ?? 1;
   if (prompt + wanted > context) {
     tooLong(
+      request,
       maxTokens === null
         ? `${limit} However, your messages resulted in ${prompt} tokens, which leaves no room for ` +
           "a completion. Please reduce the length of the messages."
@@ -90,6 +93,7 @@ function resolveMaxTokens(request: GenerationRequest, limits: EngineLimits): num
   if (wanted > most) {
     const blocks = blocksOfForks(prompt, new Array(n).fill(prompt + wanted));
     tooLong(
+      request,
       `${limit} However, ${n} choices of ${
         prompt + wanted
       } tokens each (${prompt} in the messages, ` +

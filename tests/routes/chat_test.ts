@@ -55,6 +55,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
       stopTokens: [],
       ignoreEos: false,
       skipSpecialTokens: true,
+      continuesPrompt: false,
       logprobs: null,
       scorePrompt: false,
     });

@@ -70,6 +70,7 @@ export function randomRequest(random: Random, length: number, limits: EngineLimi
     stopTokens: random.chance(0.3) ? [random.integer(0, 255)] : [],
     ignoreEos: random.chance(0.2),
     skipSpecialTokens: random.chance(0.5),
+    continuesPrompt: false,
     logprobs: random.chance(0.3) ? random.integer(0, 3) : null,
     scorePrompt: random.chance(0.2),
   });
