@@ -109,6 +109,7 @@ Deno.test("every sampling field reaches the scheduler", async () => {
     stopTokens: [7, 259],
     ignoreEos: true,
     skipSpecialTokens: false,
+    continuesPrompt: false,
     logprobs: 20,
     scorePrompt: false,
     sampling: {
