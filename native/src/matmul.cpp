@@ -21,9 +21,6 @@ constexpr int kPanelSlack = 1024;  // columns, see workspace_bytes
 constexpr int kTokenQuantum = 32;
 // Chunks for each thread, so that one thread that is held up leaves its share to the others.
 constexpr int kChunksPerThread = 6;
-// Beyond so many rows of x, tiles are quicker than streaming with vectors, although they are padded to
-// kTokenQuantum: seen on a Xeon with AMX, 8 rows 16 against 12 GB/s of weights, 4 rows 16 against 17.
-constexpr int kStreamBeforeTiles = 4;
 // Weights that a decode chunk streams: microseconds of work, so that taking it from the counter is cheap.
 constexpr int64_t kStreamBytes = 128 * 1024;
 

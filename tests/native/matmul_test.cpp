@@ -93,8 +93,8 @@ void check_case(Matmul &matmul, const Case &c) {
   std::vector<float> y(int64_t{c.tokens} * y_stride, kUntouched);
   matmul.multiply(c.matrix(), c.x.data(), c.tokens, c.bias.data(), y.data(), y_stride);
   std::vector<double> exact = c.exact();
-  bool rounds_x =
-      !c.is_f32 && c.tokens > sounder::kMatvecBatch && std::strstr(matmul.description(), "bf16") != nullptr;
+  bool rounds_x = !c.is_f32 && c.tokens > sounder::kStreamBeforeTiles &&
+                  std::strstr(matmul.description(), "bf16") != nullptr;
   double tolerance = c.tolerance(exact, rounds_x), worst = 0;
   bool gaps = true;
   for (int t = 0; t < c.tokens; ++t) {
