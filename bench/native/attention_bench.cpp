@@ -51,7 +51,8 @@ struct Slab {
   explicit Slab(int64_t bytes_) : bytes(bytes_) {
     data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) {
-      std::fprintf(stderr, "no %lld bytes of memory for the KV; give fewer GiB\n", static_cast<long long>(bytes));
+      std::fprintf(stderr, "no %lld bytes of memory for the KV; give fewer GiB\n",
+                   static_cast<long long>(bytes));
       std::exit(1);
     }
     madvise(data, bytes, MADV_HUGEPAGE);
@@ -80,13 +81,17 @@ void fill(sounder::ThreadTeam &team, const Slab &slab) {
 
 // ---- the roofs -------------------------------------------------------------------------------------
 
-#define SUM_WORDS_BODY                                            \
-  uint64_t sum = 0;                                               \
-  for (int64_t i = 0; i < count; ++i) sum += words[i];            \
+#define SUM_WORDS_BODY                                 \
+  uint64_t sum = 0;                                    \
+  for (int64_t i = 0; i < count; ++i) sum += words[i]; \
   return sum;
-__attribute__((target("avx512f"))) uint64_t sum_words_avx512(const uint64_t *words, int64_t count) { SUM_WORDS_BODY }
-__attribute__((target("avx2"))) uint64_t sum_words_avx2(const uint64_t *words, int64_t count) { SUM_WORDS_BODY }
-uint64_t sum_words_plain(const uint64_t *words, int64_t count) { SUM_WORDS_BODY }
+__attribute__((target("avx512f"))) uint64_t sum_words_avx512(const uint64_t *words, int64_t count) {
+  SUM_WORDS_BODY
+}
+__attribute__((target("avx2"))) uint64_t sum_words_avx2(const uint64_t *words, int64_t count){
+    SUM_WORDS_BODY} uint64_t sum_words_plain(const uint64_t *words, int64_t count) {
+  SUM_WORDS_BODY
+}
 
 double stream_bandwidth(sounder::ThreadTeam &team, const Slab &slab) {
   auto sum_words = __builtin_cpu_supports("avx512f") ? sum_words_avx512
@@ -95,7 +100,8 @@ double stream_bandwidth(sounder::ThreadTeam &team, const Slab &slab) {
   constexpr int64_t kPiece = 1 << 18;
   std::vector<uint64_t> sums(team.size() * 8);
   auto body = [&](int piece, int thread) {
-    sums[thread * 8] += sum_words(static_cast<const uint64_t *>(slab.data) + piece * (kPiece / 8), kPiece / 8);
+    sums[thread * 8] +=
+        sum_words(static_cast<const uint64_t *>(slab.data) + piece * (kPiece / 8), kPiece / 8);
   };
   auto times = times_of(9, [&](int) { team.run(static_cast<int>(slab.bytes / kPiece), body); });
   if (std::accumulate(sums.begin(), sums.end(), uint64_t{0}) == 1) std::printf("\n");  // keeps the loads
@@ -106,13 +112,13 @@ constexpr int kChains = 12, kMultiplies = 1 << 20;
 using Eight = float __attribute__((vector_size(32)));
 using Sixteen = float __attribute__((vector_size(64)));
 
-#define MULTIPLY_BODY(Vector)                                                   \
-  Vector sum[kChains];                                                          \
-  for (int c = 0; c < kChains; ++c) sum[c] = Vector{} + x;                      \
-  for (int i = 0; i < kMultiplies; ++i)                                         \
+#define MULTIPLY_BODY(Vector)                                                            \
+  Vector sum[kChains];                                                                   \
+  for (int c = 0; c < kChains; ++c) sum[c] = Vector{} + x;                               \
+  for (int i = 0; i < kMultiplies; ++i)                                                  \
     for (int c = 0; c < kChains; ++c) sum[c] = sum[c] * (Vector{} + x) + (Vector{} + x); \
-  Vector all{};                                                                 \
-  for (int c = 0; c < kChains; ++c) all += sum[c];                              \
+  Vector all{};                                                                          \
+  for (int c = 0; c < kChains; ++c) all += sum[c];                                       \
   return all[0];
 __attribute__((target("avx2,fma"), noinline)) float multiply_avx2(float x) { MULTIPLY_BODY(Eight) }
 __attribute__((target("avx512f"), noinline)) float multiply_avx512(float x) { MULTIPLY_BODY(Sixteen) }
@@ -157,7 +163,8 @@ struct Bench {
     for (float &x : q) x = normal(random);
     sounder::Attention attention(team, level, shape, tokens, 1, tokens + position);
     return median(times_of(repeats, [&](int i) {
-      sounder::AttentionJob job{q.data(), width, out.data(), width, tokens, position, all[i % all.size()].data()};
+      sounder::AttentionJob job{
+          q.data(), width, out.data(), width, tokens, position, all[i % all.size()].data()};
       attention.run(slab.data, &job, 1);
     }));
   }
@@ -167,8 +174,8 @@ struct Bench {
     if (time == 0) return;
     double rate = 4.0 * length * shape.kv_heads * shape.head_dim / time / 1e9;
     std::string name = name_of("decode", shape, length);
-    std::printf("%s %.1f us\n%s %.2f GB/s\n%s %.1f %%_of_stream\n", name.c_str(), time * 1e6, name.c_str(), rate,
-                name.c_str(), 100 * rate / stream);
+    std::printf("%s %.1f us\n%s %.2f GB/s\n%s %.1f %%_of_stream\n", name.c_str(), time * 1e6, name.c_str(),
+                rate, name.c_str(), 100 * rate / stream);
     std::fflush(stdout);
   }
 

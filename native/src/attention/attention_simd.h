@@ -45,6 +45,10 @@ SOUNDER_INLINE Pair split_pairs(__m512i x) {
           {_mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))}};
 }
 SOUNDER_INLINE Pair load_pair(const uint16_t *p) { return split_pairs(_mm512_loadu_si512(p)); }
+SOUNDER_INLINE Vec in_register(Vec x) {
+  __asm__("" : "+v"(x.v));
+  return x;
+}
 SOUNDER_INLINE Pair load_pair_partial(const uint16_t *p, int n) {
   return split_pairs(_mm512_maskz_loadu_epi16((__mmask32{1} << n) - 1u, p));
 }
@@ -62,13 +66,17 @@ SOUNDER_INLINE Vec where_between(Vec place, Vec from, Vec to, Vec x, Vec other) 
   return {_mm512_mask_blend_ps(inside, other.v, x.v)};
 }
 
-// to[0 .. 3] = the sums of the lanes of a, b, c, d
+// Neighbouring lanes of two vectors added, on the way to their sums.
+struct HalfSums {
+  __m256 v;
+};
 SOUNDER_INLINE __m256 halves(Vec x) {
   return _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
 }
-SOUNDER_INLINE void store_sums(float *to, Vec a, Vec b, Vec c, Vec d) {
-  __m256 ab = _mm256_hadd_ps(halves(a), halves(b)), cd = _mm256_hadd_ps(halves(c), halves(d));
-  __m256 all = _mm256_hadd_ps(ab, cd);
+SOUNDER_INLINE HalfSums half_sums(Vec a, Vec b) { return {_mm256_hadd_ps(halves(a), halves(b))}; }
+// to[0 .. 3] = the sums of the lanes of the four vectors
+SOUNDER_INLINE void store_sums(float *to, HalfSums ab, HalfSums cd) {
+  __m256 all = _mm256_hadd_ps(ab.v, cd.v);
   _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
@@ -79,7 +87,14 @@ SOUNDER_INLINE Pair split_pairs(__m256i x) {
           {_mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xffff0000u))))}};
 }
 SOUNDER_INLINE Pair load_pair(const uint16_t *p) {
-  return split_pairs(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)));
+  __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p));
+  __asm__("" : "+x"(x));  // loaded once, not by each of the two operations
+  return split_pairs(x);
+}
+// Keeps the compiler from loading x again at each use.
+SOUNDER_INLINE Vec in_register(Vec x) {
+  __asm__("" : "+x"(x.v));
+  return x;
 }
 SOUNDER_INLINE Pair load_pair_partial(const uint16_t *p, int n) {
   alignas(32) uint16_t part[kPair] = {};
@@ -102,14 +117,24 @@ SOUNDER_INLINE Vec where_between(Vec place, Vec from, Vec to, Vec x, Vec other) 
   return {_mm256_blendv_ps(other.v, x.v, inside)};
 }
 
-SOUNDER_INLINE void store_sums(float *to, Vec a, Vec b, Vec c, Vec d) {
-  __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a.v, b.v), _mm256_hadd_ps(c.v, d.v));
+struct HalfSums {
+  __m256 v;
+};
+// Not vhaddps, which takes three times as long.
+SOUNDER_INLINE HalfSums half_sums(Vec a, Vec b) {
+  return {_mm256_add_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v))};
+}
+SOUNDER_INLINE void store_sums(float *to, HalfSums ab, HalfSums cd) {
+  __m256d x = _mm256_castps_pd(ab.v), y = _mm256_castps_pd(cd.v);
+  __m256 all =
+      _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
   _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
 #else
 
 SOUNDER_INLINE Pair load_pair(const uint16_t *p) { return {load(p), load(p + 1)}; }
+SOUNDER_INLINE Vec in_register(Vec x) { return x; }
 SOUNDER_INLINE Pair load_pair_partial(const uint16_t *p, int n) { return {n > 0 ? load(p) : zero(), zero()}; }
 
 SOUNDER_INLINE Vec exp2_nonpositive(Vec t) {
@@ -122,11 +147,15 @@ SOUNDER_INLINE Vec where_between(Vec place, Vec from, Vec to, Vec x, Vec other) 
   return from.v <= place.v && place.v < to.v ? x : other;
 }
 
-SOUNDER_INLINE void store_sums(float *to, Vec a, Vec b, Vec c, Vec d) {
-  to[0] = a.v;
-  to[1] = b.v;
-  to[2] = c.v;
-  to[3] = d.v;
+struct HalfSums {
+  float a, b;
+};
+SOUNDER_INLINE HalfSums half_sums(Vec a, Vec b) { return {a.v, b.v}; }
+SOUNDER_INLINE void store_sums(float *to, HalfSums ab, HalfSums cd) {
+  to[0] = ab.a;
+  to[1] = ab.b;
+  to[2] = cd.a;
+  to[3] = cd.b;
 }
 
 #endif
