@@ -26,6 +26,8 @@ from reference_model import open_model, transformers_folder
 
 LONG = 1000
 SHORT = 64
+# No texts: a lone special token, and one word over and over. They stand apart from the groups by length.
+DEGENERATE = ("special-token-only", "one-token-64-times")
 
 
 def logits_of(model, ids: list[int], last_only: bool) -> numpy.ndarray:
@@ -49,10 +51,28 @@ def distance(differences) -> dict:
     }
 
 
-def group_of(prompt: dict) -> str:
-    if prompt["n"] >= LONG:
-        return "long"
-    return "short" if prompt["n"] <= SHORT else "medium"
+def pool(distances: list[dict]) -> dict:
+    """The distance over the differences of several distances together."""
+    count = sum(d["count"] for d in distances)
+    squares = sum(d["count"] * d["rms"] ** 2 for d in distances)
+    return {"count": count, "rms": round(math.sqrt(squares / count), 6), "max": max(d["max"] for d in distances)}
+
+
+def groups_of(prompt: dict) -> list[str]:
+    if prompt["name"] in DEGENERATE:
+        return ["degenerate"]
+    length = "long" if prompt["n"] >= LONG else "short" if prompt["n"] <= SHORT else "medium"
+    return [length, "all"]
+
+
+def pooled_groups(prompts: list[dict]) -> dict:
+    groups: dict[str, dict[str, list[dict]]] = {}
+    for prompt in prompts:
+        for name in groups_of(prompt):
+            for what in ("logits", "logprobs"):
+                if what in prompt:
+                    groups.setdefault(name, {}).setdefault(what, []).append(prompt[what])
+    return {name: {what: pool(found) for what, found in group.items()} for name, group in sorted(groups.items())}
 
 
 def compare_prompt(model, prompt: dict) -> dict:
@@ -88,7 +108,7 @@ def measure(model, golden: pathlib.Path) -> dict:
     def read(name):
         return json.loads((golden / name).read_text())
 
-    prompts, groups = [], {}
+    prompts = []
     for prompt in read("logits.json")["prompts"]:
         started = time.monotonic()
         got = compare_prompt(model, prompt)
@@ -98,18 +118,11 @@ def measure(model, golden: pathlib.Path) -> dict:
         if got["logprobs"]:
             entry["logprobs"] = distance(got["logprobs"])
         prompts.append(entry)
-        for group in (group_of(prompt), "all"):
-            of_group = groups.setdefault(group, {"logits": [], "logprobs": []})
-            of_group["logits"] += got["logits"]
-            of_group["logprobs"] += got["logprobs"]
 
     cases = [(case["name"], compare_greedy(model, case)) for case in read("greedy.json")["cases"]]
     texts = [(text["name"], text["mean_nll"], mean_nll(model, text["ids"])) for text in read("perplexity.json")["texts"]]
     return {
-        "groups": {
-            name: {what: distance(values) for what, values in group.items() if values}
-            for name, group in sorted(groups.items())
-        },
+        "groups": pooled_groups(prompts),
         "greedy_margins": distance([d for _, differences in cases for d in differences]),
         "mean_nll": distance([got - expected for _, expected, got in texts]),
         "prompts": prompts,

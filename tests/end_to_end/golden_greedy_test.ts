@@ -94,7 +94,7 @@ for (const { name, path, ignore } of MODELS) {
         if (!requireSameAnswer(golden, made[i]!, 4e-3)) return;
         assertEquals(text.tokenizer.decode(made[i]!, { skipSpecial: true }), golden.text);
       });
-      (await compareMargins(model, greedy)).requireWithin(4e-3, "margins");
+      (await compareMargins(model, greedy.slice(0, 4))).requireWithin(4e-3, "margins");
     } finally {
       text.close();
     }
