@@ -60,18 +60,18 @@ async function hasOneDnn(): Promise<boolean> {
   return (await child.output()).success;
 }
 
-/** oneDNN makes prefill several times faster; without it the library builds all the same. */
+/** oneDNN multiplies on AMX tiles; without it the library builds all the same, with its own product. */
 async function tryOneDnn(): Promise<void> {
   if (await hasOneDnn()) return;
   const isRoot = Deno.uid() === 0;
   if (isRoot && await works("apt-get", "--version")) {
-    console.error("Installing oneDNN (libdnnl-dev), which makes prefill several times faster …");
+    console.error("Installing oneDNN (libdnnl-dev): prefill on CPUs with AMX needs it …");
     const install = ["install", "-y", "--no-install-recommends", "libdnnl-dev"];
     if (await works("apt-get", ...install)) return;
     if (await works("apt-get", "update") && await works("apt-get", ...install)) return;
   }
   console.error(
-    "Building without oneDNN: prefill will be several times slower. On Debian: " +
+    "Building without oneDNN: prefill will be slower, on CPUs with AMX several times. On Debian: " +
       "apt-get install libdnnl-dev, then `deno task build`.",
   );
 }
