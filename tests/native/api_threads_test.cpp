@@ -143,6 +143,34 @@ TEST("closing an engine waits for its step, and ends it if it is not through") {
   CHECK(was_cancelled);
 }
 
+TEST("a load can be stopped, refuses changes meanwhile, and can be repeated") {
+  Config config;
+  config.hidden = 512;
+  config.vocabulary = 40000;
+  config.f32 = false;
+  // Only the shapes matter: the values are dummies.
+  tiny::Model model = tiny::make_model(config);
+  int32_t status = SOUNDER_OK, configured = 0, created = 0;
+  for (int attempt = 0; attempt < 100 && status == SOUNDER_OK; ++attempt) {
+    Engine engine;
+    std::atomic<bool> ended{false};
+    std::thread thread([&] {
+      status = engine.load(model, nullptr);
+      ended = true;
+    });
+    while (!ended && sounder_load_progress(engine.handle()) <= 0) std::this_thread::yield();
+    configured = engine.configure(config);
+    created = engine.create();
+    sounder_stop(engine.handle());
+    thread.join();
+    if (status == SOUNDER_OK) continue;
+    CHECK(engine.error() == "The load was stopped.");
+    CHECK(engine.load(model, nullptr) == SOUNDER_OK && engine.create() > 0);
+  }
+  CHECK(status == SOUNDER_CANCELLED);
+  CHECK(configured == SOUNDER_BUSY && created == SOUNDER_NOT_LOADED);
+}
+
 TEST("calls from many threads leave an engine whole") {
   Engine engine;
   Config config;
