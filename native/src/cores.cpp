@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cgroup.h"
 #include "threads.h"
 
 namespace sounder {
@@ -55,29 +56,11 @@ double granted(const std::string &folder, bool v2) {
   return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-void apply_cgroup(const std::string &root, std::string path, bool v2, int &cores) {
-  for (;; path = path.substr(0, path.rfind('/'))) {
-    if (path == "/") path.clear();
-    double limit = granted(root + path, v2);
+void apply_cgroups(int &cores) {
+  for (const CgroupFolder &folder : cgroup_folders("cpu")) {
+    double limit = granted(folder.path, folder.v2);
     // Rounded down: threads beyond the limit only make the kernel stop all of them for part of each period.
     if (limit > 0) cores = std::min(cores, std::max(1, static_cast<int>(limit + 1e-6)));
-    if (path.empty() || path.find('/') == std::string::npos) return;
-  }
-}
-
-// Lines are "id:controllers:path"; v2's line names no controllers.
-void apply_cgroups(int &cores) {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    std::string controllers = line.substr(first, second - first) + ",";  // ":cpu,cpuacct,"
-    std::replace(controllers.begin(), controllers.end(), ':', ',');
-    std::string path = line.substr(second + 1);
-    if (controllers == ",,") apply_cgroup("/sys/fs/cgroup", path, true, cores);
-    if (controllers.find(",cpu,") != std::string::npos)
-      apply_cgroup("/sys/fs/cgroup/cpu", path, false, cores);
   }
 }
 

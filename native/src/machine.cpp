@@ -9,6 +9,7 @@
 #include <limits>
 #include <string>
 
+#include "cgroup.h"
 #include "sounder.h"
 #include "threads.h"
 
@@ -48,43 +49,16 @@ int64_t meminfo(const char *name) {
   return 0;
 }
 
-struct Group {
-  std::string path;
-  bool v2;
-};
-
-// The process's memory cgroup from lines "id:controllers:path" of /proc/self/cgroup.
-Group memory_group() {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  Group group{"", true};
-  while (std::getline(file, line)) {
-    size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    std::string controllers = line.substr(first + 1, second - first - 1), path = line.substr(second + 1);
-    if (("," + controllers + ",").find(",memory,") != std::string::npos) return {path, false};
-    if (controllers.empty()) group.path = path;
-  }
-  return group;
-}
-
-void apply_cgroup(int64_t &total, int64_t &available) {
-  Group group = memory_group();
-  const std::string root = group.v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-  const char *limit_name = group.v2 ? "/memory.max" : "/memory.limit_in_bytes";
-  const char *usage_name = group.v2 ? "/memory.current" : "/memory.usage_in_bytes";
-  for (std::string path = group.path;; path = path.substr(0, path.rfind('/'))) {
-    if (path == "/") path.clear();
-    int64_t limit = read_number(root + path + limit_name), usage = read_number(root + path + usage_name);
-    if (limit != kUnlimited) {
-      // Cached file pages count as used, but the kernel gives them up before it refuses memory.
-      int64_t cached =
-          stat_field(root + path + "/memory.stat", group.v2 ? "inactive_file" : "total_inactive_file");
-      int64_t used = usage == kUnlimited ? 0 : std::max<int64_t>(0, usage - cached);
-      total = std::min(total, limit);
-      available = std::min(available, std::max<int64_t>(0, limit - used));
-    }
-    if (path.empty()) return;
+void apply_cgroups(int64_t &total, int64_t &available) {
+  for (const auto &[folder, v2] : sounder::cgroup_folders("memory")) {
+    int64_t limit = read_number(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
+    if (limit == kUnlimited) continue;
+    int64_t usage = read_number(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
+    // Cached file pages count as used, but the kernel gives them up before it refuses memory.
+    int64_t cached = stat_field(folder + "/memory.stat", v2 ? "inactive_file" : "total_inactive_file");
+    int64_t used = usage == kUnlimited ? 0 : std::max<int64_t>(0, usage - cached);
+    total = std::min(total, limit);
+    available = std::min(available, std::max<int64_t>(0, limit - used));
   }
 }
 
@@ -95,7 +69,7 @@ extern "C" int32_t sounder_machine_figures(int64_t *figures, int32_t count) {
   try {
     int64_t total = meminfo("MemTotal:"), available = meminfo("MemAvailable:");
     if (total <= 0) return SOUNDER_IO;
-    apply_cgroup(total, available);
+    apply_cgroups(total, available);
     figures[SOUNDER_MACHINE_MEMORY_TOTAL] = total;
     figures[SOUNDER_MACHINE_MEMORY_AVAILABLE] = std::min(total, available);
     figures[SOUNDER_MACHINE_CORES] = sounder::usable_cores();
