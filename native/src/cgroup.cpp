@@ -27,7 +27,7 @@ std::vector<CgroupFolder> cgroup_folders(const std::string &controller) {
   while (std::getline(file, line)) {
     size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string controllers = std::string(",").append(line, first + 1, second - first - 1).append(",");
     std::string path = line.substr(second + 1);
     if (controllers == ",,") add_with_parents("/sys/fs/cgroup", path, true, folders);
     if (controllers.find("," + controller + ",") != std::string::npos)
