@@ -6,11 +6,12 @@
  *   deno task bench                     everything (minutes)
  *   deno task bench --lengths 512,4096  other lengths
  *   deno task bench --no-peer           without llama.cpp
+ *   deno task bench --dummy config.json random weights in that shape instead of SmolLM2
  */
 import { parseArgs } from "node:util";
 import { NativeEngine } from "../ffi/engine.ts";
-import type { ModelConfig } from "../src/model/model.ts";
-import { openModel } from "../src/model/source.ts";
+import type { ModelConfig, ModelSource } from "../src/model/model.ts";
+import { dummyModel, openModel } from "../src/model/source.ts";
 import { measureLlamaCpp, type PeerFigure } from "./llama_cpp.ts";
 import { measure, type Speed } from "./measure.ts";
 import { figure, nativeBench } from "./roofline.ts";
@@ -56,11 +57,10 @@ function peerCell(peer: PeerFigure[] | null, kind: PeerFigure["kind"], speed: Sp
 
 async function benchModel(
   name: string,
-  path: string,
+  source: ModelSource,
   ceilings: Ceilings,
   options: { lengths: number[]; threads: number; peer: PeerFigure[] | null },
 ): Promise<void> {
-  const source = await openModel(path);
   const context = Math.max(...options.lengths) + 64;
   const engine = await NativeEngine.open(source, {
     threads: options.threads,
@@ -102,6 +102,22 @@ function cpuName(): string {
   return text.match(/model name\s*: (.*)/)?.[1] ?? "unknown CPU";
 }
 
+async function measureCeilings(wanted: string): Promise<Ceilings & { threads: number }> {
+  console.error("Measuring what the machine can do …");
+  const lines = await nativeBench("kernels_bench", ...(wanted === "0" ? [] : [wanted]));
+  const products = lines.filter((line) => /^gemm_\S+_tokens512 /.test(line));
+  const threads = figure(lines, "threads");
+  const streamGbs = figure(lines, "stream_read_512MiB");
+  const cachedGbs = figure(lines, "stream_read_24MiB");
+  const matmulGflops = Math.max(...products.map((line) => Number(line.split(" ")[1])));
+  console.log(`${cpuName()}, ${threads} threads, Deno ${Deno.version.deno}`);
+  console.log(
+    `Roofline: stream ${streamGbs.toFixed(1)} GB/s (24 MiB: ${cachedGbs.toFixed(1)}), matrix ` +
+      `product ${matmulGflops.toFixed(0)} GFLOP/s (best of the shapes at 512 tokens)`,
+  );
+  return { streamGbs, cachedGbs, matmulGflops, threads };
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     args: Deno.args,
@@ -109,37 +125,22 @@ async function main(): Promise<void> {
       "lengths": { type: "string" },
       "threads": { type: "string", default: "0" },
       "no-peer": { type: "boolean", default: false },
+      "dummy": { type: "string" },
     },
   });
   const lengths = values.lengths?.split(",").map(Number) ?? LENGTHS;
-  console.error("Measuring what the machine can do …");
-  const lines = await nativeBench(
-    "kernels_bench",
-    ...(values.threads === "0" ? [] : [values.threads]),
-  );
-  const gemm = lines.filter((l) => /^gemm_\S+_tokens512 /.test(l)).map((l) =>
-    Number(l.split(" ")[1])
-  );
-  const ceilings = {
-    streamGbs: figure(lines, "stream_read_512MiB"),
-    cachedGbs: figure(lines, "stream_read_24MiB"),
-    matmulGflops: Math.max(...gemm),
-  };
-  const threads = figure(lines, "threads");
-  console.log(`${cpuName()}, ${threads} threads, ${Deno.build.target}, Deno ${Deno.version.deno}`);
-  console.log(
-    `Roofline: stream ${ceilings.streamGbs.toFixed(1)} GB/s (24 MiB: ${
-      ceilings.cachedGbs.toFixed(1)
-    }), matrix product ${
-      ceilings.matmulGflops.toFixed(0)
-    } GFLOP/s (best of the shapes at 512 tokens)`,
-  );
+  const { threads, ...ceilings } = await measureCeilings(values.threads);
   console.error("Measuring recall …");
-  await benchModel("recall, 15 M", `${ROOT}models/recall`, ceilings, {
+  await benchModel("recall, 15 M", await openModel(`${ROOT}models/recall`), ceilings, {
     lengths,
     threads,
     peer: null,
   });
+  if (values.dummy !== undefined) {
+    const source = await dummyModel(values.dummy);
+    await benchModel(values.dummy, source, ceilings, { lengths, threads, peer: null });
+    return;
+  }
   if (!await Deno.stat(SMOLLM2).then(() => true, () => false)) {
     console.log("\nSmolLM2 is not there: `deno task model:smollm2` fetches it.");
     return;
@@ -148,7 +149,7 @@ async function main(): Promise<void> {
   const peerLengths = PEER_LENGTHS.filter((n) => lengths.includes(n));
   const peer = values["no-peer"] ? null : await measureLlamaCpp(SMOLLM2, threads, peerLengths);
   console.error("Measuring SmolLM2 …");
-  await benchModel("SmolLM2-135M-Instruct, Q4_1 file", SMOLLM2, ceilings, {
+  await benchModel("SmolLM2-135M-Instruct, Q4_1 file", await openModel(SMOLLM2), ceilings, {
     lengths,
     threads,
     peer,

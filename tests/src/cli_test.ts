@@ -69,3 +69,8 @@ Deno.test("help names every flag that the parser takes, and wins over everything
     assertStringIncludes(helpText(), `--${flag}`);
   }
 });
+
+Deno.test("the README shows the help text as it is", async () => {
+  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  assertStringIncludes(readme, helpText());
+});
