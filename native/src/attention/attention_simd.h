@@ -59,6 +59,10 @@ SOUNDER_INLINE Vec exp2_nonpositive(Vec t) {
   return scale_by_power(power_of_fraction(sub(t, n)), n);
 }
 
+SOUNDER_INLINE float first_lane(Vec x) { return _mm512_cvtss_f32(x.v); }
+// Whether a > b in any lane.
+SOUNDER_INLINE bool any_greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
+
 // x where from ≤ place < to, other elsewhere
 SOUNDER_INLINE Vec where_between(Vec place, Vec from, Vec to, Vec x, Vec other) {
   __mmask16 inside = _mm512_cmp_ps_mask(from.v, place.v, _CMP_LE_OQ);
@@ -66,17 +70,12 @@ SOUNDER_INLINE Vec where_between(Vec place, Vec from, Vec to, Vec x, Vec other) 
   return {_mm512_mask_blend_ps(inside, other.v, x.v)};
 }
 
-// Neighbouring lanes of two vectors added, on the way to their sums.
-struct HalfSums {
-  __m256 v;
-};
+// to[0 .. 3] = the sums of the lanes of a, b, c, d
 SOUNDER_INLINE __m256 halves(Vec x) {
   return _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
 }
-SOUNDER_INLINE HalfSums half_sums(Vec a, Vec b) { return {_mm256_hadd_ps(halves(a), halves(b))}; }
-// to[0 .. 3] = the sums of the lanes of the four vectors
-SOUNDER_INLINE void store_sums(float *to, HalfSums ab, HalfSums cd) {
-  __m256 all = _mm256_hadd_ps(ab.v, cd.v);
+SOUNDER_INLINE void store_sums(float *to, Vec a, Vec b, Vec c, Vec d) {
+  __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(halves(a), halves(b)), _mm256_hadd_ps(halves(c), halves(d)));
   _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
@@ -111,23 +110,25 @@ SOUNDER_INLINE Vec exp2_nonpositive(Vec t) {
   return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(y.v), exponent))};
 }
 
+SOUNDER_INLINE float first_lane(Vec x) { return _mm256_cvtss_f32(x.v); }
+SOUNDER_INLINE bool any_greater(Vec a, Vec b) {
+  return _mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)) != 0;
+}
+
 SOUNDER_INLINE Vec where_between(Vec place, Vec from, Vec to, Vec x, Vec other) {
   __m256 inside =
       _mm256_and_ps(_mm256_cmp_ps(from.v, place.v, _CMP_LE_OQ), _mm256_cmp_ps(place.v, to.v, _CMP_LT_OQ));
   return {_mm256_blendv_ps(other.v, x.v, inside)};
 }
 
-struct HalfSums {
-  __m256 v;
-};
-// Not vhaddps, which takes three times as long.
-SOUNDER_INLINE HalfSums half_sums(Vec a, Vec b) {
-  return {_mm256_add_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v))};
+// Neighbouring lanes of a and b added, in turn. Not vhaddps, which takes three times as long here.
+SOUNDER_INLINE __m256 neighbours(Vec a, Vec b) {
+  return _mm256_add_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v));
 }
-SOUNDER_INLINE void store_sums(float *to, HalfSums ab, HalfSums cd) {
-  __m256d x = _mm256_castps_pd(ab.v), y = _mm256_castps_pd(cd.v);
-  __m256 all =
-      _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
+SOUNDER_INLINE void store_sums(float *to, Vec a, Vec b, Vec c, Vec d) {
+  __m256d x = _mm256_castps_pd(neighbours(a, b)), y = _mm256_castps_pd(neighbours(c, d));
+  __m256 low = _mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), high = _mm256_castpd_ps(_mm256_unpackhi_pd(x, y));
+  __m256 all = _mm256_add_ps(low, high);
   _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
@@ -143,19 +144,18 @@ SOUNDER_INLINE Vec exp2_nonpositive(Vec t) {
   return scale_by_power(power_of_fraction(sub(t, n)), n);
 }
 
+SOUNDER_INLINE float first_lane(Vec x) { return x.v; }
+SOUNDER_INLINE bool any_greater(Vec a, Vec b) { return a.v > b.v; }
+
 SOUNDER_INLINE Vec where_between(Vec place, Vec from, Vec to, Vec x, Vec other) {
   return from.v <= place.v && place.v < to.v ? x : other;
 }
 
-struct HalfSums {
-  float a, b;
-};
-SOUNDER_INLINE HalfSums half_sums(Vec a, Vec b) { return {a.v, b.v}; }
-SOUNDER_INLINE void store_sums(float *to, HalfSums ab, HalfSums cd) {
-  to[0] = ab.a;
-  to[1] = ab.b;
-  to[2] = cd.a;
-  to[3] = cd.b;
+SOUNDER_INLINE void store_sums(float *to, Vec a, Vec b, Vec c, Vec d) {
+  to[0] = a.v;
+  to[1] = b.v;
+  to[2] = c.v;
+  to[3] = d.v;
 }
 
 #endif
