@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -35,7 +35,28 @@ export const CONFIG_MAX_STEP_TOKENS = 17;
 export const CONFIG_MAX_STEP_SEQUENCES = 18;
 export const CONFIG_DUMMY_SEED = 19;
 export const CONFIG_DETERMINISTIC = 20;
-export const CONFIG_INT_COUNT = 21;
+export const CONFIG_SINK = 21;
+export const CONFIG_WINDOW = 22;
+export const CONFIG_INDEX_SEED = 23;
+export const CONFIG_SKETCH_BITS = 24;
+export const CONFIG_SKETCH_CENTRING = 25;
+export const CONFIG_LSH_BITS = 26;
+export const CONFIG_LSH_TABLES = 27;
+export const CONFIG_LSH_CENTRING = 28;
+export const CONFIG_LSH_TOKENS = 29;
+export const CONFIG_QUEST_PAGE = 30;
+export const CONFIG_YARDSTICKS = 31;
+export const CONFIG_INT_COUNT = 32;
+export const CENTRING_BLOCK = 0;
+export const CENTRING_CONTEXT = 1;
+export const CENTRING_OFF = 2;
+export const ATTENTION_FULL = 0;
+export const ATTENTION_SKETCH = 1;
+export const ATTENTION_LSH = 2;
+export const ATTENTION_QUEST = 3;
+export const ATTENTION_TOPK = 4;
+export const ATTENTION_ORACLE = 5;
+export const ATTENTION_COUNT = 6;
 export const CONFIG_NORM_EPSILON = 0;
 export const CONFIG_ROPE_SCALE = 1;
 export const CONFIG_FLOAT_COUNT = 2;
@@ -82,19 +103,34 @@ export const STEP_BIAS_COUNT = 8;
 export const STEP_ALLOWED_ROW = 9;
 export const STEP_SCORE = 10;
 export const STEP_NEXT_TOKEN = 11;
-export const STEP_INT_COUNT = 12;
+export const STEP_ATTENTION = 12;
+export const STEP_SAMPLED_FROM = 13;
+export const STEP_ATTENTION_SEED_LOW = 14;
+export const STEP_ATTENTION_SEED_HIGH = 15;
+export const STEP_COLLISIONS = 16;
+export const STEP_DRAWS = 17;
+export const STEP_VERIFY = 18;
+export const STEP_INT_COUNT = 19;
 export const STEP_TEMPERATURE = 0;
 export const STEP_TOP_P = 1;
 export const STEP_MIN_P = 2;
 export const STEP_REPETITION_PENALTY = 3;
 export const STEP_PRESENCE_PENALTY = 4;
 export const STEP_FREQUENCY_PENALTY = 5;
-export const STEP_FLOAT_COUNT = 6;
+export const STEP_BUDGET = 6;
+export const STEP_BETA = 7;
+export const STEP_FLOAT_COUNT = 8;
 export const MAX_ALTERNATIVES = 20;
 export const LAST_SAMPLED = -1;
 export const STATISTIC_KEYS_READ = 0;
 export const STATISTIC_KEYS_TOTAL = 1;
-export const STATISTIC_COUNT = 2;
+export const STATISTIC_OFFLOADED = 2;
+export const STATISTIC_CHOSEN_KEYS = 3;
+export const STATISTIC_CHOSEN_ROWS = 4;
+export const STATISTIC_EFFECTIVE_SAMPLES = 5;
+export const STATISTIC_STANDARD_ERROR = 6;
+export const STATISTIC_VERIFY_ERROR = 7;
+export const STATISTIC_COUNT = 8;
 export const STAGE_TOTAL = 0;
 export const STAGE_MATMUL = 1;
 export const STAGE_ATTENTION = 2;
@@ -114,7 +150,9 @@ export const PLAN_WEIGHT_BYTES = 0;
 export const PLAN_BLOCK_BYTES = 1;
 export const PLAN_KV_BYTES = 2;
 export const PLAN_WORKSPACE_BYTES = 3;
-export const PLAN_COUNT = 4;
+export const PLAN_INDEX_BYTES = 4;
+export const PLAN_LSH_BYTES = 5;
+export const PLAN_COUNT = 6;
 export const BLOCK_TOKENS = 128;
 export const CAPTURE_EMBEDDING = 0;
 export const CAPTURE_ATTENTION_NORM = 1;
@@ -149,6 +187,10 @@ export const SYMBOLS = {
       /* rope_frequencies */ "buffer",
       /* frequency_count */ "i32",
     ],
+    result: "i32",
+  },
+  sounder_dense_layers: {
+    parameters: [/* engine */ "pointer", /* layers */ "buffer", /* count */ "i32"],
     result: "i32",
   },
   sounder_add_file: {
@@ -211,6 +253,10 @@ export const SYMBOLS = {
     parameters: [/* engine */ "pointer", /* context */ "i32"],
     result: "i32",
   },
+  sounder_context_exact: {
+    parameters: [/* engine */ "pointer", /* context */ "i32"],
+    result: "i32",
+  },
   sounder_step: {
     parameters: [
       /* engine */ "pointer",
@@ -254,5 +300,20 @@ export const SYMBOLS = {
       /* capacity */ "i32",
     ],
     result: "i32",
+  },
+  sounder_attend: {
+    parameters: [
+      /* engine */ "pointer",
+      /* context */ "i32",
+      /* layer */ "i32",
+      /* ints */ "buffer",
+      /* floats */ "buffer",
+      /* q */ "buffer",
+      /* output */ "buffer",
+      /* statistics */ "buffer",
+      /* scores */ "buffer",
+    ],
+    result: "i32",
+    nonblocking: true,
   },
 } as const satisfies Deno.ForeignLibraryInterface;

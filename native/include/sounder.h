@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 1
+#define SOUNDER_ABI_VERSION 2
 
 typedef struct sounder_engine sounder_engine;
 
@@ -80,7 +80,36 @@ enum sounder_config_int {
   SOUNDER_CONFIG_MAX_STEP_SEQUENCES = 18, /* contexts that one step accepts */
   SOUNDER_CONFIG_DUMMY_SEED = 19,         /* seeds tensors whose file is SOUNDER_NO_FILE */
   SOUNDER_CONFIG_DETERMINISTIC = 20,      /* 1: results are bitwise equal whatever else is in the batch */
-  SOUNDER_CONFIG_INT_COUNT = 21
+  SOUNDER_CONFIG_SINK = 21,               /* first tokens that sampled attention always reads */
+  SOUNDER_CONFIG_WINDOW = 22,             /* last tokens that it always reads, at least */
+  SOUNDER_CONFIG_INDEX_SEED = 23,         /* seeds the rotation and the hash functions */
+  SOUNDER_CONFIG_SKETCH_BITS = 24,     /* sketch index in each block: 0 (none), 1, 2 or 4 bits a dimension */
+  SOUNDER_CONFIG_SKETCH_CENTRING = 25, /* enum sounder_centring */
+  SOUNDER_CONFIG_LSH_BITS = 26,        /* K of the lsh tables of each context, 1 to 15; 0: none */
+  SOUNDER_CONFIG_LSH_TABLES = 27,      /* L, 1 to 1000 */
+  SOUNDER_CONFIG_LSH_CENTRING = 28,    /* enum sounder_centring, context or off */
+  SOUNDER_CONFIG_LSH_TOKENS = 29,      /* tokens that lsh tables of all contexts may cover together */
+  SOUNDER_CONFIG_QUEST_PAGE = 30,      /* bounds of pages in each block: 0 (none), 16, 32 or 64 tokens */
+  SOUNDER_CONFIG_YARDSTICKS = 31,      /* 1: topk and oracle may be asked for (they read every key) */
+  SOUNDER_CONFIG_INT_COUNT = 32
+};
+
+/* What keys are centred on before they are sketched or hashed. */
+enum sounder_centring {
+  SOUNDER_CENTRING_BLOCK = 0,   /* the mean of their block */
+  SOUNDER_CENTRING_CONTEXT = 1, /* the mean of the context's keys so far */
+  SOUNDER_CENTRING_OFF = 2
+};
+
+/* How the new tokens of a step attend. */
+enum sounder_attention {
+  SOUNDER_ATTENTION_FULL = 0,
+  SOUNDER_ATTENTION_SKETCH = 1, /* Poisson sampling by sketched scores */
+  SOUNDER_ATTENTION_LSH = 2,    /* MagicPIG: keys that share the query's code in enough tables */
+  SOUNDER_ATTENTION_QUEST = 3,  /* pages with the best bounds */
+  SOUNDER_ATTENTION_TOPK = 4,   /* the best keys by their true scores */
+  SOUNDER_ATTENTION_ORACLE = 5, /* sampling with the true scores */
+  SOUNDER_ATTENTION_COUNT = 6
 };
 
 /* The same for floats. */
@@ -145,10 +174,17 @@ enum sounder_step_int {
   SOUNDER_STEP_ALTERNATIVES = 6,  /* most likely tokens to report, 0..SOUNDER_MAX_ALTERNATIVES */
   SOUNDER_STEP_BIAS_START = 7,    /* this context's part of bias_tokens and bias_values */
   SOUNDER_STEP_BIAS_COUNT = 8,
-  SOUNDER_STEP_ALLOWED_ROW = 9, /* row of allowed_tokens, or -1: every token is allowed */
-  SOUNDER_STEP_SCORE = 10,      /* 1: fill given_logprobs (and its alternatives) for the new tokens */
-  SOUNDER_STEP_NEXT_TOKEN = 11, /* the token known to follow the last new one, or -1 (scoring) */
-  SOUNDER_STEP_INT_COUNT = 12
+  SOUNDER_STEP_ALLOWED_ROW = 9,         /* row of allowed_tokens, or -1: every token is allowed */
+  SOUNDER_STEP_SCORE = 10,              /* 1: fill given_logprobs (and its alternatives) for the new tokens */
+  SOUNDER_STEP_NEXT_TOKEN = 11,         /* the token known to follow the last new one, or -1 (scoring) */
+  SOUNDER_STEP_ATTENTION = 12,          /* enum sounder_attention, of the tokens from SAMPLED_FROM on */
+  SOUNDER_STEP_SAMPLED_FROM = 13,       /* position; new tokens before it attend exactly */
+  SOUNDER_STEP_ATTENTION_SEED_LOW = 14, /* the low and high half of a 64-bit seed */
+  SOUNDER_STEP_ATTENTION_SEED_HIGH = 15,
+  SOUNDER_STEP_COLLISIONS = 16, /* lsh: tables that must agree, 1 to 3 (the paper: 2) */
+  SOUNDER_STEP_DRAWS = 17,      /* oracle: 0 for Poisson sampling, B for B independent draws */
+  SOUNDER_STEP_VERIFY = 18,     /* 1: compute sampled attention exactly too, and report the difference */
+  SOUNDER_STEP_INT_COUNT = 19
 };
 
 /* The same for floats. */
@@ -159,7 +195,9 @@ enum sounder_step_float {
   SOUNDER_STEP_REPETITION_PENALTY = 3, /* 1: off; over prompt and generated tokens */
   SOUNDER_STEP_PRESENCE_PENALTY = 4,   /* 0: off; over generated tokens */
   SOUNDER_STEP_FREQUENCY_PENALTY = 5,  /* 0: off; over generated tokens */
-  SOUNDER_STEP_FLOAT_COUNT = 6
+  SOUNDER_STEP_BUDGET = 6,             /* expected share of a KV head's rows to read, over 0 to 1 */
+  SOUNDER_STEP_BETA = 7,               /* sketch: exponent on the estimated probabilities, over 0 to 4 */
+  SOUNDER_STEP_FLOAT_COUNT = 8
 };
 
 /* Most alternatives a step reports for a token: the row length of its alternatives arrays. */
@@ -172,7 +210,16 @@ enum sounder_step_float {
 enum sounder_statistic {
   SOUNDER_STATISTIC_KEYS_READ = 0,  /* keys read by the last new token, mean over layers and heads */
   SOUNDER_STATISTIC_KEYS_TOTAL = 1, /* keys that full attention would have read for it */
-  SOUNDER_STATISTIC_COUNT = 2
+  /* The rest is 0 when no layer sampled; means over the layers that did. */
+  SOUNDER_STATISTIC_OFFLOADED = 2,   /* keys that the strategy had to choose from */
+  SOUNDER_STATISTIC_CHOSEN_KEYS = 3, /* of these, read for a query head */
+  SOUNDER_STATISTIC_CHOSEN_ROWS = 4, /* of these, read for a KV head */
+  /* Independent draws from the true attention that would be as exact; infinity when nothing was left to
+   * chance. */
+  SOUNDER_STATISTIC_EFFECTIVE_SAMPLES = 5,
+  SOUNDER_STATISTIC_STANDARD_ERROR = 6, /* of the attention output, relative, root of the mean square */
+  SOUNDER_STATISTIC_VERIFY_ERROR = 7,   /* relative error of the attention output; -1: not verified */
+  SOUNDER_STATISTIC_COUNT = 8
 };
 
 /* Time of a step by stage in milliseconds, indexed by this enum. */
@@ -204,7 +251,9 @@ enum sounder_plan {
   SOUNDER_PLAN_BLOCK_BYTES = 1,     /* one KV block over all layers */
   SOUNDER_PLAN_KV_BYTES = 2,        /* KV_BLOCKS blocks */
   SOUNDER_PLAN_WORKSPACE_BYTES = 3, /* activations of the largest step */
-  SOUNDER_PLAN_COUNT = 4
+  SOUNDER_PLAN_INDEX_BYTES = 4,     /* the part of BLOCK_BYTES that is index */
+  SOUNDER_PLAN_LSH_BYTES = 5,       /* lsh tables of LSH_TOKENS tokens */
+  SOUNDER_PLAN_COUNT = 6
 };
 
 /* Tokens of a KV block. */
@@ -252,6 +301,9 @@ SOUNDER_API int32_t sounder_error_text(sounder_engine *engine, uint8_t *text, in
 SOUNDER_API int32_t sounder_configure(sounder_engine *engine, const int32_t *ints, int32_t int_count,
                                       const float *floats, int32_t float_count, const float *rope_frequencies,
                                       int32_t frequency_count);
+
+/* Names the layers that never sample. May be called once, between sounder_configure and sounder_load. */
+SOUNDER_API int32_t sounder_dense_layers(sounder_engine *engine, const int32_t *layers, int32_t count);
 
 /* Names a file with weights. Returns its index (from 0 up) or a negative status. */
 SOUNDER_API int32_t sounder_add_file(sounder_engine *engine, const uint8_t *path, int32_t path_bytes);
@@ -304,6 +356,9 @@ SOUNDER_API int32_t sounder_context_free(sounder_engine *engine, int32_t context
 /* Tokens in a context, or a negative status. */
 SOUNDER_API int32_t sounder_context_length(sounder_engine *engine, int32_t context);
 
+/* First tokens of a context whose KV was computed by exact attention alone: what others may share. */
+SOUNDER_API int32_t sounder_context_exact(sounder_engine *engine, int32_t context);
+
 /* ---- steps ---------------------------------------------------------------------------------- */
 
 /* blocking: Appends new tokens to S = sequences contexts and samples one token after each.
@@ -349,6 +404,18 @@ SOUNDER_API int32_t sounder_capture_enable(sounder_engine *engine, int32_t enabl
  * Returns the number of floats there are; copies at most capacity. */
 SOUNDER_API int32_t sounder_capture_read(sounder_engine *engine, int32_t what, int32_t layer, float *values,
                                          int32_t capacity);
+
+/* blocking: What a strategy makes of given queries over a context's KV at one layer: for tests, figures and
+ * benches. The query token stands at the context's last position.
+ *   ints, floats  as of one context of sounder_step; only what concerns attention is read
+ *   q             [heads * head_dim] after RoPE
+ *   output        [heads * head_dim] out
+ *   statistics    [SOUNDER_STATISTIC_COUNT] out
+ *   scores        [heads, tokens] out, or NULL: natural-log estimates that the sketch makes of q·k / sqrt(d),
+ *                 NaN where it makes none; with any other strategy the true ones */
+SOUNDER_API int32_t sounder_attend(sounder_engine *engine, int32_t context, int32_t layer,
+                                   const int32_t *ints, const float *floats, const float *q, float *output,
+                                   float *statistics, float *scores);
 
 #ifdef __cplusplus
 }

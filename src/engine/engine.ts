@@ -57,6 +57,35 @@ export interface TokenLogprob {
   logprob: number;
 }
 
+/** How new tokens attend: the strategies of `enum sounder_attention`, in its order. */
+export const STRATEGIES = ["full", "sketch", "lsh", "quest", "topk", "oracle"] as const;
+export type Strategy = typeof STRATEGIES[number];
+
+/** A strategy and its parameters. Together with a token's position they decide every draw. */
+export interface AttentionParams {
+  strategy: Strategy;
+  /** Expected share of a KV head's rows that are read, over 0 to 1 (`lsh`: its tables decide). */
+  budget: number;
+  /** `sketch`: exponent on the estimated probabilities. */
+  beta: number;
+  /** 64 bits. */
+  seed: bigint;
+  /** `lsh`: tables in which a key must share the query's code, 1 to 3. */
+  collisions: number;
+  /** `oracle`: 0 for Poisson sampling, otherwise the number of independent draws. */
+  draws: number;
+}
+
+/** The exact one. */
+export const FULL_ATTENTION: AttentionParams = {
+  strategy: "full",
+  budget: 1,
+  beta: 1,
+  seed: 0n,
+  collisions: 2,
+  draws: 0,
+};
+
 /** What one context does in a step. */
 export interface StepSequence {
   context: ContextId;
@@ -76,6 +105,12 @@ export interface StepSequence {
     nextToken: number;
     /** Most likely tokens to report at each position, 0 to {@linkcode MAX_ALTERNATIVES}. */
     alternatives: number;
+  };
+  /** How the new tokens at position `from` and after it attend; absent, or before it: exactly. */
+  attention?: AttentionParams & {
+    from: number;
+    /** Compute sampled attention exactly too, and report the difference. */
+    verify: boolean;
   };
 }
 
@@ -102,6 +137,22 @@ export interface SequenceResult {
   /** Keys that the last new token read, mean over layers and heads, and how many there were. */
   keysRead: number;
   keysTotal: number;
+  /** What sampling did for the last new token; null when no layer sampled. */
+  sampled: SampledFigures | null;
+}
+
+/** Figures of sampled attention for one token: means over the layers that sampled. */
+export interface SampledFigures {
+  /** Keys there were to choose from, and of these those read for a query head, and rows read for a KV head. */
+  offloaded: number;
+  chosenKeys: number;
+  chosenRows: number;
+  /** Independent draws from the true attention that would be as exact; Infinity: nothing was left to chance. */
+  effectiveSamples: number;
+  /** Relative standard error of the attention output. */
+  standardError: number;
+  /** Relative difference to exact attention; null: not verified. */
+  verifyError: number | null;
 }
 
 /** Time of a step by stage. */
@@ -152,6 +203,8 @@ export interface Engine {
   truncateContext(context: ContextId, tokens: number): void;
   freeContext(context: ContextId): void;
   contextLength(context: ContextId): number;
+  /** First tokens of a context whose KV was computed by exact attention alone: what others may share. */
+  contextExact(context: ContextId): number;
   /** @throws {Failure} kind `engine` when the call itself was wrong; single contexts fail alone. */
   step(sequences: readonly StepSequence[]): Promise<StepResult>;
   /** Ends this context's part of the running step within one layer. */

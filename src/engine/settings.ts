@@ -8,6 +8,47 @@ export interface Machine {
   cores: number;
 }
 
+/** What keys are centred on before they are sketched or hashed. */
+export type Centring = "block" | "context" | "off";
+
+/** What is kept beside the KV for sampled attention. It is built at prefill and costs memory. */
+export interface IndexSettings {
+  /** Bits a dimension of the sketches in each block: 0 (none), 1, 2 or 4. */
+  sketchBits: 0 | 1 | 2 | 4;
+  sketchCentring: Centring;
+  /** `lsh` tables of each context: codes of K bits in L tables; null: none. */
+  lsh: { bits: number; tables: number } | null;
+  lshCentring: "context" | "off";
+  /** Tokens that all contexts' `lsh` tables may cover together. */
+  lshTokens: number;
+  /** Tokens of a page with bounds: 0 (none), 16, 32 or 64. */
+  questPage: 0 | 16 | 32 | 64;
+  /** `topk` and `oracle` may be asked for; they read every key. */
+  yardsticks: boolean;
+  /** First and last tokens that sampled attention always reads. */
+  sink: number;
+  window: number;
+  /** Layers that never sample. */
+  denseLayers: readonly number[];
+  /** Seeds the rotation and the hash functions. */
+  seed: number;
+}
+
+/** No index: every request attends exactly. */
+export const NO_INDEX: IndexSettings = {
+  sketchBits: 0,
+  sketchCentring: "block",
+  lsh: null,
+  lshCentring: "context",
+  lshTokens: 0,
+  questPage: 0,
+  yardsticks: false,
+  sink: 4,
+  window: 64,
+  denseLayers: [0],
+  seed: 1,
+};
+
 /** How an engine is to hold and run a model. */
 export interface EngineSettings {
   /** "bf16" is the product; "f32" keeps weights and KV in float32, for tests. */
@@ -25,6 +66,7 @@ export interface EngineSettings {
   deterministic: boolean;
   /** Seeds tensors that come from no file. */
   dummySeed: number;
+  index: IndexSettings;
 }
 
 /** Settings that suit tests and tools; the server decides its own. */
@@ -38,4 +80,5 @@ export const DEFAULT_SETTINGS: EngineSettings = {
   maxStepSequences: 16,
   deterministic: false,
   dummySeed: 0,
+  index: NO_INDEX,
 };

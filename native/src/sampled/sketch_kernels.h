@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sketches of keys and their scan. One table of kernels for each instruction level, named like those of
+// Kernels. All levels (and the GPU) give the same integers.
+//
+//   x_i = k_i - μ, with k_i as it lies in the block;  z_i = R x_i;  R x = H S2 H' S1 x: two rounds of seeded
+//   signs and orthonormal Hadamard transforms over blocks whose sizes are the powers of two that head_dim is
+//   the sum of: H' takes them in descending, H in ascending order (with one block both are the same). Each
+//   butterfly is one addition and one subtraction of floats in the usual order of strides 1, 2, 4 …, scaled
+//   once at the end of a round: the same bits everywhere.
+//   code of dimension j = clamp(floor(z_j / Δ) + 2^(bits-1), 0, 2^bits - 1), Δ = step of the best uniform
+//   quantiser of a Gaussian (1 bit: any; 2: 0.9957; 4: 0.3352) times |x_i| / sqrt(head_dim);
+//   c = 2 code - (2^bits - 1), odd integers;  f_i = |x_i|² / <c_i, z_i>, rounded to bf16; 0 when x_i = 0.
+//
+// A query head is prepared once: z = R q; q5 = rint(z * kQueryLimit / max|z|), integers of 5 bits;
+// q11 = rint(z * kMeanLimit / max|z|). The score of key i in block b is an integer in 1/32 of an octave:
+//   score = rint(base_b + f_i * (gain * <q5, c_i>)), clamped to ±32767  (one fused multiply-add)
+//   base_b = scale * s11 * mean_scale_b * <q11, mean_b>,  gain = scale * s5,
+//   scale = 32 * log2(e) * beta / sqrt(head_dim), s5 and s11 = max|z| over the limit.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "index.h"
+
+namespace sounder {
+
+constexpr int kQueryLimit = 15;
+constexpr int kScoreUnits = 32;  // of a score, in an octave
+
+// The seeded signs of the rotation, [2][head_dim] floats ±1. Shared by all layers and heads.
+std::vector<float> rotation_signs(int head_dim, uint64_t seed);
+
+struct SealTask {
+  const void *rows;  // the block's 128 rows [K | V] of one KV head
+  IndexShape shape;
+  const float *signs;
+  const char *previous;  // record of the block before, for context centring; nullptr for the first
+  int block;             // how many blocks lie before it in its context
+  char *record;          // record_bytes(shape), aligned to 64 bytes; overwritten, bounds included
+  float *scratch;        // seal_scratch_floats(head_dim)
+};
+constexpr int64_t seal_scratch_floats(int head_dim) { return int64_t{130} * ((head_dim + 31) / 32 * 32); }
+
+// A prepared query head: opaque bytes, aligned to 64.
+constexpr int64_t sketch_query_bytes(int head_dim) {
+  return index_aligned(2 * head_dim) + int64_t{sketch_groups(head_dim)} * 32 + 64;
+}
+
+struct ScanTask {
+  const char *records;  // as in StrategyView
+  int64_t record_stride;
+  const int32_t *blocks;
+  int first_block, end_block;  // of the context
+  int head_dim, bits;          // bits: planes to use, at most those there are
+  int stored_bits;
+  const char *queries;  // [heads] prepared queries, sketch_query_bytes apart
+  int heads;
+  int16_t *scores;  // score of key i for head h at scores[h * score_stride + i]
+  int64_t score_stride;
+};
+
+struct SketchKernels {
+  const char *name;
+  void (*seal_bf16)(const SealTask &task);
+  void (*seal_f32)(const SealTask &task);
+  // beta: see above. query: sketch_query_bytes(head_dim).
+  void (*prepare)(const float *q, const float *signs, int head_dim, int bits, float beta, char *query);
+  void (*scan)(const ScanTask &task);
+};
+
+// The table of the level of this name; nullptr if this build has none.
+const SketchKernels *sketch_kernels(const char *level);
+
+}  // namespace sounder
