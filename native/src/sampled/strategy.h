@@ -67,7 +67,7 @@ class Strategy {
  public:
   virtual ~Strategy() = default;
   // One choice serves all heads of the group; otherwise choose is asked for each head.
-  virtual bool is_shared() const = 0;
+  virtual bool is_shared(const StrategyView &) const = 0;
   virtual int segments(const StrategyView &view) const;
   virtual int phases(const StrategyView &) const { return 0; }
   virtual bool is_segmented(int /*phase*/) const { return true; }  // false: runs once, as segment 0
