@@ -36,7 +36,8 @@ struct GatherTask {
 
   const int32_t *keys;  // [count] positions, ascending
   int count;
-  // [count] -log2 P ≥ 0; nullptr: all certain. With collision: 1 / (|q| |x_i|) in the unit of logits.
+  // [count] -log2 P ≥ 0; nullptr: all certain. Of draws with replacement: -log2 of expected / actual count,
+  // which may be negative. With collision: 1 / (|q| |x_i|) in the unit of logits.
   const float *offsets;
   const CollisionWeight *collision;
 
