@@ -11,7 +11,8 @@ import type {
 import { DEFAULT_SETTINGS, type EngineSettings } from "../src/engine/settings.ts";
 import { Failure, type FailureKind } from "../src/errors.ts";
 import type { ModelSource } from "../src/model/model.ts";
-import { configFloats, configInts, tensorArrays } from "./configure.ts";
+import { AttendCall, type AttendRequest, type AttendResult, type AttendShape } from "./attend.ts";
+import { describeModel } from "./configure.ts";
 import { type CaptureName, CAPTURES } from "./capture.ts";
 import { type Library, openLibrary, requireReadable } from "./library.ts";
 import { StepBuffers } from "./step_buffers.ts";
@@ -28,13 +29,20 @@ export interface OpenOptions extends Partial<EngineSettings> {
 export class NativeEngine implements Engine {
   readonly limits: EngineLimits;
   readonly #library: Library;
+  readonly #shape: AttendShape;
   #handle: Deno.PointerValue;
   readonly #buffers: StepBuffers;
   #running: Promise<unknown> = Promise.resolve();
   #stepping = false;
 
-  private constructor(library: Library, handle: Deno.PointerObject, limits: EngineLimits) {
+  private constructor(
+    library: Library,
+    handle: Deno.PointerObject,
+    limits: EngineLimits,
+    shape: AttendShape,
+  ) {
     this.#library = library;
+    this.#shape = shape;
     this.#handle = handle;
     this.limits = limits;
     this.#buffers = new StepBuffers(limits.maxStepSequences, limits.maxStepTokens);
@@ -58,54 +66,15 @@ export class NativeEngine implements Engine {
       maxContexts: settings.maxContexts,
       maxStepTokens: settings.maxStepTokens,
       maxStepSequences: settings.maxStepSequences,
-    });
+    }, source.config);
     try {
-      engine.#describe(source, settings);
+      describeModel(library, handle, source, settings, (status) => engine.#check(status, "model"));
       await engine.#load(options);
     } catch (error) {
       await engine.close();
       throw error;
     }
     return engine;
-  }
-
-  #describe(source: ModelSource, settings: EngineSettings): void {
-    const { symbols } = this.#library;
-    const ints = configInts(source.config, settings);
-    const floats = configFloats(source.config);
-    const frequencies = Float32Array.from(source.config.rope.frequencies);
-    this.#check(
-      symbols.sounder_configure(
-        this.#handle,
-        ints,
-        ints.length,
-        floats,
-        floats.length,
-        frequencies,
-        frequencies.length,
-      ),
-      "model",
-    );
-    for (const file of source.files) {
-      const path = new TextEncoder().encode(file);
-      this.#check(symbols.sounder_add_file(this.#handle, path, path.length), "model");
-    }
-    const t = tensorArrays(source);
-    this.#check(
-      symbols.sounder_add_tensors(
-        this.#handle,
-        source.tensors.length,
-        t.roles,
-        t.layers,
-        t.files,
-        t.types,
-        t.rows,
-        t.columns,
-        t.interleavedHeads,
-        t.offsets,
-      ),
-      "model",
-    );
   }
 
   async #load({ onProgress, signal }: OpenOptions): Promise<void> {
@@ -164,12 +133,31 @@ export class NativeEngine implements Engine {
     return this.#check(this.#library.symbols.sounder_context_length(this.#handle, context));
   }
 
+  contextExact(context: ContextId): number {
+    return this.#check(this.#library.symbols.sounder_context_exact(this.#handle, context));
+  }
+
   async step(sequences: readonly StepSequence[]): Promise<StepResult> {
     this.#requireFits(sequences);
+    return await this.#alone(() => this.#step(sequences));
+  }
+
+  /** What a strategy makes of given queries over a context's KV at one layer. */
+  async attend(request: AttendRequest): Promise<AttendResult> {
+    const call = new AttendCall(request, this.#shape, this.contextLength(request.context));
+    return await this.#alone(async () => {
+      const running = call.start(this.#library.symbols, this.#handle);
+      this.#running = running;
+      this.#check(await running);
+      return call.result();
+    });
+  }
+
+  async #alone<T>(run: () => Promise<T>): Promise<T> {
     if (this.#stepping) throw new Failure("engine", "A step is running; one runs at a time.");
     this.#stepping = true;
     try {
-      return await this.#step(sequences);
+      return await run();
     } finally {
       this.#stepping = false;
     }

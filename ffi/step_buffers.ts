@@ -3,13 +3,15 @@
  * The arrays of a step, allocated once for an engine and refilled for each step. They are fields that
  * outlive the call: the native side reads and writes them while the event loop runs.
  */
-import type {
-  SequenceResult,
-  StageMs,
-  StepFailure,
-  StepSequence,
-  TokenLogprob,
+import {
+  FULL_ATTENTION,
+  type SequenceResult,
+  type StageMs,
+  type StepFailure,
+  type StepSequence,
+  type TokenLogprob,
 } from "../src/engine/engine.ts";
+import { readStatistics, writeAttention } from "./attention.ts";
 import * as abi from "./symbols.ts";
 
 const FAILURES: Record<number, StepFailure> = {
@@ -19,6 +21,9 @@ const FAILURES: Record<number, StepFailure> = {
   [abi.CONTEXT_FULL]: "context_full",
   [abi.NOT_FINITE]: "not_finite",
 };
+
+/** For contexts that say nothing of attention. */
+const EXACT = { ...FULL_ATTENTION, from: 0, verify: false };
 
 /** Rows × SOUNDER_MAX_ALTERNATIVES tokens with their log-probabilities. */
 class Alternatives {
@@ -39,6 +44,10 @@ class Alternatives {
     }
     return list;
   }
+}
+
+function rowOf<T extends Int32Array | Float32Array>(array: T, row: number, length: number): T {
+  return array.subarray(row * length, (row + 1) * length) as T;
 }
 
 export class StepBuffers {
@@ -83,8 +92,11 @@ export class StepBuffers {
       this.tokenCounts[row] = sequence.tokens.length;
       this.tokens.set(sequence.tokens, start);
       start += sequence.tokens.length;
-      this.#writeInts(sequence, row);
-      this.#writeFloats(sequence, row);
+      const ints = rowOf(this.ints, row, abi.STEP_INT_COUNT);
+      const floats = rowOf(this.floats, row, abi.STEP_FLOAT_COUNT);
+      this.#writeInts(sequence, ints);
+      this.#writeFloats(sequence, floats);
+      writeAttention(sequence.attention ?? EXACT, ints, floats);
     });
     if (this.given === null && sequences.some((sequence) => sequence.score !== undefined)) {
       this.givenLogprobs = new Float32Array(this.maxTokens);
@@ -92,9 +104,8 @@ export class StepBuffers {
     }
   }
 
-  #writeInts(sequence: StepSequence, row: number): void {
+  #writeInts(sequence: StepSequence, ints: Int32Array): void {
     const { sampling, score } = sequence;
-    const ints = this.ints.subarray(row * abi.STEP_INT_COUNT, (row + 1) * abi.STEP_INT_COUNT);
     ints[abi.STEP_SAMPLE] = sampling === null ? 0 : 1;
     ints[abi.STEP_TOP_K] = sampling?.topK ?? 0;
     ints[abi.STEP_SEED_LOW] = Number(BigInt.asIntN(32, sampling?.seed ?? 0n));
@@ -109,14 +120,13 @@ export class StepBuffers {
     ints[abi.STEP_NEXT_TOKEN] = score?.nextToken ?? -1;
   }
 
-  #writeFloats({ sampling }: StepSequence, row: number): void {
-    const start = row * abi.STEP_FLOAT_COUNT;
-    this.floats[start + abi.STEP_TEMPERATURE] = sampling?.temperature ?? 0;
-    this.floats[start + abi.STEP_TOP_P] = sampling?.topP ?? 1;
-    this.floats[start + abi.STEP_MIN_P] = sampling?.minP ?? 0;
-    this.floats[start + abi.STEP_REPETITION_PENALTY] = sampling?.repetitionPenalty ?? 1;
-    this.floats[start + abi.STEP_PRESENCE_PENALTY] = sampling?.presencePenalty ?? 0;
-    this.floats[start + abi.STEP_FREQUENCY_PENALTY] = sampling?.frequencyPenalty ?? 0;
+  #writeFloats({ sampling }: StepSequence, floats: Float32Array): void {
+    floats[abi.STEP_TEMPERATURE] = sampling?.temperature ?? 0;
+    floats[abi.STEP_TOP_P] = sampling?.topP ?? 1;
+    floats[abi.STEP_MIN_P] = sampling?.minP ?? 0;
+    floats[abi.STEP_REPETITION_PENALTY] = sampling?.repetitionPenalty ?? 1;
+    floats[abi.STEP_PRESENCE_PENALTY] = sampling?.presencePenalty ?? 0;
+    floats[abi.STEP_FREQUENCY_PENALTY] = sampling?.frequencyPenalty ?? 0;
   }
 
   #writeBias(bias: ReadonlyMap<number, number>): number {
@@ -147,14 +157,12 @@ export class StepBuffers {
 
   #readSequence(sequence: StepSequence, row: number, start: number): SequenceResult {
     const status = this.statuses[row]!;
-    const statistic = row * abi.STATISTIC_COUNT;
     const result: SequenceResult = {
       failure: status === abi.OK ? null : FAILURES[status] ?? "invalid",
       token: this.sampled[row]!,
       logprob: this.sampledLogprobs[row]!,
       alternatives: this.top.read(row, sequence.alternatives),
-      keysRead: this.statistics[statistic + abi.STATISTIC_KEYS_READ]!,
-      keysTotal: this.statistics[statistic + abi.STATISTIC_KEYS_TOTAL]!,
+      ...readStatistics(rowOf(this.statistics, row, abi.STATISTIC_COUNT)),
     };
     const { score } = sequence;
     if (score !== undefined && status === abi.OK) {

@@ -2,7 +2,7 @@
 /** What the command line, the model and the machine make of each other, before anything is loaded. */
 import type { Options } from "./cli.ts";
 import { BLOCK_TOKENS } from "./engine/engine.ts";
-import type { EngineSettings, Machine } from "./engine/settings.ts";
+import { type EngineSettings, type Machine, NO_INDEX } from "./engine/settings.ts";
 import { fitMemory, formatBytes, type MemoryFit, parseMemory } from "./model/memory.ts";
 import type { ModelConfig } from "./model/model.ts";
 
@@ -48,6 +48,7 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
       context: fit.context,
       deterministic: options.deterministic,
       dummySeed: 0,
+      index: NO_INDEX,
     },
     fit,
     memory,
