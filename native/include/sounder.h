@@ -91,7 +91,9 @@ enum sounder_config_int {
   SOUNDER_CONFIG_LSH_TOKENS = 29,      /* tokens that lsh tables of all contexts may cover together */
   SOUNDER_CONFIG_QUEST_PAGE = 30,      /* bounds of pages in each block: 0 (none), 16, 32 or 64 tokens */
   SOUNDER_CONFIG_YARDSTICKS = 31,      /* 1: topk and oracle may be asked for (they read every key) */
-  SOUNDER_CONFIG_INT_COUNT = 32
+  SOUNDER_CONFIG_DENSE_LAYERS = 32,    /* how many layers never sample: the first ones, unless
+                                        * sounder_dense_layers names others */
+  SOUNDER_CONFIG_INT_COUNT = 33
 };
 
 /* What keys are centred on before they are sketched or hashed. */
@@ -302,7 +304,8 @@ SOUNDER_API int32_t sounder_configure(sounder_engine *engine, const int32_t *int
                                       const float *floats, int32_t float_count, const float *rope_frequencies,
                                       int32_t frequency_count);
 
-/* Names the layers that never sample. May be called once, between sounder_configure and sounder_load. */
+/* Names the layers that never sample, as many as SOUNDER_CONFIG_DENSE_LAYERS says, each once. Between
+ * sounder_configure and sounder_load. */
 SOUNDER_API int32_t sounder_dense_layers(sounder_engine *engine, const int32_t *layers, int32_t count);
 
 /* Names a file with weights. Returns its index (from 0 up) or a negative status. */

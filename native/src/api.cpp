@@ -131,6 +131,13 @@ int32_t sounder_configure(sounder_engine *engine, const int32_t *ints, int32_t i
   });
 }
 
+int32_t sounder_dense_layers(sounder_engine *engine, const int32_t *layers, int32_t count) {
+  return guarded(engine, [&] {
+    engine->engine.set_dense_layers(layers, count);
+    return SOUNDER_OK;
+  });
+}
+
 int32_t sounder_add_file(sounder_engine *engine, const uint8_t *path, int32_t path_bytes) {
   return guarded(engine, [&] { return engine->engine.add_file(path, path_bytes); });
 }
@@ -217,6 +224,10 @@ int32_t sounder_context_length(sounder_engine *engine, int32_t context) {
   return guarded(engine, [&] { return engine->engine.context_length(context); });
 }
 
+int32_t sounder_context_exact(sounder_engine *engine, int32_t context) {
+  return guarded(engine, [&] { return engine->engine.exact_tokens(context); });
+}
+
 int32_t sounder_step(sounder_engine *engine, int32_t sequences, const int32_t *contexts,
                      const int32_t *token_counts, const int32_t *tokens, const int32_t *ints,
                      const float *floats, const int32_t *bias_tokens, const float *bias_values,
@@ -262,6 +273,14 @@ int32_t sounder_capture_read(sounder_engine *engine, int32_t what, int32_t layer
       sounder::fail(SOUNDER_INVALID, "The buffer for captured values is missing.");
     }
     return engine->engine.read_capture(what, layer, values, capacity);
+  });
+}
+
+int32_t sounder_attend(sounder_engine *engine, int32_t context, int32_t layer, const int32_t *ints,
+                       const float *floats, const float *q, float *output, float *statistics, float *scores) {
+  return guarded_blocking(engine, [&] {
+    engine->engine.attend({context, layer, ints, floats, q, output, statistics, scores});
+    return SOUNDER_OK;
   });
 }
 

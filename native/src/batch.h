@@ -6,9 +6,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "capture.h"
+#include "sampled/lsh.h"
+#include "sampled/params.h"
 #include "sounder.h"
 
 namespace sounder {
@@ -22,11 +25,19 @@ struct BatchSequence {
   const std::atomic<bool> *cancel;
   bool sample;
   bool score;
+  SampledParams params;
+  LshTables *lsh;  // of the context; nullptr unless it attends with them
+  int lsh_until;   // keys that they cover after this step
 
   // The forward's: the rows that it still computes are the last ones of the new tokens.
   int first_row = 0;
   int rows = 0;
   bool cancelled = false;
+  int32_t failure = SOUNDER_OK;  // why it was dropped, when nobody cancelled it
+  std::string problem = {};
+  int sampled_from = INT32_MAX;  // position of the first row that sampled in some layer
+  SampledStatistics statistics = {};  // of the last row
+  int layers_verified = 0;
 };
 
 // Adds up wall time by stage.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "failure.h"
 #include "sounder.h"
@@ -40,6 +42,18 @@ constexpr Range kRanges[SOUNDER_CONFIG_INT_COUNT] = {
     {"number of contexts in a step", 1, 1 << 16},
     {"seed of dummy weights", INT32_MIN, INT32_MAX},
     {"deterministic flag", 0, 1},
+    {"sink", 0, 1 << 16},
+    {"window", 1, 1 << 24},
+    {"seed of the index", INT32_MIN, INT32_MAX},
+    {"number of bits of the sketch", 0, 4},
+    {"centring of the sketch", SOUNDER_CENTRING_BLOCK, SOUNDER_CENTRING_OFF},
+    {"number of bits of an lsh code (K)", 0, 15},
+    {"number of lsh tables (L)", 0, 1000},
+    {"centring of lsh", SOUNDER_CENTRING_CONTEXT, SOUNDER_CENTRING_OFF},
+    {"number of tokens with lsh tables", 0, 1 << 30},
+    {"page of quest", 0, 64},
+    {"yardsticks flag", 0, 1},
+    {"number of dense layers", 0, 1024},
 };
 
 void check_relations(const int32_t *ints) {
@@ -54,6 +68,18 @@ void check_relations(const int32_t *ints) {
     fail(SOUNDER_INVALID,
          "The number of rotated dimensions is %d; it must be even and at most the head dim, %d.", rope_dims,
          head_dim);
+  }
+  int sketch_bits = ints[SOUNDER_CONFIG_SKETCH_BITS], page = ints[SOUNDER_CONFIG_QUEST_PAGE];
+  if (sketch_bits == 3) fail(SOUNDER_INVALID, "A sketch has 1, 2 or 4 bits a dimension, not 3.");
+  if (page != 0 && page != 16 && page != 32 && page != 64) {
+    fail(SOUNDER_INVALID, "A page of quest has 16, 32 or 64 tokens, not %d.", page);
+  }
+  if ((ints[SOUNDER_CONFIG_LSH_BITS] == 0) != (ints[SOUNDER_CONFIG_LSH_TABLES] == 0)) {
+    fail(SOUNDER_INVALID, "An lsh index takes both a number of bits (K) and a number of tables (L).");
+  }
+  if (ints[SOUNDER_CONFIG_DENSE_LAYERS] > ints[SOUNDER_CONFIG_LAYERS]) {
+    fail(SOUNDER_INVALID, "There are %d dense layers among %d.", ints[SOUNDER_CONFIG_DENSE_LAYERS],
+         ints[SOUNDER_CONFIG_LAYERS]);
   }
 }
 
@@ -93,6 +119,19 @@ ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
   config.max_step_sequences = ints[SOUNDER_CONFIG_MAX_STEP_SEQUENCES];
   config.dummy_seed = static_cast<uint32_t>(ints[SOUNDER_CONFIG_DUMMY_SEED]);
   config.deterministic = ints[SOUNDER_CONFIG_DETERMINISTIC] != 0;
+  config.sink = ints[SOUNDER_CONFIG_SINK];
+  config.window = ints[SOUNDER_CONFIG_WINDOW];
+  config.index_seed = static_cast<uint32_t>(ints[SOUNDER_CONFIG_INDEX_SEED]);
+  config.sketch_bits = ints[SOUNDER_CONFIG_SKETCH_BITS];
+  config.sketch_centring = ints[SOUNDER_CONFIG_SKETCH_CENTRING];
+  config.lsh_bits = ints[SOUNDER_CONFIG_LSH_BITS];
+  config.lsh_tables = ints[SOUNDER_CONFIG_LSH_TABLES];
+  config.lsh_centring = ints[SOUNDER_CONFIG_LSH_CENTRING];
+  config.lsh_tokens = ints[SOUNDER_CONFIG_LSH_TOKENS];
+  config.quest_page = ints[SOUNDER_CONFIG_QUEST_PAGE];
+  config.yardsticks = ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
+  config.dense_layers.assign(static_cast<size_t>(config.layers), false);
+  std::fill_n(config.dense_layers.begin(), ints[SOUNDER_CONFIG_DENSE_LAYERS], true);
   return config;
 }
 
@@ -121,6 +160,23 @@ void read_config_floats(ModelConfig &config, const float *floats, int32_t count,
   config.norm_epsilon = epsilon;
   config.rope_scale = scale;
   config.rope_frequencies.assign(frequencies, frequencies + frequency_count);
+}
+
+void set_dense_layers(ModelConfig &config, const int32_t *layers, int32_t count) {
+  int expected = config.dense_layer_count();
+  if (count != expected || (count > 0 && layers == nullptr)) {
+    fail(SOUNDER_INVALID, "%d dense layers are named, the configuration says %d.", count, expected);
+  }
+  std::vector<bool> dense(static_cast<size_t>(config.layers), false);
+  for (int i = 0; i < count; ++i) {
+    if (layers[i] < 0 || layers[i] >= config.layers) {
+      fail(SOUNDER_INVALID, "There is no layer %d to be dense; the model has layers 0 to %d.", layers[i],
+           config.layers - 1);
+    }
+    if (dense[layers[i]]) fail(SOUNDER_INVALID, "Layer %d is named twice among the dense ones.", layers[i]);
+    dense[layers[i]] = true;
+  }
+  config.dense_layers = std::move(dense);
 }
 
 }  // namespace sounder

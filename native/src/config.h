@@ -15,4 +15,7 @@ ModelConfig read_config_ints(const int32_t *ints, int32_t count);
 void read_config_floats(ModelConfig &config, const float *floats, int32_t count, const float *frequencies,
                         int32_t frequency_count);
 
+// Names the dense layers: as many as config has, each once.
+void set_dense_layers(ModelConfig &config, const int32_t *layers, int32_t count);
+
 }  // namespace sounder

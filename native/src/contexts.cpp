@@ -2,6 +2,7 @@
 #include "contexts.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "failure.h"
 #include "sounder.h"
@@ -18,8 +19,12 @@ size_t blocks_for(size_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTo
 
 }  // namespace
 
-Contexts::Contexts(int capacity, int longest, KvBlocks &blocks)
-    : capacity_(capacity), longest_(longest), blocks_(blocks), contexts_(new Context[capacity]) {
+Contexts::Contexts(int capacity, int longest, KvBlocks &blocks, std::shared_ptr<LshIndex> lsh)
+    : capacity_(capacity),
+      longest_(longest),
+      blocks_(blocks),
+      lsh_(std::move(lsh)),
+      contexts_(new Context[capacity]) {
   for (int slot = 0; slot < capacity; ++slot) free_slots_.push_back(slot);
 }
 
@@ -70,6 +75,7 @@ int32_t Contexts::fork(int32_t id, int tokens) {
     fail(SOUNDER_OUT_OF_BLOCKS, "Cannot fork context %d: all %d KV blocks are in use.", id,
          blocks_.capacity());
   }
+  std::unique_ptr<LshTables> lsh = source.lsh == nullptr ? nullptr : source.lsh->fork(tokens);
   int slot = take_slot();
   for (int32_t block : blocks) blocks_.retain(block);
   if (all > whole) {
@@ -80,6 +86,8 @@ int32_t Contexts::fork(int32_t id, int tokens) {
   context.tokens = std::move(copied_tokens);
   context.blocks = std::move(blocks);
   context.last_sampled = tokens == length ? source.last_sampled : -1;
+  context.lsh = std::move(lsh);
+  context.sampled_from = tokens > source.sampled_from ? source.sampled_from : Context::kNeverSampled;
   return id_of(slot);
 }
 
@@ -97,6 +105,8 @@ void Contexts::truncate(int32_t id, int tokens) {
   if (tokens < length) context.last_sampled = -1;
   context.tokens.resize(static_cast<size_t>(tokens));
   release_blocks(context, blocks_for(context.tokens.size()));
+  if (context.lsh != nullptr) context.lsh->truncate(tokens);
+  if (tokens <= context.sampled_from) context.sampled_from = Context::kNeverSampled;
 }
 
 void Contexts::free(int32_t id) {
@@ -107,6 +117,8 @@ void Contexts::free(int32_t id) {
   context.tokens = {};
   context.blocks = {};
   context.last_sampled = -1;
+  context.lsh = nullptr;
+  context.sampled_from = Context::kNeverSampled;
   context.live = false;
   --live_;
 }
@@ -136,11 +148,14 @@ void Contexts::begin(Context &context, int new_tokens) {
   context.in_step = true;
 }
 
-void Contexts::commit(Context &context, const int32_t *new_tokens, int count, int32_t sampled) noexcept {
+void Contexts::commit(Context &context, const int32_t *new_tokens, int count, int32_t sampled,
+                      int sampled_from) noexcept {
   if (context.shared_tail >= 0) blocks_.release(context.shared_tail);
   context.shared_tail = -1;
   context.tokens.insert(context.tokens.end(), new_tokens, new_tokens + count);
   context.last_sampled = sampled;
+  context.sampled_from = std::min(context.sampled_from, sampled_from);
+  if (context.lsh != nullptr) context.lsh->commit();
   context.in_step = false;
 }
 
@@ -151,7 +166,19 @@ void Contexts::roll_back(Context &context) noexcept {
     context.blocks.back() = context.shared_tail;
   }
   context.shared_tail = -1;
+  if (context.lsh != nullptr) context.lsh->roll_back();
   context.in_step = false;
+}
+
+Context &Contexts::hold(int32_t id) {
+  Context &context = find_idle(id, "read");
+  context.in_step = true;
+  return context;
+}
+
+LshTables &Contexts::lsh_of(Context &context) {
+  if (context.lsh == nullptr) context.lsh = std::make_unique<LshTables>(lsh_);
+  return *context.lsh;
 }
 
 }  // namespace sounder

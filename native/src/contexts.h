@@ -4,6 +4,7 @@
 // this with its mutex; only the cancel flags are read without it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "kv_blocks.h"
+#include "sampled/lsh.h"
 
 namespace sounder {
 
@@ -22,12 +24,19 @@ struct Context {
   bool live = false;
   bool in_step = false;
   std::atomic<bool> cancel{false};
-  int32_t shared_tail = -1;  // while a step appends: the shared block that a copy stands for
+  int32_t shared_tail = -1;        // while a step appends: the shared block that a copy stands for
+  std::unique_ptr<LshTables> lsh;  // made when a step first asks for them
+  // Position of the first token whose KV was computed while attention was sampled.
+  int sampled_from = kNeverSampled;
+
+  static constexpr int kNeverSampled = INT32_MAX;
+  int exact_tokens() const { return std::min(static_cast<int>(tokens.size()), sampled_from); }
 };
 
 class Contexts {
  public:
-  Contexts(int capacity, int longest, KvBlocks &blocks);
+  // lsh: what contexts make their tables with; nullptr where there are none.
+  Contexts(int capacity, int longest, KvBlocks &blocks, std::shared_ptr<LshIndex> lsh);
 
   // All of these fail with a Failure and then change nothing.
   int32_t create();
@@ -39,9 +48,18 @@ class Contexts {
   // A step appends to a context: begin takes the blocks, then exactly one of commit and roll_back follows.
   // In between the context is the step's.
   void begin(Context &context, int new_tokens);
-  // sampled: the token sampled after the new ones, or -1.
-  void commit(Context &context, const int32_t *new_tokens, int count, int32_t sampled) noexcept;
+  // sampled: the token sampled after the new ones, or -1. sampled_from: position of the first of them whose
+  // attention was sampled, or Context::kNeverSampled.
+  void commit(Context &context, const int32_t *new_tokens, int count, int32_t sampled,
+              int sampled_from) noexcept;
   void roll_back(Context &context) noexcept;
+
+  // Keeps others from changing a context that is read outside a step, until let_go.
+  Context &hold(int32_t id);
+  void let_go(Context &context) noexcept { context.in_step = false; }
+
+  // The lsh tables of a context, made if there are none yet.
+  LshTables &lsh_of(Context &context);
 
   int live() const { return live_; }
 
@@ -55,6 +73,7 @@ class Contexts {
   int capacity_;
   int longest_;
   KvBlocks &blocks_;
+  std::shared_ptr<LshIndex> lsh_;
   std::unique_ptr<Context[]> contexts_;
   std::deque<int> free_slots_;  // first in, first out: a stale id stays wrong for as long as possible
   int live_ = 0;

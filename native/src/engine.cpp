@@ -20,13 +20,13 @@ void require_fits(const ModelConfig &config) {
   int64_t memory[SOUNDER_MACHINE_COUNT];
   if (sounder_machine_figures(memory, SOUNDER_MACHINE_COUNT) != SOUNDER_OK) return;
   int64_t weights = weight_bytes(config), kv = block_bytes(config) * config.kv_blocks;
+  int64_t lsh = planned_lsh_bytes(config);
   int64_t workspace = workspace_bytes(config), total = memory[SOUNDER_MACHINE_MEMORY_TOTAL];
-  if (weights + kv + workspace <= total) return;
+  if (weights + kv + lsh + workspace <= total) return;
   fail(SOUNDER_OUT_OF_MEMORY,
        "The engine takes %s for weights, %s for the KV cache and %s to work in; there are %s of memory. A "
-       "smaller "
-       "KV cache or smaller steps take less.",
-       size_text(weights).c_str(), size_text(kv).c_str(), size_text(workspace).c_str(),
+       "smaller KV cache or smaller steps take less.",
+       size_text(weights).c_str(), size_text(kv + lsh).c_str(), size_text(workspace).c_str(),
        size_text(total).c_str());
 }
 
@@ -38,7 +38,10 @@ LoadedModel::LoadedModel(const ModelConfig &given, const Kernels &level)
       team(config.threads),
       weights(config),
       blocks(config),
-      contexts(config.max_contexts, config.context, blocks),
+      lsh(config.lsh_bits > 0 && config.sampling_layers() > 0
+              ? make_lsh_index(lsh_shape(config), kernels.name, config.index_seed, planned_lsh_bytes(config))
+              : nullptr),
+      contexts(config.max_contexts, config.context, blocks, lsh),
       transformer(config, weights.model(), blocks, team, kernels),
       sampler(kernels, config.vocabulary, config.threads) {}
 
@@ -65,6 +68,13 @@ void Engine::configure(const int32_t *ints, int32_t int_count, const float *floa
   config_ = std::move(config);
   files_.clear();
   tensors_ = {};
+}
+
+void Engine::set_dense_layers(const int32_t *layers, int32_t count) {
+  std::lock_guard lock(mutex_);
+  require_unloaded();
+  if (!config_) fail(SOUNDER_INVALID, "State the model before its dense layers.");
+  sounder::set_dense_layers(*config_, layers, count);
 }
 
 int32_t Engine::add_file(const uint8_t *path, int32_t path_bytes) {
@@ -166,6 +176,11 @@ void Engine::free_context(int32_t id) {
 int32_t Engine::context_length(int32_t id) {
   std::lock_guard lock(mutex_);
   return static_cast<int32_t>(loaded().contexts.find(id).tokens.size());
+}
+
+int32_t Engine::exact_tokens(int32_t id) {
+  std::lock_guard lock(mutex_);
+  return loaded().contexts.find(id).exact_tokens();
 }
 
 void Engine::cancel(int32_t id) {

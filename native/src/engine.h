@@ -30,6 +30,7 @@ struct LoadedModel {
   ThreadTeam team;
   Weights weights;
   KvBlocks blocks;
+  std::shared_ptr<LshIndex> lsh;  // nullptr: no lsh tables
   Contexts contexts;
   Transformer transformer;
   Sampler sampler;
@@ -39,6 +40,7 @@ class Engine {
  public:
   void configure(const int32_t *ints, int32_t int_count, const float *floats, int32_t float_count,
                  const float *frequencies, int32_t frequency_count);
+  void set_dense_layers(const int32_t *layers, int32_t count);
   int32_t add_file(const uint8_t *path, int32_t path_bytes);
   void add_tensors(const std::vector<TensorPlace> &places);
   void load();
@@ -54,11 +56,14 @@ class Engine {
   void truncate_context(int32_t id, int32_t tokens);
   void free_context(int32_t id);
   int32_t context_length(int32_t id);
+  int32_t exact_tokens(int32_t id);
 
   // Returns the sentence of the last context that failed, or "".
   std::string step(const StepCall &call);
   void cancel(int32_t id);
   int32_t progress(int32_t id);
+
+  void attend(const AttendCall &call);
 
   void enable_capture(bool enabled);
   int32_t read_capture(int32_t what, int32_t layer, float *values, int32_t capacity);

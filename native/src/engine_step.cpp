@@ -75,8 +75,27 @@ class StepRun {
     int position = static_cast<int>(context.tokens.size());
     model_.contexts.begin(context, count);
     held_[s] = &context;
-    batch_.sequences.push_back({s, first_token, count, position, context.blocks.data(), &context.cancel,
-                                requests_[s].sample, requests_[s].score});
+    BatchSequence sequence{s,
+                           first_token,
+                           count,
+                           position,
+                           context.blocks.data(),
+                           &context.cancel,
+                           requests_[s].sample,
+                           requests_[s].score,
+                           requests_[s].attention,
+                           nullptr,
+                           0};
+    if (sequence.params.attention == SOUNDER_ATTENTION_LSH) plan_lsh(context, sequence);
+    batch_.sequences.push_back(std::move(sequence));
+  }
+
+  // What comes before sampled_from is prompt. A context of few keys is exact: tables would be in vain.
+  void plan_lsh(Context &context, BatchSequence &sequence) {
+    sequence.lsh = &model_.contexts.lsh_of(context);
+    sequence.lsh_until = sequence.lsh->target(sequence.position + sequence.count,
+                                              sequence.params.sampled_from, model_.config.window);
+    if (sequence.lsh_until <= kLeastRows) sequence.lsh_until = sequence.lsh->covered();
   }
 
   void resolve_tokens(const Context &context, int32_t *tokens, int count) const {
@@ -150,19 +169,19 @@ class StepRun {
     std::lock_guard lock(engine_.mutex_);
     for (const BatchSequence &sequence : batch_.sequences) {
       int s = sequence.index;
-      if (sequence.cancelled) set_failure(s, SOUNDER_CANCELLED, "It was cancelled.");
+      if (sequence.failure != SOUNDER_OK)
+        set_failure(s, sequence.failure, sequence.problem.c_str());
+      else if (sequence.cancelled)
+        set_failure(s, SOUNDER_CANCELLED, "It was cancelled.");
       if (call_.statuses[s] != SOUNDER_OK) {
         call_.sampled[s] = -1;
         continue;
       }
       model_.contexts.commit(*held_[s], batch_.tokens.data() + sequence.first_token, sequence.count,
-                             call_.sampled[s]);
+                             call_.sampled[s], sequence.sampled_from);
       held_[s] = nullptr;
-      // Exact attention reads what there is.
-      int keys = sequence.position + sequence.count, window = model_.config.sliding_window;
-      float read = static_cast<float>(window > 0 ? std::min(keys, window) : keys);
-      float *statistics = call_.statistics + int64_t{s} * SOUNDER_STATISTIC_COUNT;
-      statistics[SOUNDER_STATISTIC_KEYS_READ] = statistics[SOUNDER_STATISTIC_KEYS_TOTAL] = read;
+      write_statistics(model_.config, sequence.position + sequence.count, sequence.params,
+                       sequence.statistics, call_.statistics + int64_t{s} * SOUNDER_STATISTIC_COUNT);
     }
     if (engine_.capture_enabled_) engine_.capture_ = capture_;
   }

@@ -8,10 +8,16 @@
 namespace sounder {
 
 KvBlocks::KvBlocks(const ModelConfig &config)
-    : kv_heads_(config.kv_heads), row_bytes_(int64_t{2} * config.head_dim * config.value_bytes()) {
-  int64_t slab_bytes = block_bytes(config) / config.layers * config.kv_blocks;
-  for (int layer = 0; layer < config.layers; ++layer)
-    slabs_.emplace_back(slab_bytes, "the KV blocks of a layer");
+    : kv_heads_(config.kv_heads),
+      row_bytes_(int64_t{2} * config.head_dim * config.value_bytes()),
+      record_bytes_(record_bytes(config.index_shape())) {
+  int64_t heads = int64_t{config.kv_blocks} * config.kv_heads;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    slabs_.emplace_back(heads * kBlockTokens * row_bytes_, "the KV blocks of a layer");
+    bool indexed = record_bytes_ > 0 && config.layer_samples(layer);
+    records_.push_back(indexed ? Mapping(heads * record_bytes_, "the index of a layer's KV blocks")
+                               : Mapping());
+  }
   references_.assign(static_cast<size_t>(config.kv_blocks), 0);
   for (int32_t block = config.kv_blocks - 1; block >= 0; --block) free_.push_back(block);
 }

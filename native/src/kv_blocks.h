@@ -25,7 +25,7 @@ class KvBlocks {
   void release(int32_t block);
   bool is_shared(int32_t block) const { return references_[block] > 1; }
 
-  // Copies the first tokens' rows over all layers and heads.
+  // Copies the first tokens' rows over all layers and heads. The copy is not sealed: it has no records.
   void copy_rows(int32_t from, int32_t to, int tokens);
 
   void *slab(int layer) const { return slabs_[layer].data(); }
@@ -35,10 +35,20 @@ class KvBlocks {
            ((int64_t{block} * kv_heads_ + kv_head) * kBlockTokens + token) * row_bytes_;
   }
 
+  // The index records of a layer (sampled/index.h): that of a block and KV head lies at
+  // ((block * kv_heads) + kv_head) * record_bytes. nullptr where a layer has none.
+  char *records(int layer) const { return static_cast<char *>(records_[layer].data()); }
+  bool has_records(int layer) const { return records_[layer].bytes() > 0; }
+  char *record(int layer, int32_t block, int kv_head) const {
+    return records(layer) + (int64_t{block} * kv_heads_ + kv_head) * record_bytes_;
+  }
+
  private:
   int kv_heads_;
   int64_t row_bytes_;
-  std::vector<Mapping> slabs_;
+  int64_t record_bytes_;
+  std::vector<Mapping> slabs_;    // [layers]
+  std::vector<Mapping> records_;  // [layers], empty where a layer never samples
   std::vector<int32_t> references_;
   std::vector<int32_t> free_;  // taken from the end, so that memory that was touched is used again
 };

@@ -4,11 +4,13 @@
 // H query heads, G KV heads, D head dim, V vocabulary, P pairs rotated by RoPE.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "attention/attention.h"
 #include "matmul.h"
+#include "sampled/index.h"
 
 namespace sounder {
 
@@ -35,6 +37,18 @@ struct ModelConfig {
   int max_step_sequences;
   uint32_t dummy_seed;
   bool deterministic;
+  int sink;
+  int window;
+  uint32_t index_seed;
+  int sketch_bits;      // 0: no sketches
+  int sketch_centring;  // enum sounder_centring
+  int lsh_bits;         // 0: no tables
+  int lsh_tables;
+  int lsh_centring;
+  int lsh_tokens;
+  int quest_page;  // 0: no bounds
+  bool yardsticks;
+  std::vector<bool> dense_layers;  // [layers] true: never samples
 
   float norm_epsilon;
   float rope_scale;
@@ -45,6 +59,17 @@ struct ModelConfig {
   int qkv_width() const { return q_width() + 2 * kv_width(); }
   int rope_pairs() const { return rope_dims / 2; }
   int value_bytes() const { return f32 ? 4 : 2; }
+
+  // Models with a sliding window attend exactly.
+  bool layer_samples(int layer) const { return sliding_window == 0 && !dense_layers[layer]; }
+  int dense_layer_count() const {
+    return static_cast<int>(std::count(dense_layers.begin(), dense_layers.end(), true));
+  }
+  int sampling_layers() const { return sliding_window == 0 ? layers - dense_layer_count() : 0; }
+  IndexShape index_shape() const { return {head_dim, sketch_bits, sketch_centring, quest_page, f32}; }
+  bool can_sample() const {
+    return sampling_layers() > 0 && (sketch_bits > 0 || lsh_bits > 0 || quest_page > 0 || yardsticks);
+  }
 
   AttentionShape attention_shape() const { return {heads, kv_heads, head_dim, sliding_window, f32}; }
 };

@@ -7,17 +7,21 @@
 //
 //   weights   = b * (V C * (tied_output ? 1 : 2) + L * (C (H + 2 G) D + H D C + 3 C I))
 //             + 4 * (C + L * (2 C + (qkv_bias ? (H + 2 G) D : 0) + (qk_norm ? 2 D : 0)))
-//   block     = b * L * G * 128 * 2 D
+//   block     = b * L * G * 128 * 2 D + index
+//   index     = (L - dense_layers; 0 with a sliding window) * G * record_bytes   sampled/index.h
+//   lsh       = lsh_bytes(lsh_tokens)                                  sampled/lsh.h, beside the blocks
 //   KV        = N * block
 //   workspace = 4 * R * (2 C + 2 P + max((2 H + 2 G) D, 2 I))   activations of a step and RoPE's cos and sin
 //             + 4 * min(R, 64) * V                              logits
 //             + 24 * W * V                                      the sampler's scratch
 //             + Matmul::workspace_bytes(W, R, max(V, (H + 2 G) D, 2 I, C), max(C, H D, I))
 //             + Attention::workspace_bytes(W, R, S, context)
+//             + SampledAttention::workspace_bytes(W, S, context) + Sealer::workspace_bytes(W)
+//             + 4 * S * H D                             these two when some layer can sample
 //
-// The last two are stated beside their code (matmul.cpp, attention/attention.cpp). Padding of tensors to
-// cache lines, page tables and the lists of tokens (4 bytes a token of a context) are left out: together
-// they stay below a thousandth.
+// Those of classes are stated beside their code (matmul.cpp, attention/attention.cpp, sampled/). Padding of
+// tensors to cache lines, page tables and the lists of tokens (4 bytes a token of a context) are left out:
+// together they stay below a thousandth.
 #include "plan.h"
 
 #include <algorithm>
@@ -25,6 +29,8 @@
 
 #include "config.h"
 #include "failure.h"
+#include "sampled/sampled_attention.h"
+#include "sampled/sealer.h"
 #include "sampler.h"
 #include "sounder.h"
 
@@ -39,7 +45,24 @@ int64_t weight_bytes(const ModelConfig &c) {
 }
 
 int64_t block_bytes(const ModelConfig &c) {
-  return int64_t{c.value_bytes()} * c.layers * c.kv_heads * kBlockTokens * 2 * c.head_dim;
+  return int64_t{c.value_bytes()} * c.layers * c.kv_heads * kBlockTokens * 2 * c.head_dim + index_bytes(c);
+}
+
+int64_t index_bytes(const ModelConfig &c) {
+  return int64_t{c.sampling_layers()} * c.kv_heads * record_bytes(c.index_shape());
+}
+
+LshShape lsh_shape(const ModelConfig &c) {
+  LshShape shape{c.layers,     c.kv_heads,
+                 c.head_dim,   c.lsh_bits,
+                 c.lsh_tables, c.lsh_centring != SOUNDER_CENTRING_OFF,
+                 c.f32,        std::vector<bool>(static_cast<size_t>(c.layers))};
+  for (int layer = 0; layer < c.layers; ++layer) shape.layer_has_tables[layer] = c.layer_samples(layer);
+  return shape;
+}
+
+int64_t planned_lsh_bytes(const ModelConfig &c) {
+  return c.lsh_bits == 0 || c.sampling_layers() == 0 ? 0 : lsh_bytes(lsh_shape(c), c.lsh_tokens);
 }
 
 int64_t activation_floats(const ModelConfig &c) {
@@ -53,6 +76,16 @@ int max_matrix_rows(const ModelConfig &c) {
 
 int max_matrix_columns(const ModelConfig &c) { return std::max({c.hidden, c.q_width(), c.intermediate}); }
 
+namespace {
+
+int64_t sampling_bytes(const ModelConfig &c) {
+  if (!c.can_sample()) return 0;
+  return SampledAttention::workspace_bytes(c.attention_shape(), c.threads, c.max_step_sequences, c.context) +
+         Sealer::workspace_bytes(c.head_dim, c.threads) + int64_t{4} * c.max_step_sequences * c.q_width();
+}
+
+}  // namespace
+
 int64_t workspace_bytes(const ModelConfig &c) {
   int64_t tokens = c.max_step_tokens;
   return 4 * tokens * activation_floats(c) +
@@ -60,7 +93,8 @@ int64_t workspace_bytes(const ModelConfig &c) {
          Sampler::workspace_bytes(c.vocabulary, c.threads) +
          Matmul::workspace_bytes(c.threads, c.max_step_tokens, max_matrix_rows(c), max_matrix_columns(c)) +
          Attention::workspace_bytes(c.attention_shape(), c.threads, c.max_step_tokens, c.max_step_sequences,
-                                    c.context);
+                                    c.context) +
+         sampling_bytes(c);
 }
 
 }  // namespace sounder
@@ -75,6 +109,8 @@ extern "C" int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, i
     figures[SOUNDER_PLAN_BLOCK_BYTES] = block;
     figures[SOUNDER_PLAN_KV_BYTES] = block * config.kv_blocks;
     figures[SOUNDER_PLAN_WORKSPACE_BYTES] = sounder::workspace_bytes(config);
+    figures[SOUNDER_PLAN_INDEX_BYTES] = sounder::index_bytes(config);
+    figures[SOUNDER_PLAN_LSH_BYTES] = sounder::planned_lsh_bytes(config);
     return SOUNDER_OK;
   } catch (const sounder::Failure &failure) {
     return failure.status();

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "model.h"
+#include "sampled/lsh.h"
 
 namespace sounder {
 
@@ -14,7 +15,12 @@ constexpr int kLogitsRows = 64;
 
 int64_t weight_bytes(const ModelConfig &config);
 int64_t block_bytes(const ModelConfig &config);
+int64_t index_bytes(const ModelConfig &config);  // the part of block_bytes that is index
+int64_t planned_lsh_bytes(const ModelConfig &config);
 int64_t workspace_bytes(const ModelConfig &config);
+
+// The figures of the model that lsh tables depend on.
+LshShape lsh_shape(const ModelConfig &config);
 
 // Floats of activations that one token of a step takes (transformer.h).
 int64_t activation_floats(const ModelConfig &config);

@@ -147,6 +147,7 @@ StepRequest read_request(const ModelConfig &config, const StepCall &call, int se
   request.alternatives = ints[SOUNDER_STEP_ALTERNATIVES];
   request.next_token = ints[SOUNDER_STEP_NEXT_TOKEN];
   if (request.sample) request.sampling = read_sampling(config, call, sequence);
+  request.attention = read_attention(config, ints, call.floats_of(sequence));
   if (request.score) {
     check_in("next token", request.next_token, -1, config.vocabulary - 1);
     if (call.given_logprobs == nullptr) fail(SOUNDER_INVALID, "Scoring takes the array given_logprobs.");

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "model.h"
+#include "sampled/params.h"
 #include "sampler.h"
 #include "sounder.h"
 
@@ -52,7 +53,28 @@ struct StepRequest {
   int alternatives;
   int32_t next_token;
   SamplingParams sampling;
+  SampledParams attention;
 };
 StepRequest read_request(const ModelConfig &config, const StepCall &call, int sequence);
+
+// How a sequence attends, from its rows of ints and floats. Fails with SOUNDER_INVALID when a number is wrong
+// or the engine has not the index that it takes.
+SampledParams read_attention(const ModelConfig &config, const int32_t *ints, const float *floats);
+
+// The statistics of a token that sees so many keys, [SOUNDER_STATISTIC_COUNT].
+void write_statistics(const ModelConfig &config, int keys, const SampledParams &params,
+                      const SampledStatistics &sampled, float *statistics);
+
+// The parameters of sounder_attend.
+struct AttendCall {
+  int32_t context;
+  int32_t layer;
+  const int32_t *ints;
+  const float *floats;
+  const float *q;
+  float *output;
+  float *statistics;
+  float *scores;
+};
 
 }  // namespace sounder

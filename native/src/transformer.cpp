@@ -25,6 +25,11 @@ std::pair<WeightMatrix, WeightMatrix> halves(const WeightMatrix &stacked) {
   return {gate, up};
 }
 
+SampledShape sampled_shape(const ModelConfig &config) {
+  return {config.attention_shape(), config.index_shape(), config.index_seed, config.lsh_bits,
+          config.lsh_tables,        config.sink,          config.window};
+}
+
 }  // namespace
 
 Transformer::Transformer(const ModelConfig &config, const ModelWeights &weights, KvBlocks &blocks,
@@ -38,6 +43,13 @@ Transformer::Transformer(const ModelConfig &config, const ModelWeights &weights,
               config.deterministic),
       attention_(team, kernels, config.attention_shape(), config.max_step_tokens, config.max_step_sequences,
                  config.context) {
+  if (config.can_sample()) {
+    sampled_ = std::make_unique<SampledAttention>(team, kernels, sampled_shape(config),
+                                                  config.max_step_sequences, config.context);
+    sealer_ = std::make_unique<Sealer>(team, kernels.name, config.index_shape(), config.kv_heads,
+                                       config.index_seed);
+    exact_.resize(static_cast<size_t>(config.max_step_sequences) * config.q_width());
+  }
   int64_t tokens = config.max_step_tokens, logits_rows = std::min(config.max_step_tokens, kLogitsRows);
   memory_ = Mapping(4 * (tokens * activation_floats(config) + logits_rows * config.vocabulary),
                     "the activations of a step");
@@ -172,22 +184,10 @@ void Transformer::rotate_and_append(Batch &batch, int index) {
       }
     }
   });
+  seal_blocks(batch, index);
   capture(batch, SOUNDER_CAPTURE_Q, index, qkv_, stride);
   capture(batch, SOUNDER_CAPTURE_K, index, qkv_ + config_.q_width(), stride);
   capture(batch, SOUNDER_CAPTURE_V, index, qkv_ + config_.q_width() + config_.kv_width(), stride);
-}
-
-void Transformer::attend(Batch &batch, int index) {
-  jobs_.clear();
-  int64_t q_stride = config_.qkv_width(), out_stride = config_.q_width();
-  for (const BatchSequence &sequence : batch.sequences) {
-    if (sequence.rows == 0) continue;
-    jobs_.push_back({qkv_ + sequence.first_row * q_stride, config_.qkv_width(),
-                     attended_ + sequence.first_row * out_stride, config_.q_width(), sequence.rows,
-                     sequence.position + sequence.count - sequence.rows, sequence.blocks});
-  }
-  attention_.run(blocks_.slab(index), jobs_.data(), static_cast<int>(jobs_.size()));
-  capture(batch, SOUNDER_CAPTURE_ATTENTION, index, attended_, out_stride);
 }
 
 // From the norm in normed_ to what the feed-forward block adds, in normed_.

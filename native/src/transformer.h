@@ -4,7 +4,9 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "attention/attention.h"
 #include "batch.h"
@@ -12,6 +14,8 @@
 #include "matmul.h"
 #include "memory.h"
 #include "model.h"
+#include "sampled/sampled_attention.h"
+#include "sampled/sealer.h"
 
 namespace sounder {
 
@@ -27,6 +31,20 @@ class Transformer {
   // (everywhere while capturing). Sequences that are cancelled on the way are marked and left out.
   void run(Batch &batch, const UseLogits &use_logits);
 
+  // One query token over KV that is there: what sounder_attend asks for.
+  struct AttendRequest {
+    const float *q;         // [heads * head_dim] after RoPE
+    float *output;          // [heads * head_dim]
+    const int32_t *blocks;  // of the context
+    int position;           // of the query token
+    const SampledParams &params;
+    const LshTables *lsh;
+    SampledStatistics *statistics;
+  };
+  void attend_alone(int layer, const AttendRequest &request);
+  // Extends lsh tables over all layers whose KV is there up to `until`; the caller commits or rolls back.
+  void extend_lsh_of(LshTables &tables, const int32_t *blocks, int until);
+
   const char *matmul_description() const { return matmul_.description(); }
 
  private:
@@ -39,8 +57,7 @@ class Transformer {
   void keep_needed(Batch &batch);
   // False when no row is left.
   bool drop_cancelled(Batch &batch);
-  // Looks at the flags; true when a sequence was cancelled since the last look.
-  static bool mark_cancelled(Batch &batch);
+  static void mark_cancelled(Batch &batch);
 
   void place_rows(Batch &batch);
   void embed(Batch &batch);
@@ -48,7 +65,12 @@ class Transformer {
   void layer(Batch &batch, int index);
   void rotate_and_append(Batch &batch, int index);
   void rotate_row(float *row, const LayerWeights &weights, int64_t table_row);
+  void seal_blocks(const Batch &batch, int index);
+  void extend_lsh(BatchSequence &sequence, int index);
+  int exact_rows(const BatchSequence &sequence, int index) const;
+  void plan_sampled_rows(BatchSequence &sequence, int exact);
   void attend(Batch &batch, int index);
+  void verify(Batch &batch, int index);
   void feed_forward(Batch &batch, const LayerWeights &weights);
   void output(Batch &batch, const UseLogits &use_logits);
   void capture(Batch &batch, int what, int layer, const float *rows, int64_t stride);
@@ -61,6 +83,15 @@ class Transformer {
   Matmul matmul_;
   Attention attention_;
   std::vector<AttentionJob> jobs_;
+
+  // Where some layer can sample; nullptr otherwise.
+  std::unique_ptr<SampledAttention> sampled_;
+  std::unique_ptr<Sealer> sealer_;
+  std::vector<SampledJob> sampled_jobs_;
+  std::vector<Sealer::Job> seal_jobs_;
+  std::vector<BatchSequence *> verified_;
+  std::vector<float> exact_;      // [max_step_sequences, H D]: exact results beside sampled ones
+  SampledStatistics other_rows_;  // of rows that are not the last of their sequence
 
   Mapping memory_;
   float *x_;         // [T, C] the residual stream

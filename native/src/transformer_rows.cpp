@@ -68,18 +68,17 @@ void Transformer::keep_needed(Batch &batch) {
   });
 }
 
-bool Transformer::mark_cancelled(Batch &batch) {
-  bool any = false, stop = batch.stop->load();
-  for (BatchSequence &sequence : batch.sequences) {
-    if (sequence.cancelled || !(stop || sequence.cancel->load())) continue;
-    sequence.cancelled = true;
-    any = true;
-  }
-  return any;
+void Transformer::mark_cancelled(Batch &batch) {
+  bool stop = batch.stop->load();
+  for (BatchSequence &sequence : batch.sequences)
+    if (stop || sequence.cancel->load()) sequence.cancelled = true;
 }
 
 bool Transformer::drop_cancelled(Batch &batch) {
-  if (mark_cancelled(batch)) {
+  mark_cancelled(batch);
+  bool any = std::any_of(batch.sequences.begin(), batch.sequences.end(),
+                         [](const BatchSequence &s) { return s.cancelled && s.rows > 0; });
+  if (any) {
     keep_rows(batch, Beside::kTable,
               [&](size_t row) { return !batch.sequences[batch.row_sequence[row]].cancelled; });
   }

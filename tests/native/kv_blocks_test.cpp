@@ -19,6 +19,7 @@ sounder::ModelConfig config_of(int blocks) {
   config.head_dim = 8;
   config.kv_blocks = blocks;
   config.f32 = true;
+  config.dense_layers.assign(3, false);
   return config;
 }
 
@@ -76,7 +77,7 @@ TEST("copying takes the first rows of all layers and heads, and no more") {
 TEST("whatever is done to contexts, blocks are neither lost nor shared where they are written") {
   const int kBlocks = 30, kLongest = 700;
   sounder::KvBlocks blocks(config_of(kBlocks));
-  sounder::Contexts contexts(6, kLongest, blocks);
+  sounder::Contexts contexts(6, kLongest, blocks, nullptr);
   struct Known {
     int32_t id;
     std::vector<int32_t> tokens;
@@ -115,7 +116,7 @@ TEST("whatever is done to contexts, blocks are neither lost nor shared where the
         if (random(i, 4, 3) == 0) {
           contexts.roll_back(context);
         } else {
-          contexts.commit(context, added.data(), int(added.size()), 1);
+          contexts.commit(context, added.data(), int(added.size()), 1, sounder::Context::kNeverSampled);
           known[at].tokens.insert(known[at].tokens.end(), added.begin(), added.end());
         }
       }

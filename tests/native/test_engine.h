@@ -16,7 +16,7 @@ struct Sequence {
   int32_t context;
   std::vector<int32_t> tokens;
   std::vector<int32_t> ints = default_ints();
-  std::vector<float> floats = {0, 1, 0, 1, 0, 0};
+  std::vector<float> floats = {0, 1, 0, 1, 0, 0, 1, 1};
 
   // Greedy, and no token but the next is asked for.
   static std::vector<int32_t> default_ints() {

@@ -25,6 +25,11 @@ struct Config {
   bool f32 = true;
   int threads = 2, kv_blocks = 24, max_contexts = 8, max_step_tokens = 400, max_step_sequences = 6;
   bool deterministic = false;
+  int sink = 4, window = 64, sketch_bits = 0, sketch_centring = SOUNDER_CENTRING_BLOCK;
+  int lsh_bits = 0, lsh_tables = 0, lsh_centring = SOUNDER_CENTRING_CONTEXT, lsh_tokens = 0;
+  int quest_page = 0;
+  bool yardsticks = false;
+  int dense_layers = 0;
   float norm_epsilon = 1e-5f, rope_scale = 1;
 
   std::vector<int32_t> ints() const {
@@ -48,7 +53,19 @@ struct Config {
             max_step_tokens,
             max_step_sequences,
             7,
-            deterministic ? 1 : 0};
+            deterministic ? 1 : 0,
+            sink,
+            window,
+            11,
+            sketch_bits,
+            sketch_centring,
+            lsh_bits,
+            lsh_tables,
+            lsh_centring,
+            lsh_tokens,
+            quest_page,
+            yardsticks ? 1 : 0,
+            dense_layers};
   }
   std::vector<float> floats() const { return {norm_epsilon, rope_scale}; }
   std::vector<float> frequencies() const {
