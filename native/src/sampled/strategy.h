@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "draw_kernels.h"
 #include "gather.h"
 #include "index.h"
 #include "params.h"
@@ -86,7 +87,6 @@ KeyRange segment_range(const StrategyView &view, int segment);
 
 // Bytes that strategies keep for one view: a float for each head and key, and for each head and one more a
 // histogram a segment.
-constexpr int kHistogramBins = 1024;
 constexpr int64_t strategy_scratch_bytes(int heads_in_group, int context) {
   int64_t keys = (int64_t{context} + kIndexTokens - 1) / kIndexTokens * kIndexTokens;
   return index_aligned(4 * heads_in_group * keys) +
