@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gather.inc"
+#include "gather_levels.h"
+
+namespace sounder {
+
+const GatherKernels kGatherScalar = {"scalar", gather<uint16_t>, gather<float>};
+
+}  // namespace sounder
