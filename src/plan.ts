@@ -3,7 +3,8 @@
 import type { Options } from "./cli.ts";
 import { BLOCK_TOKENS } from "./engine/engine.ts";
 import { type EngineSettings, type Machine, NO_INDEX } from "./engine/settings.ts";
-import { fitMemory, formatBytes, type MemoryFit, parseMemory } from "./model/memory.ts";
+import { fitMemory, type MemoryFit } from "./model/fit.ts";
+import { formatBytes, parseMemory } from "./model/memory.ts";
 import type { ModelConfig } from "./model/model.ts";
 
 /** Tokens of the largest step: long enough for full speed of the matrix products. */
@@ -39,6 +40,7 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     maxStepTokens: MAX_STEP_TOKENS,
     maxStepSequences: MAX_STEP_SEQUENCES,
     maxContexts: MAX_CONTEXTS,
+    index: NO_INDEX,
   };
   const fit = fitMemory(config, { ...limits, memory, context: options.context });
   return {
@@ -48,7 +50,6 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
       context: fit.context,
       deterministic: options.deterministic,
       dummySeed: 0,
-      index: NO_INDEX,
     },
     fit,
     memory,

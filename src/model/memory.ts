@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * The memory formula of the engine, and what of the machine's memory becomes KV blocks. `native/src/plan.cpp`
- * states the same formula; a test compares the two.
- */
+/** The memory formula of the engine. `native/src/plan.cpp` states the same one; a test compares the two. */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
+import type { IndexSettings } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
+import { indexBytes, lshBytes, samplingBytes } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
 /** What the formula wants to know besides the model. */
@@ -13,19 +12,26 @@ export interface MemorySettings {
   /** At least 1. */
   threads: number;
   kvBlocks: number;
+  /** Longest context in tokens. */
+  context: number;
   maxStepTokens: number;
   maxStepSequences: number;
+  index: IndexSettings;
 }
 
 /** Bytes by what they are for; the figures of `enum sounder_plan`. */
 export interface MemoryPlan {
   weightBytes: number;
-  /** One KV block over all layers. */
+  /** One KV block over all layers, with its index. */
   blockBytes: number;
   /** All KV blocks. */
   kvBytes: number;
   /** Activations of the largest step. */
   workspaceBytes: number;
+  /** The part of a block that is index. */
+  indexBytes: number;
+  /** `lsh` tables, beside the blocks. */
+  lshBytes: number;
 }
 
 /** Rows of logits that are computed at a time. */
@@ -34,12 +40,6 @@ const LOGITS_ROWS = 64;
 const PANEL_ROWS = 64, PANEL_SLACK = 1024, TOKEN_BLOCK = 512, TOKEN_QUANTUM = 32;
 /** Of native/src/attention: partial results of a sequence, and bytes of its bookkeeping. */
 const MOST_PARTIALS = 128, SEQUENCE_BYTES = 256;
-/** Most blocks that an engine takes. */
-const MOST_BLOCKS = 1 << 23;
-/** Longest context that an engine takes: positions stay exact in float32. */
-const MOST_CONTEXT = 1 << 24;
-/** Tokens of a context that is worth serving. */
-const USEFUL_CONTEXT = 1024;
 
 function roundUp(value: number, step: number): number {
   return Math.ceil(value / step) * step;
@@ -66,10 +66,14 @@ export function weightBytes(config: ModelConfig, precision: MemorySettings["prec
   return valueBytes(precision) * (embeddings + layers * matrices) + 4 * (hidden + layers * vectors);
 }
 
-/** One KV block: rows [K | V] of its tokens, for each layer and KV head. */
-export function blockBytes(config: ModelConfig, precision: MemorySettings["precision"]): number {
-  const row = 2 * config.headDim;
-  return valueBytes(precision) * config.layers * config.kvHeads * BLOCK_TOKENS * row;
+/** One KV block: rows [K | V] of its tokens, for each layer and KV head, and its index. */
+export function blockBytes(
+  config: ModelConfig,
+  { precision, index }: Pick<MemorySettings, "precision" | "index">,
+): number {
+  const row = 2 * config.headDim * valueBytes(precision);
+  return config.layers * config.kvHeads * BLOCK_TOKENS * row +
+    indexBytes(config, valueBytes(precision), index);
 }
 
 function matmulBytes(config: ModelConfig, { threads, maxStepTokens }: MemorySettings): number {
@@ -80,9 +84,10 @@ function matmulBytes(config: ModelConfig, { threads, maxStepTokens }: MemorySett
 
 function attentionBytes(config: ModelConfig, settings: MemorySettings): number {
   const { heads, kvHeads, headDim } = config;
-  const thread = 4 * (512 * roundUp(headDim, 32) + 17408);
+  const floats = 512 * roundUp(headDim, 32) + 17408;
   const sequence = 4 * MOST_PARTIALS * heads * (headDim + 2) + 4 * kvHeads + SEQUENCE_BYTES;
-  return settings.threads * thread + settings.maxStepSequences * sequence;
+  return settings.threads * 4 * floats + settings.maxStepSequences * sequence +
+    samplingBytes(config, settings, floats);
 }
 
 /** Activations, logits and scratch of the largest step. */
@@ -99,12 +104,15 @@ export function workspaceBytes(config: ModelConfig, settings: MemorySettings): n
 
 /** The whole formula. */
 export function planMemory(config: ModelConfig, settings: MemorySettings): MemoryPlan {
-  const block = blockBytes(config, settings.precision);
+  const { precision, kvBlocks, index } = settings;
+  const block = blockBytes(config, settings);
   return {
-    weightBytes: weightBytes(config, settings.precision),
+    weightBytes: weightBytes(config, precision),
     blockBytes: block,
-    kvBytes: block * settings.kvBlocks,
+    kvBytes: block * kvBlocks,
     workspaceBytes: workspaceBytes(config, settings),
+    indexBytes: indexBytes(config, valueBytes(precision), index),
+    lshBytes: lshBytes(config, index, index.lshTokens),
   };
 }
 
@@ -148,59 +156,4 @@ export function parseMemory(text: string | null, machine: MachineMemory): number
     "memory",
     `${text} is more memory than there is: ${formatBytes(machine.total)}.`,
   );
-}
-
-/** What is to fit into memory. */
-export interface FitRequest extends Omit<MemorySettings, "kvBlocks"> {
-  /** Bytes that weights, KV blocks and workspace may take together. */
-  memory: number;
-  /** Longest context in tokens; null: as long as the model's, as far as memory goes. */
-  context: number | null;
-  /** Contexts that may exist at once. */
-  maxContexts: number;
-}
-
-/** How memory is used. */
-export interface MemoryFit extends MemoryPlan {
-  kvBlocks: number;
-  /** Longest context in tokens. */
-  context: number;
-}
-
-/**
- * Decides how many KV blocks there are and how long a context may be.
- * @throws {Failure} kind `memory` with figures when weights or one context of useful length don't fit
- */
-export function fitMemory(config: ModelConfig, request: FitRequest): MemoryFit {
-  const fixed = planMemory(config, { ...request, kvBlocks: 0 });
-  const left = request.memory - fixed.weightBytes - fixed.workspaceBytes;
-  if (left < fixed.blockBytes) {
-    throw new Failure(
-      "memory",
-      `The model takes ${formatBytes(fixed.weightBytes)} for weights and ` +
-        `${formatBytes(fixed.workspaceBytes)} for a step, but ${
-          formatBytes(request.memory)
-        } may be ` +
-        "used. Give it more with --memory, or take a smaller model.",
-    );
-  }
-  const fitting = Math.floor(left / fixed.blockBytes);
-  const wanted = Math.min(request.context ?? config.context, MOST_CONTEXT);
-  const least = Math.ceil(
-    (request.context === null ? Math.min(wanted, USEFUL_CONTEXT) : wanted) / BLOCK_TOKENS,
-  );
-  if (fitting < least) {
-    throw new Failure(
-      "memory",
-      `A context of ${Math.min(wanted, least * BLOCK_TOKENS)} tokens takes ` +
-        `${formatBytes(least * fixed.blockBytes)} of KV cache, but beside the weights ` +
-        `${formatBytes(left)} are left, enough for ${fitting * BLOCK_TOKENS} tokens. Ask for a ` +
-        "shorter one with --context, or give more with --memory.",
-    );
-  }
-  const context = Math.min(wanted, fitting * BLOCK_TOKENS);
-  // More blocks than all contexts at full length could never be used.
-  const most = Math.min(MOST_BLOCKS, request.maxContexts * Math.ceil(context / BLOCK_TOKENS));
-  const kvBlocks = Math.min(fitting, most);
-  return { ...fixed, kvBlocks, context, kvBytes: kvBlocks * fixed.blockBytes };
 }

@@ -4,7 +4,11 @@ import fc from "fast-check";
 import { configInts } from "../../ffi/configure.ts";
 import { type Library, machineFigures, openLibrary } from "../../ffi/library.ts";
 import * as abi from "../../ffi/symbols.ts";
-import { DEFAULT_SETTINGS, type EngineSettings } from "../../src/engine/settings.ts";
+import {
+  DEFAULT_SETTINGS,
+  type EngineSettings,
+  type IndexSettings,
+} from "../../src/engine/settings.ts";
 import { planMemory } from "../../src/model/memory.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
 
@@ -30,17 +34,37 @@ const shapes: fc.Arbitrary<ModelConfig> = fc.record({
   tiedOutput: fc.boolean(),
   qkvBias: fc.boolean(),
   qkNorm: fc.boolean(),
+  slidingWindow: fc.constantFrom(0, 0, 0, 4096),
 }).map(({ group, ...shape }) => ({
   ...shape,
   architecture: "llama",
   heads: group * shape.kvHeads,
   context: 1 << 20,
-  slidingWindow: 0,
   normEpsilon: 1e-5,
   rope: { frequencies: new Float32Array(shape.headDim / 2).fill(1), scale: 1 },
 }));
 
+const indexes: fc.Arbitrary<IndexSettings> = fc.record({
+  sketchBits: fc.constantFrom(0 as const, 1 as const, 2 as const, 4 as const),
+  sketchCentring: fc.constantFrom("block" as const, "context" as const, "off" as const),
+  lsh: fc.option(
+    fc.record({
+      bits: fc.integer({ min: 1, max: 15 }),
+      tables: fc.integer({ min: 1, max: 1000 }),
+    }),
+  ),
+  lshCentring: fc.constantFrom("context" as const, "off" as const),
+  lshTokens: fc.integer({ min: 0, max: 1 << 22 }),
+  questPage: fc.constantFrom(0 as const, 16 as const, 32 as const, 64 as const),
+  yardsticks: fc.boolean(),
+  sink: fc.integer({ min: 0, max: 64 }),
+  window: fc.integer({ min: 1, max: 4096 }),
+  denseLayers: fc.constantFrom([], [0]),
+  seed: fc.integer(),
+});
+
 const settings: fc.Arbitrary<EngineSettings> = fc.record({
+  index: indexes,
   precision: fc.constantFrom("bf16" as const, "f32" as const),
   threads: fc.integer({ min: 1, max: 64 }),
   kvBlocks: fc.integer({ min: 1, max: 100_000 }),
@@ -53,12 +77,14 @@ Deno.test("src/ and native/ state the same memory formula", () => {
   const library = openLibrary();
   fc.assert(
     fc.property(shapes, settings, (config, some) => {
-      const { weightBytes, blockBytes, kvBytes, workspaceBytes } = planMemory(config, some);
+      const plan = planMemory(config, some);
       assertEquals(nativePlan(library, config, some), [
-        weightBytes,
-        blockBytes,
-        kvBytes,
-        workspaceBytes,
+        plan.weightBytes,
+        plan.blockBytes,
+        plan.kvBytes,
+        plan.workspaceBytes,
+        plan.indexBytes,
+        plan.lshBytes,
       ]);
     }),
     { numRuns: 300, seed: 1 },

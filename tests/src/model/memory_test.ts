@@ -1,51 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import fc from "fast-check";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { type IndexSettings, NO_INDEX } from "../../../src/engine/settings.ts";
 import { Failure } from "../../../src/errors.ts";
-import { parseConfig } from "../../../src/model/config.ts";
 import {
   blockBytes,
-  fitMemory,
-  type FitRequest,
   formatBytes,
   parseMemory,
   planMemory,
   weightBytes,
   workspaceBytes,
 } from "../../../src/model/memory.ts";
-import type { ModelConfig } from "../../../src/model/model.ts";
+import { publishedLshBytes } from "../../../src/model/index_memory.ts";
+import { LLAMA_8B, SETTINGS, TINY } from "./shapes.ts";
 
 const GiB = 2 ** 30;
-
-function configOf(extra: object): ModelConfig {
-  const base = { model_type: "llama", max_position_embeddings: 32768 };
-  return parseConfig(JSON.stringify({ ...base, ...extra }), "config.json").config;
-}
-
-const LLAMA_8B = configOf({
-  vocab_size: 128256,
-  hidden_size: 4096,
-  intermediate_size: 14336,
-  num_hidden_layers: 32,
-  num_attention_heads: 32,
-  num_key_value_heads: 8,
-  max_position_embeddings: 131072,
-});
-const TINY = configOf({
-  vocab_size: 10,
-  hidden_size: 8,
-  intermediate_size: 6,
-  num_hidden_layers: 1,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-});
-const SETTINGS = {
-  precision: "bf16" as const,
-  threads: 2,
-  kvBlocks: 10,
-  maxStepTokens: 512,
-  maxStepSequences: 16,
-};
 
 Deno.test("weightBytes counts every weight once", () => {
   // 8,030,261,248 parameters, of which 65 × 4,096 in norms are float32.
@@ -62,9 +30,9 @@ Deno.test("weightBytes counts biases and norms of q and k", () => {
 });
 
 Deno.test("blockBytes is 128 tokens of K and V over all layers", () => {
-  assertEquals(blockBytes(LLAMA_8B, "bf16"), 128 * 131072);
-  assertEquals(blockBytes(TINY, "bf16"), 2 * 128 * 2 * 4);
-  assertEquals(blockBytes(TINY, "f32"), 4 * 128 * 2 * 4);
+  assertEquals(blockBytes(LLAMA_8B, SETTINGS), 128 * 131072);
+  assertEquals(blockBytes(TINY, SETTINGS), 2 * 128 * 2 * 4);
+  assertEquals(blockBytes(TINY, { ...SETTINGS, precision: "f32" }), 4 * 128 * 2 * 4);
 });
 
 Deno.test("workspaceBytes is the sum that the formula states", () => {
@@ -85,6 +53,48 @@ Deno.test("workspaceBytes rounds up where buffers do, and caps the rows of logit
 Deno.test("planMemory is linear in blocks", () => {
   const { blockBytes: block, kvBytes } = planMemory(LLAMA_8B, { ...SETTINGS, kvBlocks: 77 });
   assertEquals(kvBytes, 77 * block);
+});
+
+/** Index bytes of a token, KV head and layer of Llama 8B, and what is beside the blocks. */
+function indexOf(index: Partial<IndexSettings>, config = LLAMA_8B) {
+  const settings = { ...SETTINGS, index: { ...NO_INDEX, ...index } };
+  const { indexBytes, lshBytes, blockBytes: block } = planMemory(config, settings);
+  assertEquals(block - indexBytes, blockBytes(config, SETTINGS));
+  return { aKey: indexBytes / 128 / 31 / 8, lshBytes };
+}
+
+Deno.test("a sketch takes its bits a dimension, a 16-bit scale a key and a mean a block", () => {
+  // The mean: 128 int16 and a float, rounded up to 64 bytes.
+  assertEquals(indexOf({ sketchBits: 2 }).aKey, 2 * 128 / 8 + 2 + 320 / 128);
+  assertEquals(indexOf({ sketchBits: 1 }).aKey, 128 / 8 + 2 + 320 / 128);
+  assertEquals(indexOf({}).aKey, 0);
+});
+
+Deno.test("bounds of pages take two rows a page, and lie beside a sketch", () => {
+  assertEquals(indexOf({ questPage: 16 }).aKey, 2 * 128 * 2 / 16);
+  assertEquals(
+    indexOf({ questPage: 64, sketchBits: 4 }).aKey,
+    indexOf({ questPage: 64 }).aKey + indexOf({ sketchBits: 4 }).aKey,
+  );
+});
+
+Deno.test("dense layers and models with a sliding window carry no index", () => {
+  const { aKey } = indexOf({ sketchBits: 2 });
+  assertEquals(indexOf({ sketchBits: 2, denseLayers: [0, 16] }).aKey, aKey * 30 / 31);
+  assertEquals(indexOf({ sketchBits: 2 }, { ...LLAMA_8B, slidingWindow: 4096 }).aKey, 0);
+});
+
+Deno.test("lsh tables take half of the published ones and less", () => {
+  const lsh = { bits: 10, tables: 150 };
+  const tokens = 98_304;
+  const index = { ...NO_INDEX, lsh, lshTokens: tokens };
+  const { lshBytes } = indexOf(index);
+  // Three segments of 32,768: ids and norms of 16 bits, 1,025 offsets of 16 bits a table.
+  assertEquals(lshBytes, 31 * 8 * (tokens * 302 + 3 * 150 * 1025 * 2));
+  const published = publishedLshBytes(LLAMA_8B, index, tokens);
+  assertEquals(published, 32 * 8 * (tokens * 604 + 150 * 1024 * 8));
+  assertEquals(lshBytes < published / 2, true);
+  assertEquals(indexOf({ lshTokens: tokens }).lshBytes, 0);
 });
 
 const MACHINE = { total: 16 * GiB, available: 10 * GiB };
@@ -115,74 +125,5 @@ Deno.test("formatBytes takes the unit that reads best", () => {
   assertEquals(
     [0, 1023, 1024, 1536, 150 * 1024, 5 * GiB, 3000 * 1024 * GiB].map(formatBytes),
     ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "150 KiB", "5.0 GiB", "3000 TiB"],
-  );
-});
-
-const REQUEST: FitRequest = { ...SETTINGS, memory: 24 * GiB, context: null, maxContexts: 32 };
-
-Deno.test("fitMemory gives the whole context where it fits, and not more blocks than contexts can use", () => {
-  const fit = fitMemory(TINY, { ...REQUEST, maxContexts: 3 });
-  assertEquals([fit.context, fit.kvBlocks], [32768, 3 * 256]);
-  assertEquals(fit.kvBytes, fit.kvBlocks * fit.blockBytes);
-});
-
-Deno.test("fitMemory shortens the context to what memory holds, unless it was asked for", () => {
-  const fit = fitMemory(LLAMA_8B, REQUEST);
-  assert(fit.context < 131072 && fit.context === 128 * fit.kvBlocks, `${fit.context}`);
-  const asked = fitMemory(LLAMA_8B, { ...REQUEST, context: 8000 });
-  assertEquals([asked.context, asked.kvBlocks], [8000, fit.kvBlocks]);
-  const { message, kind } = assertThrows(
-    () => fitMemory(LLAMA_8B, { ...REQUEST, context: 131072 }),
-    Failure,
-  );
-  assertEquals(kind, "memory");
-  for (const part of ["131072 tokens takes 16.0 GiB", `${fit.context} tokens`, "--context"]) {
-    assertStringIncludes(message, part);
-  }
-});
-
-Deno.test("fitMemory says when weights or a useful context do not fit", () => {
-  const refuses = (memory: number, ...parts: string[]) => {
-    const { message, kind } = assertThrows(
-      () => fitMemory(LLAMA_8B, { ...REQUEST, memory }),
-      Failure,
-    );
-    assertEquals(kind, "memory");
-    for (const part of parts) assertStringIncludes(message, part);
-  };
-  refuses(8 * GiB, "15.0 GiB for weights", "8.0 GiB", "smaller model");
-  const { weightBytes: weights, workspaceBytes: work, blockBytes: block } = planMemory(
-    LLAMA_8B,
-    SETTINGS,
-  );
-  refuses(weights + work + 7 * block, "context of 1024 tokens", "enough for 896 tokens");
-  assertEquals(
-    fitMemory(LLAMA_8B, { ...REQUEST, memory: weights + work + 8 * block }).context,
-    1024,
-  );
-});
-
-Deno.test("fitMemory never plans more than it may use, nor a context that the blocks don't hold", () => {
-  const sizes = fc.record({
-    memory: fc.integer({ min: 0, max: 64 }).map((n) => n * GiB / 2),
-    context: fc.option(fc.integer({ min: 16, max: 1 << 24 })),
-    maxContexts: fc.integer({ min: 1, max: 64 }),
-    threads: fc.integer({ min: 1, max: 64 }),
-  });
-  fc.assert(
-    fc.property(fc.constantFrom(TINY, LLAMA_8B), sizes, (config, size) => {
-      let fit;
-      try {
-        fit = fitMemory(config, { ...REQUEST, ...size });
-      } catch (error) {
-        assert(error instanceof Failure && error.kind === "memory");
-        return;
-      }
-      assert(fit.weightBytes + fit.workspaceBytes + fit.kvBytes <= size.memory);
-      assert(fit.context <= 128 * fit.kvBlocks);
-      assert(fit.kvBlocks <= size.maxContexts * Math.ceil(fit.context / 128));
-      assertEquals(fit.context, size.context ?? fit.context);
-    }),
-    { seed: 11, numRuns: 500 },
   );
 });

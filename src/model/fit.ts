@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What of the machine's memory becomes KV blocks, and how long a context may then be. */
+import { BLOCK_TOKENS } from "../engine/engine.ts";
+import { Failure } from "../errors.ts";
+import { formatBytes, type MemoryPlan, type MemorySettings, planMemory } from "./memory.ts";
+import type { ModelConfig } from "./model.ts";
+
+/** Most blocks that an engine takes. */
+const MOST_BLOCKS = 1 << 23;
+/** Longest context that an engine takes: positions stay exact in float32. */
+const MOST_CONTEXT = 1 << 24;
+/** Tokens of a context that is worth serving. */
+const USEFUL_CONTEXT = 1024;
+
+/** What is to fit into memory. */
+export interface FitRequest extends Omit<MemorySettings, "kvBlocks" | "context"> {
+  /** Bytes that weights, KV blocks, their index and workspace may take together. */
+  memory: number;
+  /** Longest context in tokens; null: as long as the model's, as far as memory goes. */
+  context: number | null;
+  /** Contexts that may exist at once. */
+  maxContexts: number;
+}
+
+/** How memory is used. */
+export interface MemoryFit extends MemoryPlan {
+  kvBlocks: number;
+  /** Longest context in tokens. */
+  context: number;
+}
+
+/** The plan with so many blocks: the longest context that they hold, and `lsh` tables for every token. */
+function planOf(config: ModelConfig, request: FitRequest, kvBlocks: number): MemoryFit {
+  const tokens = kvBlocks * BLOCK_TOKENS;
+  const context = Math.max(1, Math.min(wantedContext(config, request), tokens));
+  const index = { ...request.index, lshTokens: request.index.lsh === null ? 0 : tokens };
+  return { ...planMemory(config, { ...request, kvBlocks, context, index }), kvBlocks, context };
+}
+
+function wantedContext(config: ModelConfig, { context }: FitRequest): number {
+  return Math.min(context ?? config.context, MOST_CONTEXT);
+}
+
+function total(plan: MemoryPlan): number {
+  return plan.weightBytes + plan.workspaceBytes + plan.kvBytes + plan.lshBytes;
+}
+
+/** The most blocks that fit; 0 when none does. Everything grows with their number. */
+function mostBlocks(config: ModelConfig, request: FitRequest): number {
+  let [fitting, beyond] = [0, MOST_BLOCKS + 1];
+  while (beyond - fitting > 1) {
+    const middle = Math.floor((fitting + beyond) / 2);
+    if (total(planOf(config, request, middle)) <= request.memory) fitting = middle;
+    else beyond = middle;
+  }
+  return fitting;
+}
+
+/**
+ * Decides how many KV blocks there are and how long a context may be.
+ * @throws {Failure} kind `memory` with figures when weights or one context of useful length don't fit
+ */
+export function fitMemory(config: ModelConfig, request: FitRequest): MemoryFit {
+  const fitting = mostBlocks(config, request);
+  if (fitting === 0) refuseModel(config, request);
+  const wanted = wantedContext(config, request);
+  const needed = request.context === null ? Math.min(wanted, USEFUL_CONTEXT) : wanted;
+  const least = Math.ceil(needed / BLOCK_TOKENS);
+  if (fitting < least) refuseContext(config, request, fitting, least);
+  const { context } = planOf(config, request, fitting);
+  // More blocks than all contexts at full length could never be used.
+  const most = request.maxContexts * Math.ceil(context / BLOCK_TOKENS);
+  return planOf(config, request, Math.min(fitting, most));
+}
+
+function refuseModel(config: ModelConfig, request: FitRequest): never {
+  const { weightBytes, workspaceBytes } = planOf(config, request, 0);
+  throw new Failure(
+    "memory",
+    `The model takes ${formatBytes(weightBytes)} for weights and ` +
+      `${formatBytes(workspaceBytes)} for a step, but ${formatBytes(request.memory)} may be ` +
+      "used. Give it more with --memory, or take a smaller model.",
+  );
+}
+
+function refuseContext(
+  config: ModelConfig,
+  request: FitRequest,
+  fitting: number,
+  least: number,
+): never {
+  const { kvBytes, lshBytes, weightBytes, workspaceBytes, context } = planOf(
+    config,
+    request,
+    least,
+  );
+  throw new Failure(
+    "memory",
+    `A context of ${context} tokens takes ${formatBytes(kvBytes + lshBytes)} of KV cache` +
+      `${lshBytes > 0 ? " and lsh tables" : ""}, but beside the weights ` +
+      `${formatBytes(request.memory - weightBytes - workspaceBytes)} are left, enough for ` +
+      `${fitting * BLOCK_TOKENS} tokens. Ask for a shorter one with --context, or give more with ` +
+      "--memory.",
+  );
+}
