@@ -39,9 +39,10 @@ struct DrawKernels {
   // bins[min(reference - min(score, reference), kHistogramBins - 1)] += 1 for every stride-th score, from the
   // first on. stride: a divisor of kCountPiece. reference: an int16.
   void (*count)(const int16_t *scores, int count, int stride, int reference, uint32_t *bins);
-  // combined[i] = max over heads of scores[h * stride + i] - thresholds[h], saturated
-  void (*combine)(const int16_t *scores, int64_t stride, const int16_t *thresholds, int heads, int count,
-                  int16_t *combined);
+  // combined[i] = max over heads of scores[h * stride + i] - thresholds[h * threshold_stride], saturated;
+  // thresholds within int16
+  void (*combine)(const int16_t *scores, int64_t stride, const int32_t *thresholds, int64_t threshold_stride,
+                  int heads, int count, int16_t *combined);
   int (*draw)(const DrawTask &task);
 };
 constexpr int kCountPiece = 256;

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One Poisson draw for all heads of a group, by integer scores that lie in the scratch (draw_scratch.h):
+//
+//   τ_h: what makes head h alone expect budget / heads rows,
+//   u_i = max over heads of score_{h,i} - τ_h, with one head the score itself,
+//   δ:   what makes the draw by u expect as many rows as the budget, so that the budget counts the rows that
+//        the group reads, each once.
+//
+// The thresholds come from histograms and are integers: neither segments nor threads change them. Where more
+// than kHistogramBins / kScoreUnits octaves of scores would be read, less than the budget is.
+#pragma once
+
+#include "draw_kernels.h"
+#include "strategy.h"
+
+namespace sounder {
+
+// With that many keys, τ is found from every kCountStride-th key: it decides how heads share the budget,
+// which δ, found from all keys, then meets.
+constexpr int kLeastCountedKeys = 16384, kCountStride = 4;
+
+// Phase: the segment's scores → a histogram for each head.
+void count_heads(const DrawKernels &kernels, const StrategyView &view, int segment);
+void find_head_thresholds(const StrategyView &view, int segments);
+
+// Phase, only for more than one head: u and its histogram.
+void combine_heads(const DrawKernels &kernels, const StrategyView &view, int segment);
+void find_group_threshold(const StrategyView &view, int segments);
+
+void draw_keys(const DrawKernels &kernels, const StrategyView &view, int segment, Choice &choice);
+
+}  // namespace sounder
