@@ -317,4 +317,9 @@ export const SYMBOLS = {
     result: "i32",
     nonblocking: true,
   },
+  sounder_context_fill: {
+    parameters: [/* engine */ "pointer", /* context */ "i32", /* tokens */ "i32", /* seed */ "i32"],
+    result: "i32",
+    nonblocking: true,
+  },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -420,6 +420,11 @@ SOUNDER_API int32_t sounder_attend(sounder_engine *engine, int32_t context, int3
                                    const int32_t *ints, const float *floats, const float *q, float *output,
                                    float *statistics, float *scores);
 
+/* blocking: Appends tokens whose KV is seeded noise instead of computed: for benches at lengths whose prefill
+ * nobody would wait for. Speed is that of any other KV. */
+SOUNDER_API int32_t sounder_context_fill(sounder_engine *engine, int32_t context, int32_t tokens,
+                                         int32_t seed);
+
 #ifdef __cplusplus
 }
 #endif

@@ -284,4 +284,11 @@ int32_t sounder_attend(sounder_engine *engine, int32_t context, int32_t layer, c
   });
 }
 
+int32_t sounder_context_fill(sounder_engine *engine, int32_t context, int32_t tokens, int32_t seed) {
+  return guarded_blocking(engine, [&] {
+    engine->engine.fill_context(context, tokens, seed);
+    return SOUNDER_OK;
+  });
+}
+
 }  // extern "C"

@@ -64,6 +64,7 @@ class Engine {
   int32_t progress(int32_t id);
 
   void attend(const AttendCall &call);
+  void fill_context(int32_t id, int32_t tokens, int32_t seed);
 
   void enable_capture(bool enabled);
   int32_t read_capture(int32_t what, int32_t layer, float *values, int32_t capacity);

@@ -163,6 +163,18 @@ void Transformer::rotate_row(float *row, const LayerWeights &weights, int64_t ta
   }
 }
 
+// A token's K and V of one head as its row [K | V].
+void Transformer::store_row(const float *k, const float *v, char *to) const {
+  const size_t dim = size_t(config_.head_dim);
+  if (config_.f32) {
+    std::memcpy(to, k, dim * 4);
+    std::memcpy(to + dim * 4, v, dim * 4);
+  } else {
+    kernels_.f32_to_bf16(k, reinterpret_cast<uint16_t *>(to), config_.head_dim);
+    kernels_.f32_to_bf16(v, reinterpret_cast<uint16_t *>(to) + dim, config_.head_dim);
+  }
+}
+
 void Transformer::rotate_and_append(Batch &batch, int index) {
   const LayerWeights &weights = weights_.layers[index];
   int dim = config_.head_dim;
@@ -175,13 +187,7 @@ void Transformer::rotate_and_append(Batch &batch, int index) {
     const float *k = values + config_.q_width(), *v = k + config_.kv_width();
     for (int head = 0; head < config_.kv_heads; ++head, k += dim, v += dim) {
       char *to = blocks_.row(index, sequence.blocks[position / kBlockTokens], head, position % kBlockTokens);
-      if (config_.f32) {
-        std::memcpy(to, k, size_t(dim) * 4);
-        std::memcpy(to + size_t(dim) * 4, v, size_t(dim) * 4);
-      } else {
-        kernels_.f32_to_bf16(k, reinterpret_cast<uint16_t *>(to), dim);
-        kernels_.f32_to_bf16(v, reinterpret_cast<uint16_t *>(to) + dim, dim);
-      }
+      store_row(k, v, to);
     }
   });
   seal_blocks(batch, index);

@@ -42,6 +42,9 @@ class Transformer {
     SampledStatistics *statistics;
   };
   void attend_alone(int layer, const AttendRequest &request);
+  // Seeded noise as the KV of the positions [first, end) of a context, in place of computing it, and the
+  // index.
+  void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed);
   // Extends lsh tables over all layers whose KV is there up to `until`; the caller commits or rolls back.
   void extend_lsh_of(LshTables &tables, const int32_t *blocks, int until);
 
@@ -64,6 +67,7 @@ class Transformer {
   void rotate_table(const Batch &batch);
   void layer(Batch &batch, int index);
   void rotate_and_append(Batch &batch, int index);
+  void store_row(const float *k, const float *v, char *to) const;
   void rotate_row(float *row, const LayerWeights &weights, int64_t table_row);
   void seal_blocks(const Batch &batch, int index);
   void extend_lsh(BatchSequence &sequence, int index);
