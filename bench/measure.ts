@@ -36,7 +36,7 @@ function promptTokens(from: number, count: number, vocabulary: number): number[]
 }
 
 /** Appends tokens up to a length, and returns the milliseconds that it took. */
-async function extend(engine: Engine, context: number, length: number): Promise<number> {
+export async function extend(engine: Engine, context: number, length: number): Promise<number> {
   const start = performance.now();
   for (let at = engine.contextLength(context); at < length;) {
     const count = Math.min(engine.limits.maxStepTokens, length - at);

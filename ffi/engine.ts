@@ -153,6 +153,16 @@ export class NativeEngine implements Engine {
     });
   }
 
+  /** Appends tokens whose KV is seeded noise: for benches at lengths whose prefill nobody would wait for. */
+  async fillContext(context: ContextId, tokens: number, seed: number): Promise<void> {
+    await this.#alone(async () => {
+      const { sounder_context_fill } = this.#library.symbols;
+      const running = sounder_context_fill(this.#handle, context, tokens, seed);
+      this.#running = running;
+      this.#check(await running);
+    });
+  }
+
   async #alone<T>(run: () => Promise<T>): Promise<T> {
     if (this.#stepping) throw new Failure("engine", "A step is running; one runs at a time.");
     this.#stepping = true;

@@ -132,14 +132,19 @@ void Transformer::attend_alone(int index, const AttendRequest &request) {
                  &request.params, request.lsh,    &statistics};
   SampledRange range;
   const int covered = request.lsh == nullptr ? 0 : request.lsh->covered(index);
+  AttentionJob exact{request.q, config_.q_width(), request.output, config_.q_width(),
+                     1,         request.position,  blocks};
   const bool samples = request.params.attention != SOUNDER_ATTENTION_FULL && config_.layer_samples(index) &&
                        sampled_->range(request.params, request.position, covered, &range);
   if (samples) {
     const char *records = blocks_.has_records(index) ? blocks_.records(index) : nullptr;
     sampled_->run(index, blocks_.slab(index), records, &job, 1);
+    if (request.params.verify) {
+      exact.output = exact_.data();
+      attention_.run(blocks_.slab(index), &exact, 1);
+      statistics.verify_error = relative_error(request.output, exact.output, config_.heads, config_.head_dim);
+    }
   } else {
-    AttentionJob exact{request.q, config_.q_width(), request.output, config_.q_width(),
-                       1,         request.position,  blocks};
     attention_.run(blocks_.slab(index), &exact, 1);
   }
   *request.statistics = statistics;
