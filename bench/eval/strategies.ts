@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Strategies as a command line names them, and the indexes that they need. */
+import { type AttentionParams, FULL_ATTENTION } from "../../src/engine/engine.ts";
+import { type IndexSettings, NO_INDEX } from "../../src/engine/settings.ts";
+import { Failure } from "../../src/errors.ts";
+
+/** A strategy to evaluate. */
+export interface StrategySpec {
+  /** As it was given: the name in tables. */
+  name: string;
+  params: AttentionParams;
+  /** The indexes that it needs, and nothing else. */
+  needs: Partial<Pick<IndexSettings, "sketchBits" | "lsh" | "questPage" | "yardsticks">>;
+}
+
+export const DEFAULT_STRATEGIES =
+  "full,sketch@0.02,sketch@0.01,sketch1@0.02,lsh:10x150,lsh:9x120,lsh:8x75,quest:16@0.04," +
+  "topk@0.02,oracle@0.02";
+
+function wrong(text: string, why: string): Failure {
+  return new Failure(
+    "invalid",
+    `"${text}" is no strategy: ${why}. Write full, sketch@0.02 (sketch1, sketch4 for other bits), ` +
+      "lsh:10x150, quest:16@0.04, topk@0.02 or oracle@0.02, with /beta=…, /collisions=… or /draws=… after it.",
+  );
+}
+
+function numberIn(text: string, value: string, low: number, high: number): number {
+  const number = Number(value);
+  if (value === "" || !(number >= low && number <= high)) {
+    throw wrong(text, `${value || "nothing"} is not from ${low} to ${high}`);
+  }
+  return number;
+}
+
+function withOptions(text: string, params: AttentionParams, options: string[]): AttentionParams {
+  const changed = { ...params };
+  for (const option of options) {
+    const [name, value = ""] = option.split("=");
+    if (name === "beta") changed.beta = numberIn(text, value, 0.01, 4);
+    else if (name === "collisions") changed.collisions = numberIn(text, value, 1, 3);
+    else if (name === "draws") changed.draws = numberIn(text, value, 0, 1e6);
+    else throw wrong(text, `there is no option "${name}"`);
+  }
+  return changed;
+}
+
+/** Reads one strategy, such as `sketch1@0.02/beta=0.9`. @throws {Failure} `invalid` saying what is wrong. */
+export function parseStrategy(text: string, seed = 1n): StrategySpec {
+  const [head = "", ...options] = text.trim().split("/");
+  const match = /^(full|sketch|lsh|quest|topk|oracle)([124]?)(?::(\d+)(?:x(\d+))?)?(?:@(.+))?$/
+    .exec(head);
+  if (match === null) throw wrong(text, "it is not known");
+  const [, kind, bits, first, second, budget] = match;
+  const strategy = kind as AttentionParams["strategy"];
+  const hasBudget = strategy !== "full" && strategy !== "lsh";
+  if (hasBudget !== (budget !== undefined)) {
+    throw wrong(text, hasBudget ? "it needs a budget" : "it takes no budget");
+  }
+  const share = hasBudget ? numberIn(text, budget!, 1e-6, 1) : 1;
+  const params = withOptions(text, { ...FULL_ATTENTION, strategy, budget: share, seed }, options);
+  return { name: text.trim(), params, needs: needsOf(text, strategy, { bits, first, second }) };
+}
+
+function needsOf(
+  text: string,
+  strategy: AttentionParams["strategy"],
+  { bits, first, second }: Record<"bits" | "first" | "second", string | undefined>,
+): StrategySpec["needs"] {
+  if (strategy !== "sketch" && bits !== "") throw wrong(text, "only sketch has bits");
+  switch (strategy) {
+    case "full":
+      return {};
+    case "sketch":
+      return { sketchBits: Number(bits || 2) as 1 | 2 | 4 };
+    case "lsh":
+      if (second === undefined) throw wrong(text, "it needs bits and tables");
+      return {
+        lsh: { bits: numberIn(text, first!, 1, 15), tables: numberIn(text, second, 1, 1000) },
+      };
+    case "quest":
+      if (!["16", "32", "64"].includes(first ?? "")) throw wrong(text, "pages have 16, 32 or 64");
+      return { questPage: Number(first) as 16 | 32 | 64 };
+    case "topk":
+    case "oracle":
+      return { yardsticks: true };
+  }
+}
+
+/** Reads a list with commas between. Every name once. */
+export function parseStrategies(list: string, seed = 1n): StrategySpec[] {
+  const specs = list.split(",").map((text) => parseStrategy(text, seed));
+  const names = specs.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new Failure("invalid", `The strategy ${twice} is listed twice.`);
+  return specs;
+}
+
+/** Strategies that one engine serves, and its indexes. */
+export interface EngineGroup {
+  index: IndexSettings;
+  strategies: StrategySpec[];
+}
+
+function agrees(index: IndexSettings, needs: StrategySpec["needs"]): boolean {
+  const { sketchBits = 0, lsh = null, questPage = 0 } = needs;
+  return (sketchBits === 0 || index.sketchBits === 0 || index.sketchBits === sketchBits) &&
+    (questPage === 0 || index.questPage === 0 || index.questPage === questPage) &&
+    (lsh === null || index.lsh === null ||
+      (index.lsh.bits === lsh.bits && index.lsh.tables === lsh.tables));
+}
+
+/**
+ * As few engines as first-fit finds: an engine has one sketch, one set of tables and one page size.
+ * `common` is what they share: dense layers, sink, window and seed.
+ */
+export function groupByEngine(
+  specs: readonly StrategySpec[],
+  common: Partial<IndexSettings> = {},
+): EngineGroup[] {
+  const groups: EngineGroup[] = [];
+  for (const spec of specs) {
+    const group = groups.find(({ index }) => agrees(index, spec.needs));
+    const home = group ?? { index: { ...NO_INDEX, ...common }, strategies: [] };
+    if (group === undefined) groups.push(home);
+    home.index = { ...home.index, ...spec.needs };
+    home.strategies.push(spec);
+  }
+  return groups;
+}
