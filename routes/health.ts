@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What load balancers and people ask first. These routes need no key and touch no model. */
+import type { VerifyTotals } from "../src/types.ts";
 import type { Deps, Handler } from "./context.ts";
 
 /** `GET /health`, `GET /ping`: 200 when requests are taken, otherwise 503 and why not. */
@@ -14,6 +15,7 @@ export function health({ service }: Deps): Handler {
           waiting: load.waiting,
           kv_blocks: load.kvBlocks,
           kv_blocks_free: load.kvBlocksFree,
+          ...(load.verify === null ? {} : { verify: verifyBody(load.verify) }),
         });
       case "loading":
         return c.json({ status: state, progress }, 503, { "retry-after": "1" });
@@ -23,6 +25,10 @@ export function health({ service }: Deps): Handler {
         return c.json({ status: state, reason }, 503);
     }
   };
+}
+
+function verifyBody({ tokens, meanError, largestError }: VerifyTotals): Record<string, unknown> {
+  return { tokens, mean_error: meanError, largest_error: largestError };
 }
 
 /** `GET /version`. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The `usage` object. */
-import type { Usage } from "../src/types.ts";
+import { addSampled, NO_SAMPLED } from "../src/generate/sampled_usage.ts";
+import type { SampledUsage, Usage } from "../src/types.ts";
 
 /** The sum over the prompts of a request. */
 export function addUsage(a: Usage, b: Usage): Usage {
@@ -8,8 +9,11 @@ export function addUsage(a: Usage, b: Usage): Usage {
     promptTokens: a.promptTokens + b.promptTokens,
     completionTokens: a.completionTokens + b.completionTokens,
     cachedTokens: a.cachedTokens + b.cachedTokens,
+    // Prompts of one request differ only where some of them are too short to be sampled.
+    attention: a.attention === "full" ? b.attention : a.attention,
     keysRead: a.keysRead + b.keysRead,
     keysTotal: a.keysTotal + b.keysTotal,
+    sampled: addSampled(a.sampled, b.sampled),
   };
 }
 
@@ -18,8 +22,10 @@ export const NO_USAGE: Usage = {
   promptTokens: 0,
   completionTokens: 0,
   cachedTokens: 0,
+  attention: "full",
   keysRead: 0,
   keysTotal: 0,
+  sampled: NO_SAMPLED,
 };
 
 /** Tokens of prompt and answer, as every client reads them. */
@@ -43,10 +49,29 @@ export function usageBody(usage: Usage): Record<string, unknown> {
       rejected_prediction_tokens: 0,
     },
     sounder: {
-      attention: "full",
+      attention: usage.attention,
       keys_read: usage.keysRead,
       keys_total: usage.keysTotal,
+      ...sampledBody(usage.sampled),
       cached_tokens: usage.cachedTokens,
     },
   };
+}
+
+/** What sampling did; null where nothing was left to chance. */
+function sampledBody(sampled: SampledUsage): Record<string, number | null> {
+  const { tokens, rowsRead, rowsTotal, inverseSamples, squaredError, verified } = sampled;
+  const any = tokens > 0;
+  return {
+    rows_read: any ? rounded(rowsRead) : null,
+    rows_total: any ? rounded(rowsTotal) : null,
+    // The harmonic mean: variances add, not samples.
+    effective_samples: inverseSamples > 0 ? rounded(tokens / inverseSamples) : null,
+    standard_error: any ? rounded(Math.sqrt(squaredError / tokens)) : null,
+    ...(verified > 0 ? { verify_error: rounded(sampled.verifyError / verified) } : {}),
+  };
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(6));
 }

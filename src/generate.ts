@@ -4,6 +4,7 @@ import type { SequenceResult } from "./engine/engine.ts";
 import type { Failure } from "./errors.ts";
 import { ChoiceText, type Released } from "./generate/choice_text.ts";
 import { EventBuffer } from "./generate/event_buffer.ts";
+import { addSampled, NO_SAMPLED, sampledToken } from "./generate/sampled_usage.ts";
 import { stopPatterns } from "./generate/stop_matcher.ts";
 import { TokenTexts } from "./generate/token_texts.ts";
 import type { GivenLogprobs, JobOutput, JobSpec, TokenEnd } from "./scheduler/job.ts";
@@ -24,6 +25,8 @@ export interface GenerationContext {
   texts: TokenTexts;
   /** Tokens that may wait for a slow reader (default {@linkcode MOST_UNDELIVERED_TOKENS}). */
   undeliveredTokens?: number;
+  /** A token was verified. */
+  verified?: (error: number) => void;
 }
 
 /**
@@ -53,6 +56,7 @@ class GenerationStream implements Generation, JobOutput {
   #prompt: TokenInfo[] | null;
   #unfinished: number;
   readonly #usage: Usage;
+  readonly #verified: (error: number) => void;
 
   constructor(context: GenerationContext, request: GenerationRequest, spec: JobSpec) {
     const { tokenizer, texts } = context;
@@ -79,9 +83,12 @@ class GenerationStream implements Generation, JobOutput {
       promptTokens: spec.prompt.length,
       completionTokens: 0,
       cachedTokens: 0,
+      attention: spec.attention?.params.strategy ?? "full",
       keysRead: 0,
       keysTotal: 0,
+      sampled: NO_SAMPLED,
     };
+    this.#verified = context.verified ?? (() => {});
   }
 
   get stalled(): boolean {
@@ -116,9 +123,7 @@ class GenerationStream implements Generation, JobOutput {
     this.#sendPrompt();
     const text = this.#choices[choice]!;
     const count = ++this.#counts[choice]!;
-    this.#usage.completionTokens++;
-    this.#usage.keysRead += result.keysRead;
-    this.#usage.keysTotal += result.keysTotal;
+    this.#count(result);
     const mayStop = count >= this.#request.minTokens;
     if (end !== "end_token") {
       const { token, logprob, alternatives } = result;
@@ -132,6 +137,16 @@ class GenerationStream implements Generation, JobOutput {
     const stopped = end === "end_token" || text.stopString !== null;
     this.#finish(choice, stopped ? "stop" : "length", text.stopString);
     return true;
+  }
+
+  #count({ keysRead, keysTotal, sampled }: SequenceResult): void {
+    const usage = this.#usage;
+    usage.completionTokens++;
+    usage.keysRead += keysRead;
+    usage.keysTotal += keysTotal;
+    if (sampled === null) return;
+    usage.sampled = addSampled(usage.sampled, sampledToken(sampled));
+    if (sampled.verifyError !== null) this.#verified(sampled.verifyError);
   }
 
   end(choice: number): void {

@@ -3,9 +3,11 @@
  * The server's work without HTTP. It exists before its model is loaded, so that routes can say what it is
  * doing: loading, ready, draining or failed.
  */
+import { type AttentionPolicy, EXACT_POLICY } from "./engine/attention.ts";
 import type { Engine } from "./engine/engine.ts";
 import { Failure } from "./errors.ts";
 import { contextTokens, prepareJob, startGeneration, TokenTexts } from "./generate.ts";
+import { Verification } from "./generate/sampled_usage.ts";
 import { Scheduler, type SchedulerOptions } from "./scheduler/scheduler.ts";
 import type { ChatMessage, ChatOptions, TextProcessor } from "./tokenizer/tokenizer.ts";
 import type { Generation, GenerationRequest, ModelInfo, Service, ServiceStatus } from "./types.ts";
@@ -16,6 +18,8 @@ export interface LoadedModel {
   text: TextProcessor;
   /** The name in requests, and when it was loaded (Unix seconds; default: now). */
   model: { id: string; created?: number };
+  /** How requests attend (default: exactly). The engine has its index. */
+  attention?: AttentionPolicy;
 }
 
 interface Loaded {
@@ -24,6 +28,7 @@ interface Loaded {
   info: ModelInfo;
   scheduler: Scheduler;
   texts: TokenTexts;
+  policy: AttentionPolicy;
 }
 
 type State = "loading" | "ready" | "draining" | "failed";
@@ -39,6 +44,7 @@ export class ModelService implements Service {
   #reason: string | null = null;
   #loaded: Loaded | null = null;
   #closing: Promise<void> | null = null;
+  readonly #verification = new Verification();
 
   constructor(options: SchedulerOptions = {}) {
     this.#options = options;
@@ -53,7 +59,7 @@ export class ModelService implements Service {
    * The model is loaded.
    * @throws {Failure} `unavailable` when the service was closed meanwhile; engine and text stay the caller's.
    */
-  ready({ engine, text, model }: LoadedModel): void {
+  ready({ engine, text, model, attention = EXACT_POLICY }: LoadedModel): void {
     if (this.#state !== "loading") {
       throw new Failure("unavailable", `Cannot become ready: the server is ${this.#state}.`);
     }
@@ -69,6 +75,7 @@ export class ModelService implements Service {
       },
       scheduler: new Scheduler(engine, this.#options),
       texts: new TokenTexts(text.tokenizer),
+      policy: attention,
     };
     this.#progress = 1;
     this.#state = "ready";
@@ -113,6 +120,7 @@ export class ModelService implements Service {
       waiting: loaded?.scheduler.waiting ?? 0,
       kvBlocks: loaded?.engine.limits.kvBlocks ?? 0,
       kvBlocksFree: loaded?.engine.usage().kvBlocksFree ?? 0,
+      verify: (loaded?.policy.verify ?? 0) > 0 ? this.#verification.totals : null,
     };
   }
 
@@ -121,11 +129,12 @@ export class ModelService implements Service {
   }
 
   generate(request: GenerationRequest): Generation {
-    const { engine, text, scheduler, texts } = this.#require();
+    const { engine, text, scheduler, texts, policy } = this.#require();
     if (this.#state === "draining") throw this.#unavailable();
     const { tokenizer } = text;
-    const spec = prepareJob(request, engine.limits, tokenizer.endTokens);
-    return startGeneration({ scheduler, tokenizer, texts }, request, spec);
+    const spec = prepareJob(request, engine.limits, tokenizer.endTokens, policy);
+    const verified = (error: number) => this.#verification.add(error);
+    return startGeneration({ scheduler, tokenizer, texts, verified }, request, spec);
   }
 
   // The methods below are async so that an unavailable service rejects, as a failing tokenizer does.

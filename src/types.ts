@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The nouns that routes and the generation loop share. Routes see these and {@linkcode Service}. */
-import type { SamplingParams, TokenLogprob } from "./engine/engine.ts";
+import type { AttentionRequest } from "./engine/attention.ts";
+import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
 import type { ChatMessage, ChatOptions } from "./tokenizer/tokenizer.ts";
 
 /** One prompt and what to do with it. A request with several prompts is several of these. */
@@ -29,6 +30,8 @@ export interface GenerationRequest {
   logprobs: number | null;
   /** Report the log-probabilities of the prompt's tokens too (completions' echo). */
   scorePrompt: boolean;
+  /** How generated tokens attend; the prompt's attend exactly. */
+  attention: AttentionRequest;
 }
 
 /** Why a choice ended. */
@@ -55,14 +58,32 @@ export type GenerationEvent =
   /** Always the last event. */
   | { type: "done"; usage: Usage };
 
+/** Sums over the generated tokens that sampled. */
+export interface SampledUsage {
+  tokens: number;
+  /** Rows that a KV head read, and those that it had to choose from. */
+  rowsRead: number;
+  rowsTotal: number;
+  /** 1 / effective samples. */
+  inverseSamples: number;
+  /** Squared relative standard error. */
+  squaredError: number;
+  /** Tokens that were verified, and their relative errors. */
+  verified: number;
+  verifyError: number;
+}
+
 /** Tokens counted. */
 export interface Usage {
   promptTokens: number;
   completionTokens: number;
   /** Prompt tokens whose KV was there already. */
   cachedTokens: number;
+  /** How generated tokens attended. */
+  attention: Strategy;
   keysRead: number;
   keysTotal: number;
+  sampled: SampledUsage;
 }
 
 /** An admitted request. Iterate its events; leaving the loop early cancels it. */
@@ -94,6 +115,16 @@ export interface ServiceStatus {
   waiting: number;
   kvBlocks: number;
   kvBlocksFree: number;
+  /** What verification found; null when nothing is verified. */
+  verify: VerifyTotals | null;
+}
+
+/** Decode tokens that were computed exactly too, and the relative error of their attention. */
+export interface VerifyTotals {
+  tokens: number;
+  /** null before the first token. */
+  meanError: number | null;
+  largestError: number | null;
 }
 
 /**

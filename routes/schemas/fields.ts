@@ -27,6 +27,12 @@ export function number(min: number, max: number): z.ZodNumber {
   return z.number(rule).min(min, rule).max(max, rule);
 }
 
+/** A number over 0 and up to `max`. */
+export function share(max: number): z.ZodNumber {
+  const rule = must(`a number over 0 and up to ${max}`);
+  return z.number(rule).positive(rule).max(max, rule);
+}
+
 /** A whole number from `min` to `max`. */
 export function integer(min: number, max: number): z.ZodType<number> {
   const rule = must(`a whole number from ${min} to ${max}`);
@@ -38,6 +44,14 @@ export function integer(min: number, max: number): z.ZodType<number> {
 
 /** Most tokens that any count of tokens may say: they are 32-bit in the engine. */
 export const MAX_INT32 = 2 ** 31 - 1;
+
+/** A 64-bit seed, with a sign or without. */
+export const seed: z.ZodType<number> = integer(-(2 ** 63), 2 ** 63);
+
+/** The seed as the engine takes it. */
+export function seedOf(value: number): bigint {
+  return BigInt.asUintN(64, BigInt(value));
+}
 
 /** true or false. */
 export const flag: z.ZodBoolean = z.boolean(must("true or false"));

@@ -3,7 +3,20 @@
 import { z } from "zod";
 import { MAX_ALTERNATIVES, type SamplingParams } from "../../src/engine/engine.ts";
 import type { GenerationRequest, ModelInfo } from "../../src/types.ts";
-import { fields, flag, integer, list, MAX_INT32, number, refuse, show, text } from "./fields.ts";
+import { attentionOf } from "./attention.ts";
+import {
+  fields,
+  flag,
+  integer,
+  list,
+  MAX_INT32,
+  number,
+  refuse,
+  seed,
+  seedOf,
+  show,
+  text,
+} from "./fields.ts";
 
 /** OpenAI allows 4; long lists only cost time at every token. */
 export const MAX_STOP_STRINGS = 16;
@@ -32,7 +45,7 @@ export const generationShape = {
   presence_penalty: number(-2, 2).optional(),
   frequency_penalty: number(-2, 2).optional(),
   repetition_penalty: number(0.01, 10).optional(),
-  seed: integer(-(2 ** 63), 2 ** 63).optional(),
+  seed: seed.optional(),
   stop: z.preprocess(
     (value) => typeof value === "string" ? [value] : value,
     list(stopText, MAX_STOP_STRINGS, "strings"),
@@ -85,7 +98,6 @@ export function settingsOf(
   model: ModelInfo,
   maxTokens: number | null,
 ): Settings {
-  checkAttention(body.sounder);
   const minTokens = body.min_tokens ?? 0;
   if (maxTokens !== null && minTokens > maxTokens) {
     refuse(["min_tokens"], `is ${minTokens}, more than the most tokens to generate, ${maxTokens}`);
@@ -101,6 +113,7 @@ export function settingsOf(
     stopTokens,
     ignoreEos: body.ignore_eos ?? false,
     skipSpecialTokens: body.skip_special_tokens ?? true,
+    attention: attentionOf(body.sounder),
   };
 }
 
@@ -119,7 +132,7 @@ function samplingOf(body: GenerationFields, model: ModelInfo): SamplingParams {
     repetitionPenalty: body.repetition_penalty ?? 1,
     presencePenalty: body.presence_penalty ?? 0,
     frequencyPenalty: body.frequency_penalty ?? 0,
-    seed: body.seed === undefined ? randomSeed() : BigInt.asUintN(64, BigInt(body.seed)),
+    seed: body.seed === undefined ? randomSeed() : seedOf(body.seed),
     logitBias: logitBiasOf(body.logit_bias, model),
   };
 }
@@ -145,22 +158,6 @@ function logitBiasOf(value: unknown, model: ModelInfo): Map<number, number> {
     biases.set(token, bias);
   }
   return biases;
-}
-
-/** Our own object: what it will hold one day must not be ignored today. */
-function checkAttention(value: unknown): void {
-  if (value === undefined) return;
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    refuse(["sounder"], `must be an object, not ${show(value)}`);
-  }
-  for (const [key, setting] of Object.entries(value)) {
-    if (key !== "attention") {
-      refuse(["sounder"], `has the key ${show(key)}: this version has only "attention"`);
-    }
-    if (setting !== null && setting !== "full" && setting !== "auto") {
-      refuse(["sounder", "attention"], `must be "full" or "auto" here, not ${show(setting)}`);
-    }
-  }
 }
 
 /** Alternatives of a token that may be asked for. */

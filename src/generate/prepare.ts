@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a request to a job: checks it against model and memory, and resolves what it left open. */
+import { type AttentionPolicy, chooseAttention } from "../engine/attention.ts";
 import {
   BLOCK_TOKENS,
   type EngineLimits,
@@ -120,6 +121,7 @@ export function prepareJob(
   request: GenerationRequest,
   limits: EngineLimits,
   endTokens: readonly number[],
+  policy: AttentionPolicy,
 ): JobSpec {
   checkFields(request, limits);
   checkTokens(request, limits);
@@ -138,5 +140,6 @@ export function prepareJob(
     endTokens: ends,
     alternatives: request.logprobs ?? 0,
     scoreAlternatives: request.scorePrompt ? request.logprobs ?? 0 : null,
+    attention: chooseAttention(policy, request.attention, request.prompt.length, sampling.seed),
   };
 }

@@ -101,7 +101,8 @@ export class Absorber {
     try {
       for (const sequence of job.sequences) {
         if (sequence.ended || sequence === root) continue;
-        sequence.context = this.#contexts.fork(root.context!, root.length);
+        const { context, provenance } = root;
+        sequence.context = this.#contexts.fork(context!, provenance, sequence.provenance);
         sequence.length = root.length;
       }
       job.markForked();

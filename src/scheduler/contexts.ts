@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The engine's contexts, with the rule that those in the running step cannot be freed until it ended. */
 import type { ContextId, Engine } from "../engine/engine.ts";
+import { type Provenance, shareable } from "../engine/provenance.ts";
+import { Failure } from "../errors.ts";
 
 export class Contexts {
   readonly #engine: Engine;
@@ -15,8 +17,21 @@ export class Contexts {
     return this.#engine.createContext();
   }
 
-  fork(context: ContextId, tokens: number): ContextId {
-    return this.#engine.forkContext(context, tokens);
+  /**
+   * A context for a sequence of the wanted provenance, with all that this one has.
+   * @throws {Failure} kind `engine` when it may not have all of it: KV that another one sampled
+   */
+  fork(context: ContextId, provenance: Provenance, wanted: Provenance): ContextId {
+    const length = this.#engine.contextLength(context);
+    const exact = this.#engine.contextExact(context);
+    const tokens = shareable({ provenance, length, exact }, wanted);
+    if (tokens < length) {
+      throw new Failure(
+        "engine",
+        `Only ${tokens} of ${length} tokens may be shared: see provenance.`,
+      );
+    }
+    return this.#engine.forkContext(context, length);
   }
 
   /** Frees it, or ends its part of the running step and frees it after that. */

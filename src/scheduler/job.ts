@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the scheduler works on: a job is a request in tokens, a sequence is one of its choices. */
+import type { JobAttention } from "../engine/attention.ts";
 import type { ContextId, SamplingParams, SequenceResult } from "../engine/engine.ts";
+import { type Provenance, provenanceOf } from "../engine/provenance.ts";
 import type { Failure } from "../errors.ts";
 import { blocksOfForks, blocksOfTokens, RESERVED_TOKENS } from "./memory.ts";
 
@@ -19,6 +21,8 @@ export interface JobSpec {
   alternatives: number;
   /** Score the prompt with so many alternatives; null: don't. */
   scoreAlternatives: number | null;
+  /** null: exact. */
+  attention: JobAttention | null;
 }
 
 /** Log-probabilities of given tokens, in their order. */
@@ -71,6 +75,11 @@ export class Sequence {
     if (!deterministic) return missing;
     const together = n > 1 ? prompt.length - 1 : prompt.length;
     return this.length < together ? Math.min(missing, together - this.length) : 1;
+  }
+
+  /** Where its KV comes from. */
+  get provenance(): Provenance {
+    return provenanceOf(this.job.spec.attention, this.choice);
   }
 
   get sampling(): SamplingParams {

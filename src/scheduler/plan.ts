@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the next step does: one token of everyone who decodes, and chunks of the prompts that wait. */
+import { isVerified } from "../engine/attention.ts";
 import type { ContextId, EngineLimits, StepSequence } from "../engine/engine.ts";
 import type { Job, Sequence } from "./job.ts";
 
@@ -117,7 +118,7 @@ export function planStep(
 /** An entry in the engine's words. It has its context. */
 export function stepSequence({ sequence, tokens, samples, context }: BatchEntry): StepSequence {
   const { job, choice, length } = sequence;
-  const { prompt, alternatives, scoreAlternatives } = job.spec;
+  const { prompt, alternatives, scoreAlternatives, attention } = job.spec;
   const end = length + tokens;
   const scores = scoreAlternatives !== null && job.scored < Math.min(end + 1, prompt.length);
   return {
@@ -127,6 +128,13 @@ export function stepSequence({ sequence, tokens, samples, context }: BatchEntry)
     choice,
     promptTokens: prompt.length,
     alternatives: samples ? alternatives : 0,
+    ...(attention === null ? {} : {
+      attention: {
+        ...attention.params,
+        from: attention.from,
+        verify: samples && isVerified(attention, end - 1),
+      },
+    }),
     ...(scores ? { score: { nextToken: prompt[end] ?? -1, alternatives: scoreAlternatives } } : {}),
   };
 }

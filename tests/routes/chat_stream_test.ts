@@ -2,7 +2,16 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Failure } from "../../src/errors.ts";
 import { done, FakeService, finish, gate, speak, text } from "../fixtures/fake_service.ts";
-import { appOver, chunksOf, envelope, failed, framesOf, post, Reader } from "./client.ts";
+import {
+  appOver,
+  chunksOf,
+  envelope,
+  EXACT_USAGE,
+  failed,
+  framesOf,
+  post,
+  Reader,
+} from "./client.ts";
 
 const CHAT = "/v1/chat/completions";
 const messages = [{ role: "user", content: "hi" }];
@@ -63,7 +72,7 @@ Deno.test("include_usage: null in every chunk, then one chunk without choices, t
       accepted_prediction_tokens: 0,
       rejected_prediction_tokens: 0,
     },
-    sounder: { attention: "full", keys_read: 40, keys_total: 50, cached_tokens: 1 },
+    sounder: EXACT_USAGE,
   });
 });
 

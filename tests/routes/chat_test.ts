@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+import { EXACT_POLICY, SERVER_ATTENTION } from "../../src/engine/attention.ts";
+import { NO_INDEX } from "../../src/engine/settings.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { done, FakeService, finish, speak, text, tokenInfo } from "../fixtures/fake_service.ts";
-import { appOver, ok, post } from "./client.ts";
+import { appOver, EXACT_USAGE, ok, post } from "./client.ts";
 
 const CHAT = "/v1/chat/completions";
 const messages = [{ role: "user", content: "hi" }];
@@ -35,7 +37,7 @@ Deno.test("a whole chat answer has OpenAI's keys in OpenAI's shape", async () =>
         accepted_prediction_tokens: 0,
         rejected_prediction_tokens: 0,
       },
-      sounder: { attention: "full", keys_read: 40, keys_total: 50, cached_tokens: 1 },
+      sounder: EXACT_USAGE,
     },
   });
 });
@@ -58,6 +60,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
       continuesPrompt: false,
       logprobs: null,
       scorePrompt: false,
+      attention: SERVER_ATTENTION,
     });
     assertEquals({ ...sampling, seed: 0n }, {
       temperature: 1,
@@ -75,6 +78,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
 
 Deno.test("every sampling field reaches the scheduler", async () => {
   const service = new FakeService();
+  service.policy = { ...EXACT_POLICY, index: { ...NO_INDEX, sketchBits: 1 } };
   await ok(
     await post(appOver(service), CHAT, {
       messages,
@@ -97,7 +101,14 @@ Deno.test("every sampling field reaches the scheduler", async () => {
       logprobs: true,
       top_logprobs: 20,
       logit_bias: { "3": -100, "259": 100 },
-      sounder: { attention: "auto" },
+      sounder: {
+        attention: "sketch",
+        budget: 0.01,
+        beta: 2.5,
+        seed: -3,
+        collisions: 3,
+        draws: 500,
+      },
     }),
   );
   const { id: _, prompt: __, ...rest } = service.requests[0]!;
@@ -112,6 +123,14 @@ Deno.test("every sampling field reaches the scheduler", async () => {
     continuesPrompt: false,
     logprobs: 20,
     scorePrompt: false,
+    attention: {
+      strategy: "sketch",
+      budget: 0.01,
+      beta: 2.5,
+      seed: 2n ** 64n - 3n,
+      collisions: 3,
+      draws: 500,
+    },
     sampling: {
       temperature: 0.5,
       topK: 40,

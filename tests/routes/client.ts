@@ -60,6 +60,18 @@ export function envelope(body: Json): {
   return body.error;
 }
 
+/** `usage.sounder` of the fake service's answers, whose tokens attend exactly. */
+export const EXACT_USAGE = {
+  attention: "full",
+  keys_read: 40,
+  keys_total: 50,
+  rows_read: null,
+  rows_total: null,
+  effective_samples: null,
+  standard_error: null,
+  cached_tokens: 1,
+};
+
 /** The frames of a stream's text, each without its blank line. */
 export function framesOf(text: string): string[] {
   assert(text.endsWith("\n\n"), "the last frame is complete");

@@ -10,7 +10,7 @@ import {
   text,
   tokenInfo,
 } from "../fixtures/fake_service.ts";
-import { appOver, chunksOf, failed, type Json, ok, post } from "./client.ts";
+import { appOver, chunksOf, EXACT_USAGE, failed, type Json, ok, post } from "./client.ts";
 
 const PATH = "/v1/completions";
 
@@ -144,7 +144,7 @@ Deno.test("a completion stream's bytes", async () => {
           '"prompt_tokens_details":{"cached_tokens":1,"audio_tokens":0},' +
           '"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,' +
           '"accepted_prediction_tokens":0,"rejected_prediction_tokens":0},' +
-          '"sounder":{"attention":"full","keys_read":40,"keys_total":50,"cached_tokens":1}}',
+          `"sounder":${JSON.stringify(EXACT_USAGE)}}`,
       ) +
       "data: [DONE]\n\n",
   );

@@ -35,7 +35,14 @@ const valid: [path: string, body: Json][] = [
     tool_choice: "none",
     tools: [{ type: "function", function: { name: "f", parameters: {} } }],
     chat_template_kwargs: { a: 1 },
-    sounder: { attention: "auto" },
+    sounder: {
+      attention: "auto",
+      budget: 0.02,
+      beta: 0.9,
+      seed: 4,
+      collisions: 2,
+      draws: 0,
+    },
   }],
   ["/v1/completions", {
     prompt: ["hi", [1, 2, 3]],

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { EXACT_POLICY } from "../../src/engine/attention.ts";
 import { GREEDY, type StepSequence } from "../../src/engine/engine.ts";
 import { Failure } from "../../src/errors.ts";
 import {
@@ -20,7 +21,11 @@ function setUp(options: FakeOptions = {}) {
   const context = { scheduler, tokenizer: BYTES, texts: new TokenTexts(BYTES) };
   const generate = (fields: Partial<GenerationRequest> = {}): Generation => {
     const asked = request({ maxTokens: 100, ...fields });
-    return startGeneration(context, asked, prepareJob(asked, engine.limits, BYTES.endTokens));
+    return startGeneration(
+      context,
+      asked,
+      prepareJob(asked, engine.limits, BYTES.endTokens, EXACT_POLICY),
+    );
   };
   return { engine, scheduler, generate };
 }

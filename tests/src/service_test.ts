@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Failure } from "../../src/errors.ts";
+import { NO_SAMPLED } from "../../src/generate/sampled_usage.ts";
 import { ModelService } from "../../src/service.ts";
 import { FakeEngine, type FakeOptions } from "../fixtures/fake_engine.ts";
 import { FakeText } from "../fixtures/fake_text.ts";
@@ -26,8 +27,10 @@ Deno.test("a request goes from prompt to text, finish and usage", async () => {
         promptTokens: 5,
         completionTokens: 4,
         cachedTokens: 0,
+        attention: "full",
         keysRead: (5 + 6 + 7 + 8) / 2,
         keysTotal: 5 + 6 + 7 + 8,
+        sampled: NO_SAMPLED,
       },
     },
   ]);
@@ -46,6 +49,7 @@ Deno.test("while it loads, a service says how far it is and refuses work with a 
     waiting: 0,
     kvBlocks: 0,
     kvBlocksFree: 0,
+    verify: null,
   });
   const failure = failureOf(() => service.generate(request()));
   assertEquals(failure.kind, "unavailable");

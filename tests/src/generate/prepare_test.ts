@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals } from "@std/assert";
+import { EXACT_POLICY } from "../../../src/engine/attention.ts";
 import { type EngineLimits, GREEDY } from "../../../src/engine/engine.ts";
 import { prepareJob } from "../../../src/generate.ts";
 import type { GenerationRequest } from "../../../src/types.ts";
@@ -9,7 +10,8 @@ import { failureOf, promptOf, request } from "../../fixtures/requests.ts";
 
 function preparer(limits: Partial<EngineLimits> = {}) {
   const engine = new FakeEngine(limits);
-  return (fields: Partial<GenerationRequest>) => prepareJob(request(fields), engine.limits, [END]);
+  return (fields: Partial<GenerationRequest>) =>
+    prepareJob(request(fields), engine.limits, [END], EXACT_POLICY);
 }
 
 Deno.test("too long requests are refused with the numbers", () => {

@@ -59,6 +59,7 @@ export function spec(fields: Partial<JobSpec> & { promptTokens?: number } = {}):
     endTokens: new Set(),
     alternatives: 0,
     scoreAlternatives: null,
+    attention: null,
     ...rest,
   };
 }

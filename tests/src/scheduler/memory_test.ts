@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { EXACT_POLICY } from "../../../src/engine/attention.ts";
 import { contextTokens, prepareJob } from "../../../src/generate.ts";
 import { Failure } from "../../../src/errors.ts";
 import { blocksOfForks, blocksOfTokens, Ledger } from "../../../src/scheduler/memory.ts";
@@ -60,7 +61,12 @@ Deno.test("an open answer gets as many tokens as fit, and never more than fit", 
       (promptTokens, n, kvBlocks, context) => {
         const { limits } = new FakeEngine({ kvBlocks, context });
         const ask = (maxTokens: number | null) =>
-          prepareJob(request({ prompt: promptOf(promptTokens), n, maxTokens }), limits, []);
+          prepareJob(
+            request({ prompt: promptOf(promptTokens), n, maxTokens }),
+            limits,
+            [],
+            EXACT_POLICY,
+          );
         const fits = (tokens: number) =>
           promptTokens + tokens <= contextTokens(limits) &&
           blocksOfForks(promptTokens, new Array(n).fill(promptTokens + tokens)) <= kvBlocks;

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Random traces: requests that arrive, are read at different speeds, cancelled, and fail, all seeded. */
 import { contextTokens, prepareJob, startGeneration, TokenTexts } from "../../../src/generate.ts";
+import {
+  type AttentionPolicy,
+  EXACT_POLICY,
+  SERVER_ATTENTION,
+} from "../../../src/engine/attention.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
+import { NO_INDEX } from "../../../src/engine/settings.ts";
 import { Failure } from "../../../src/errors.ts";
 import { Scheduler, type SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
 import type { Generation, GenerationEvent, GenerationRequest } from "../../../src/types.ts";
@@ -39,6 +45,14 @@ export interface Trace {
   endings: Ending[];
 }
 
+/** Every index, so that requests may sample as they like. */
+const TRACE_POLICY: AttentionPolicy = {
+  ...EXACT_POLICY,
+  autoFrom: 100,
+  verify: 0.5,
+  index: { ...NO_INDEX, sketchBits: 2, lsh: { bits: 10, tables: 150 }, yardsticks: true },
+};
+
 export function randomLimits(random: Random): EngineLimits {
   return {
     vocabulary: 300,
@@ -73,6 +87,11 @@ export function randomRequest(random: Random, length: number, limits: EngineLimi
     continuesPrompt: false,
     logprobs: random.chance(0.3) ? random.integer(0, 3) : null,
     scorePrompt: random.chance(0.2),
+    attention: {
+      ...SERVER_ATTENTION,
+      strategy: random.pick(["auto", "full", "sketch", "lsh", "oracle"] as const),
+      seed: random.chance(0.5) ? BigInt(random.integer(0, 3)) : null,
+    },
   });
 }
 
@@ -141,7 +160,7 @@ export async function runTrace(
     const ending: Ending = { plan, kind: "cancelled", failure: null, events: [], steps: [] };
     endings.set(length, ending);
     try {
-      const spec = prepareJob(plan.request, limits, BYTES.endTokens);
+      const spec = prepareJob(plan.request, limits, BYTES.endTokens, TRACE_POLICY);
       const generation = startGeneration(context, plan.request, spec);
       generations.set(length, generation);
       readers.push(readAll(generation, plan, ending));
