@@ -28,7 +28,8 @@ struct SampledAttention::State {
   using Scratch = SampledViews::Scratch;
   int count_chunks(int pass);
   View &view_of_chunk(int index);
-  void run_phase_chunk(int pass, int index);
+  bool is_last_of(const View &view, int chunks);
+  void run_phase_chunk(const SampledJob *jobs, int pass, int index, int thread);
   void run_last_chunk(const SampledJob *jobs, int index, int thread);
   void attend_choice(View &view, int segment, int first, int count, const Choice &choice,
                      const Scratch &scratch);
@@ -58,17 +59,25 @@ SampledAttention::State::State(ThreadTeam &team_, const Kernels &level, const Sa
       finished(results.size()),
       chosen(results.size() * kMostSegments * 2) {}
 
-// Passes before the last are phases; the last one has one more chunk a view, for sink and tail.
+namespace {
+
+// Passes before the last are phases. A view's first pass has one more chunk, for sink and tail: what a
+// strategy finishes after its first phase may build on them.
+int chunks_of(const View &view, int pass) {
+  if (pass == kLastPass) return view.segments + (view.phases == 0 ? 1 : 0);
+  if (pass >= view.phases) return 0;
+  return (view.strategy->is_segmented(pass) ? view.segments : 1) + (pass == 0 ? 1 : 0);
+}
+
+}  // namespace
+
 int SampledAttention::State::count_chunks(int pass) {
   int chunks = 0;
   for (size_t i = 0; i < views.all().size(); ++i) {
     View &view = views.all()[i];
     view.first_chunk = chunks;
     finished[i].store(0, std::memory_order_relaxed);
-    if (pass == kLastPass)
-      chunks += view.segments + 1;
-    else if (pass < view.phases)
-      chunks += view.strategy->is_segmented(pass) ? view.segments : 1;
+    chunks += chunks_of(view, pass);
   }
   return chunks;
 }
@@ -79,13 +88,20 @@ View &SampledAttention::State::view_of_chunk(int index) {
   return *(after - 1);
 }
 
-void SampledAttention::State::run_phase_chunk(int pass, int index) {
-  View &view = view_of_chunk(index);
-  const int chunks = view.strategy->is_segmented(pass) ? view.segments : 1;
-  view.strategy->run_phase(pass, view.strategy_view, index - view.first_chunk);
+// True when this was the last of the view's chunks in this pass.
+bool SampledAttention::State::is_last_of(const View &view, int chunks) {
   std::atomic<int> &count = finished[static_cast<size_t>(&view - views.all().data())];
-  if (count.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks)
-    view.strategy->finish_phase(pass, view.strategy_view);
+  return count.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks;
+}
+
+void SampledAttention::State::run_phase_chunk(const SampledJob *jobs, int pass, int index, int thread) {
+  View &view = view_of_chunk(index);
+  const int segment = index - view.first_chunk, chunks = chunks_of(view, pass);
+  if (pass == 0 && segment == chunks - 1)
+    attend_exact(view, jobs[view.job], views.scratch_of(thread));
+  else
+    view.strategy->run_phase(pass, view.strategy_view, segment);
+  if (is_last_of(view, chunks)) view.strategy->finish_phase(pass, view.strategy_view);
 }
 
 // The heads [first, first + count) of the group over the chosen keys of a segment.
@@ -214,8 +230,7 @@ void SampledAttention::State::run_last_chunk(const SampledJob *jobs, int index, 
     attend_segment(view, segment, scratch);
   else
     attend_exact(view, jobs[view.job], scratch);
-  std::atomic<int> &count = finished[static_cast<size_t>(&view - views.all().data())];
-  if (count.fetch_add(1, std::memory_order_acq_rel) + 1 == view.segments + 1) finish(view, jobs[view.job]);
+  if (is_last_of(view, chunks_of(view, kLastPass))) finish(view, jobs[view.job]);
 }
 
 // In the order of the views: sums do not depend on who finished first.
@@ -240,7 +255,7 @@ void SampledAttention::State::run_wave(int layer, const void *slab, const char *
   int phases = 0;
   for (const View &view : views.all()) phases = std::max(phases, view.phases);
   for (int phase = 0; phase < phases; ++phase) {
-    auto body = [&](int chunk, int) { run_phase_chunk(phase, chunk); };
+    auto body = [&](int chunk, int thread) { run_phase_chunk(jobs, phase, chunk, thread); };
     team.run(count_chunks(phase), body);
   }
   auto last = [&](int chunk, int thread) { run_last_chunk(jobs, chunk, thread); };

@@ -124,6 +124,7 @@ void SampledViews::add(int layer, const void *slab, const char *records, const S
   view.segments = view.strategy->segments(view.strategy_view);
   view.states = carve<float>(next, int64_t{plan_.group} * kMostSegments * sampled_floats(d));
   view.exact = carve<float>(next, int64_t{plan_.group} * 2 * partial_floats(d));
+  view.strategy_view.exact = view.exact;
   float *signs = carve<float>(next, d);
   for (int i = 0; i < d; ++i) {
     const uint64_t bits =

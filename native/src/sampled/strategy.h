@@ -49,6 +49,8 @@ struct StrategyView {
   uint64_t draw_seed;    // of this layer, KV head and query position: draws depend on it and the key alone
   const LshTables *lsh;  // of this context; nullptr if it has none
   int layer, kv_head;
+  // [heads][2] partial states (attention/partial.h) of the sink and the tail; there once phase 0 finishes.
+  const float *exact;
   int segment_keys;  // keys of a segment when the strategy cuts evenly, a multiple of kIndexTokens
   char *scratch;     // strategy_scratch_bytes, aligned to 64 bytes, kept from phase to phase
 };
