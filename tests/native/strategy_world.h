@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Made-up queries and keys of one group, laid out as a strategy sees them, and the passes of a strategy over
+// them. Whatever lies beside what the strategy may read is NaN; whatever lies beside what it may write is
+// checked afterwards.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "cpu/kernels.h"
+#include "sampled/strategies.h"
+#include "threads.h"
+
+namespace strategy_world {
+
+using namespace sounder;
+
+// Runs body with the name of every level that this machine has.
+template <typename F>
+void each_level(F body) {
+  int count = 0;
+  const Kernels *const *levels = usable_levels(&count);
+  for (int i = 0; i < count; ++i) body(levels[i]->name);
+}
+
+struct WorldShape {
+  int heads = 4, head_dim = 64;
+  int begin = 4, end = 1024;
+  int budget = 256;
+  bool kv_is_f32 = false;
+  int quest_page = 0;
+  int segment_keys = 4096;
+};
+
+inline uint16_t as_bf16(float x) {
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  return static_cast<uint16_t>(u >> 16);
+}
+
+struct Chosen {
+  std::vector<int> keys;
+  std::vector<float> offsets;
+  bool certain = false;
+  bool operator==(const Chosen &) const = default;
+};
+
+class World {
+ public:
+  // Queries and keys are small integers: their products are exact at every level, and many are equal.
+  World(const WorldShape &shape_, uint32_t seed) : shape(shape_), random(seed) {
+    auto integers = [&](std::vector<float> &to, size_t count) {
+      to.resize(count);
+      for (float &x : to) x = static_cast<float>(static_cast<int>(random() % 9) - 4);
+    };
+    integers(q, static_cast<size_t>(shape.heads) * shape.head_dim);
+    integers(k, static_cast<size_t>(shape.end) * shape.head_dim);
+    blocks.resize(static_cast<size_t>(shape.end) / kIndexTokens + 3);
+    std::iota(blocks.begin(), blocks.end(), 0);
+    std::shuffle(blocks.begin(), blocks.end(), random);
+    scratch.resize(static_cast<size_t>(strategy_scratch_bytes(shape.heads, shape.end)) + 128);
+    lay_out();
+  }
+
+  // To be called again when k has changed.
+  void lay_out() {
+    const size_t values = blocks.size() * kIndexTokens * 2 * shape.head_dim;
+    const size_t width = shape.kv_is_f32 ? 4 : 2;
+    rows.assign(values * width, '\xff');  // NaN in both types
+    for (int i = 0; i < shape.end; ++i) {
+      const size_t row = static_cast<size_t>(blocks[i / kIndexTokens]) * kIndexTokens + i % kIndexTokens;
+      write(rows.data() + row * 2 * shape.head_dim * width, &k[static_cast<size_t>(i) * shape.head_dim]);
+    }
+    const IndexShape shape_of_index = index();
+    const size_t bytes = static_cast<size_t>(record_bytes(shape_of_index));
+    records.assign(blocks.size() * bytes + 64, '\xff');
+    if (shape.quest_page == 0) return;
+    for (int first = 0; first < shape.end; first += shape.quest_page) {
+      std::vector<float> least(&k[size_t(first) * shape.head_dim], &k[size_t(first + 1) * shape.head_dim]);
+      std::vector<float> greatest = least;
+      for (size_t i = 0; i < static_cast<size_t>(shape.quest_page) * shape.head_dim; ++i) {
+        const float x = k[size_t(first) * shape.head_dim + i];
+        least[i % shape.head_dim] = std::min(least[i % shape.head_dim], x);
+        greatest[i % shape.head_dim] = std::max(greatest[i % shape.head_dim], x);
+      }
+      char *page = records.data() + bytes * blocks[first / kIndexTokens] + quest_place(shape_of_index) +
+                   size_t(first % kIndexTokens / shape.quest_page) * 2 * shape.head_dim * width;
+      write(page, least.data());
+      write(page + shape.head_dim * width, greatest.data());
+    }
+  }
+
+  IndexShape index() const { return {shape.head_dim, 0, 0, shape.quest_page, shape.kv_is_f32}; }
+  StrategyShape strategy_shape(const char *level) const { return {level, shape.heads, index(), 1, 0, 0}; }
+
+  StrategyView view(uint64_t draw_seed) {
+    StrategyView view{};
+    view.q = q.data();
+    view.heads = shape.heads;
+    view.head_dim = shape.head_dim;
+    view.kv_is_f32 = shape.kv_is_f32;
+    view.rows = rows.data();
+    view.block_stride = int64_t{kIndexTokens} * 2 * shape.head_dim;
+    view.records = records.data();
+    view.record_stride = record_bytes(index());
+    view.blocks = blocks.data();
+    view.begin = shape.begin;
+    view.end = shape.end;
+    view.budget = shape.budget;
+    view.params = &params;
+    view.draw_seed = draw_seed;
+    view.segment_keys = shape.segment_keys;
+    const auto start = reinterpret_cast<uintptr_t>(scratch.data());
+    view.scratch = scratch.data() + (64 - start % 64) % 64;
+    return view;
+  }
+
+  // q·k as a double.
+  double dot(int head, int key) const {
+    double sum = 0;
+    for (int j = 0; j < shape.head_dim; ++j)
+      sum += double{q[size_t(head) * shape.head_dim + j]} * k[size_t(key) * shape.head_dim + j];
+    return sum;
+  }
+
+  // What the strategy chooses: once when the choice is shared, otherwise for each head.
+  std::vector<Chosen> run(const Strategy &strategy, uint64_t draw_seed, int threads = 1) {
+    const StrategyView seen = view(draw_seed);
+    const int64_t bytes = strategy_scratch_bytes(shape.heads, shape.end);
+    std::fill(scratch.begin(), scratch.end(), '\x7e');
+    ThreadTeam team(threads);
+    const int segments = strategy.segments(seen);
+    CHECK(segments <= kMostSegments);
+    for (int phase = 0; phase < strategy.phases(seen); ++phase) {
+      // Segments in descending order too: who comes first must not matter.
+      const int count = strategy.is_segmented(phase) ? segments : 1;
+      auto body = [&](int chunk, int) { strategy.run_phase(phase, seen, count - 1 - chunk); };
+      team.run(count, body);
+      strategy.finish_phase(phase, seen);
+    }
+    std::vector<Chosen> chosen(strategy.is_shared(seen) ? 1 : shape.heads);
+    for (int head = 0; head < static_cast<int>(chosen.size()); ++head)
+      for (int segment = 0; segment < segments; ++segment)
+        choose(strategy, seen, segment, head, chosen[head]);
+    for (const char *p = seen.scratch + bytes; p < scratch.data() + scratch.size(); ++p) CHECK(*p == '\x7e');
+    for (const char *p = scratch.data(); p < seen.scratch; ++p) CHECK(*p == '\x7e');
+    return chosen;
+  }
+
+  WorldShape shape;
+  std::mt19937 random;
+  SampledParams params{};
+  std::vector<float> q, k;
+  std::vector<int32_t> blocks;
+
+ private:
+  void write(char *to, const float *from) const {
+    for (int j = 0; j < shape.head_dim; ++j) {
+      const uint16_t narrow = as_bf16(from[j]);
+      std::memcpy(to + size_t(j) * (shape.kv_is_f32 ? 4 : 2),
+                  shape.kv_is_f32 ? static_cast<const void *>(from + j) : &narrow, shape.kv_is_f32 ? 4 : 2);
+    }
+  }
+
+  static void choose(const Strategy &strategy, const StrategyView &view, int segment, int head, Chosen &all) {
+    const KeyRange range = segment_range(view, segment);
+    const int capacity = range.end - range.begin;
+    std::vector<int32_t> keys(static_cast<size_t>(capacity) + 1, -77);
+    std::vector<float> offsets(static_cast<size_t>(capacity) + 1, -77.0f);
+    Choice choice{keys.data(), offsets.data(), capacity};
+    strategy.choose(view, segment, head, choice);
+    CHECK(choice.count >= 0 && choice.count <= capacity);
+    CHECK(keys.back() == -77 && offsets.back() == -77.0f);
+    CHECK(!choice.by_collision);
+    all.certain = choice.certain;
+    for (int i = 0; i < choice.count; ++i) {
+      CHECK(keys[i] >= range.begin && keys[i] < range.end);
+      CHECK(i == 0 || keys[i] > keys[i - 1]);
+    }
+    all.keys.insert(all.keys.end(), keys.begin(), keys.begin() + choice.count);
+    if (!choice.certain)
+      all.offsets.insert(all.offsets.end(), offsets.begin(), offsets.begin() + choice.count);
+  }
+
+  std::vector<char> rows, records, scratch;
+};
+
+}  // namespace strategy_world
