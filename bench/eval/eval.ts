@@ -8,26 +8,25 @@ import { parseArgs } from "node:util";
 import { NativeEngine } from "../../ffi/engine.ts";
 import { NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
-import { indexBytes, lshBytes, samplingLayers } from "../../src/model/index_memory.ts";
-import type { ModelConfig, ModelSource } from "../../src/model/model.ts";
+import type { ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
 import { loadTextProcessor } from "../../src/tokenizer/load.ts";
 import type { TextProcessor } from "../../src/tokenizer/tokenizer.ts";
 import { readDocuments, sampleDocuments } from "./documents.ts";
+import { layerList, parseFlags, ROOT, runTool, wholeNumber } from "./flags.ts";
 import { prepare, type PreparedDocument, settingsFor } from "./prepare.ts";
 import { Progress } from "./progress.ts";
 import { type RunFacts, writeReport } from "./report.ts";
 import { askDocument, type Reply, type Setup } from "./run.ts";
 import {
+  bytesOfIndex,
   DEFAULT_STRATEGIES,
   type EngineGroup,
   groupByEngine,
   parseStrategies,
-  type StrategySpec,
 } from "./strategies.ts";
 import { summarise } from "./summary.ts";
 
-const ROOT = decodeURIComponent(new URL("../..", import.meta.url).pathname);
 const OPTIONS = {
   model: { type: "string", default: `${ROOT}models/recall` },
   file: { type: "string", default: `${ROOT}tests/fixtures/eval/4096.jsonl.gz` },
@@ -62,43 +61,13 @@ const HELP = `deno task eval [flags]
 type Flags = ReturnType<typeof parse>;
 
 function parse(args: string[]) {
-  try {
-    return parseArgs({ args, options: OPTIONS }).values;
-  } catch (error) {
-    throw new Failure("invalid", `${(error as Error).message} (--help lists the flags)`);
-  }
-}
-
-/** A whole number of the command line. */
-export function wholeNumber(flag: string, text: string, least: number): number {
-  if (/^\d+$/.test(text) && Number(text) >= least) return Number(text);
-  throw new Failure(
-    "invalid",
-    `--${flag} is "${text}"; it must be a whole number from ${least} up.`,
-  );
-}
-
-/** The layers of a list, none for "none". */
-export function layerList(text: string, layers: number): number[] {
-  if (text === "none") return [];
-  const list = text.split(",").map((layer) => wholeNumber("dense-layers", layer, 0));
-  const over = list.find((layer) => layer >= layers);
-  if (over === undefined) return [...new Set(list)].toSorted((a, b) => a - b);
-  throw new Failure("invalid", `There is no layer ${over}: there are 0 to ${layers - 1}.`);
+  return parseFlags(() => parseArgs({ args, options: OPTIONS }).values);
 }
 
 function setupsOf(text: string): Setup[] {
   const setups = text.split(",");
   if (setups.every((setup): setup is Setup => setup === "A" || setup === "B")) return setups;
   throw new Failure("invalid", `--setups is "${text}"; it must be A, B or A,B.`);
-}
-
-/** Bytes of index for a key of a layer and KV head. */
-export function bytesOfIndex(config: ModelConfig, { needs }: StrategySpec, tokens: number): number {
-  const index = { ...NO_INDEX, ...needs };
-  const heads = samplingLayers(config, index) * config.kvHeads;
-  return indexBytes(config, 2, index) / (128 * heads) +
-    lshBytes(config, index, tokens) / (heads * tokens);
 }
 
 /** All documents with the strategies of one engine. */
@@ -188,12 +157,8 @@ async function evaluate(flags: Flags): Promise<string> {
 }
 
 if (import.meta.main) {
-  try {
+  await runTool(async () => {
     const flags = parse(Deno.args);
-    console.log(flags.help ? HELP : await evaluate(flags));
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    console.error(error.message);
-    Deno.exit(error.kind === "invalid" ? 2 : 1);
-  }
+    return flags.help ? HELP : await evaluate(flags);
+  });
 }

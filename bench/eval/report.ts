@@ -4,6 +4,7 @@ import { chartSvg, type Panel, type Series } from "../figures/chart.ts";
 import type { Interval } from "./intervals.ts";
 import type { Reply } from "./run.ts";
 import type { Score } from "./summary.ts";
+import { percent, table } from "./tables.ts";
 
 /** What was run, for readers of the files. */
 export interface RunFacts {
@@ -23,18 +24,8 @@ export interface RunFacts {
 }
 
 const points = (value: number) => value.toFixed(3).replace(/^(-?)0\./, "$1.");
-const percent = (value: number | null) => value === null ? "–" : `${(100 * value).toFixed(2)} %`;
-
 function withInterval({ value, low, high }: Interval): string {
   return `${points(value)} (${points(low)} to ${points(high)})`;
-}
-
-function row(cells: readonly string[]): string {
-  return `| ${cells.join(" | ")} |`;
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [row(head), row(head.map(() => "---")), ...rows.map(row)].join("\n");
 }
 
 function overview(scores: readonly Score[], facts: RunFacts): string {

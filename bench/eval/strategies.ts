@@ -3,6 +3,8 @@
 import { type AttentionParams, FULL_ATTENTION } from "../../src/engine/engine.ts";
 import { type IndexSettings, NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
+import { indexBytes, lshBytes, samplingLayers } from "../../src/model/index_memory.ts";
+import type { ModelConfig } from "../../src/model/model.ts";
 
 /** A strategy to evaluate. */
 export interface StrategySpec {
@@ -94,6 +96,14 @@ export function parseStrategies(list: string, seed = 1n): StrategySpec[] {
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new Failure("invalid", `The strategy ${twice} is listed twice.`);
   return specs;
+}
+
+/** Bytes of index for a key of a layer and KV head, in a context of so many tokens. */
+export function bytesOfIndex(config: ModelConfig, { needs }: StrategySpec, tokens: number): number {
+  const index = { ...NO_INDEX, ...needs };
+  const heads = samplingLayers(config, index) * config.kvHeads;
+  return indexBytes(config, 2, index) / (128 * heads) +
+    lshBytes(config, index, tokens) / (heads * tokens);
 }
 
 /** Strategies that one engine serves, and its indexes. */

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `deno task eval:kl`: how far each strategy's distribution of the next token lies from full attention's on the
+ * last tokens of texts, given the same tokens before. `--help` lists the flags.
+ */
+import { parseArgs } from "node:util";
+import { NativeEngine } from "../../ffi/engine.ts";
+import { NO_INDEX } from "../../src/engine/settings.ts";
+import type { ModelSource } from "../../src/model/model.ts";
+import { openModel } from "../../src/model/source.ts";
+import { loadTextProcessor } from "../../src/tokenizer/load.ts";
+import { blocksFor, diverge, type Divergence } from "./divergence.ts";
+import { layerList, parseFlags, ROOT, runTool, wholeNumber } from "./flags.ts";
+import { type DivergenceFacts, writeDivergences } from "./kl_report.ts";
+import { Progress } from "./progress.ts";
+import {
+  bytesOfIndex,
+  type EngineGroup,
+  groupByEngine,
+  parseStrategies,
+  parseStrategy,
+} from "./strategies.ts";
+import { readTexts, TEXTS, type TextTokens } from "./texts.ts";
+
+const STRATEGIES = "sketch@0.01,sketch@0.02,sketch@0.04,lsh:10x150,quest:16@0.04,topk@0.02," +
+  "oracle@0.02,sketch1@0.01,sketch1@0.02,sketch1@0.04,lsh:9x120,sketch4@0.02,lsh:8x75";
+const OPTIONS = {
+  model: { type: "string", default: `${ROOT}models/smollm2-135m-instruct/model.gguf` },
+  texts: { type: "string", default: TEXTS },
+  strategies: { type: "string", default: STRATEGIES },
+  last: { type: "string", default: "256" },
+  tokens: { type: "string" },
+  "dense-layers": { type: "string", default: "0" },
+  sink: { type: "string", default: String(NO_INDEX.sink) },
+  window: { type: "string", default: String(NO_INDEX.window) },
+  seed: { type: "string", default: "1" },
+  threads: { type: "string", default: "0" },
+  out: { type: "string", default: `${ROOT}bench/results/kl` },
+  help: { type: "boolean", default: false },
+} as const;
+
+const HELP = `deno task eval:kl [flags]
+
+  --model DIR|FILE.gguf   model (default: SmolLM2, see deno task model:smollm2)
+  --texts LIST            files and folders of .txt files (default: bench/texts)
+  --strategies LIST       default: ${STRATEGIES}
+  --last N                tokens that are sampled and compared (default: 256)
+  --tokens N              most tokens of a text (default: the model's context)
+  --dense-layers LIST     layers that are always exact, or none (default: 0)
+  --sink N, --window N    first and last tokens that are always read
+  --seed N                of the index and of all draws (default: 1)
+  --threads N             default: one for each physical core
+  --out DIR               where kl.md, kl.json and kl.svg go (default: bench/results/kl)`;
+
+const CHUNK = 1024;
+
+/** The strategies of one engine on all texts, beside full attention in the same engine. */
+async function runGroup(
+  source: ModelSource,
+  texts: readonly TextTokens[],
+  { index, strategies }: EngineGroup,
+  { last, threads, what }: { last: number; threads: number; what: string },
+): Promise<{ found: Divergence[]; engine: string }> {
+  const specs = [
+    parseStrategy("full"),
+    ...strategies.filter(({ params }) => params.strategy !== "full"),
+  ];
+  const context = Math.max(...texts.map(({ tokens }) => tokens.length));
+  const engine = await NativeEngine.open(source, {
+    threads,
+    context,
+    kvBlocks: blocksFor(context, last, specs.length),
+    maxContexts: specs.length + 1,
+    maxStepTokens: CHUNK,
+    maxStepSequences: specs.length,
+    index: { ...index, lshTokens: index.lsh === null ? 0 : 2 * (context + 128) },
+  });
+  try {
+    const progress = new Progress(what, texts.length);
+    const found: Divergence[] = [];
+    for (const [i, text] of texts.entries()) {
+      progress.show(i, text.name);
+      found.push(...await diverge(engine, text, specs, last));
+    }
+    progress.show(texts.length);
+    return {
+      found: found.filter(({ strategy }) => strategy !== "full"),
+      engine: engine.info().text,
+    };
+  } finally {
+    await engine.close();
+  }
+}
+
+async function main(flags: ReturnType<typeof parse>): Promise<string> {
+  const source = await openModel(flags.model);
+  const { config, endTokens, chatTemplate } = source;
+  const seed = wholeNumber("seed", flags.seed, 0);
+  const last = wholeNumber("last", flags.last, 1);
+  const threads = wholeNumber("threads", flags.threads, 0);
+  const most = flags.tokens === undefined
+    ? config.context
+    : Math.min(config.context, wholeNumber("tokens", flags.tokens, 2));
+  const common = {
+    denseLayers: layerList(flags["dense-layers"], config.layers),
+    sink: wholeNumber("sink", flags.sink, 0),
+    window: wholeNumber("window", flags.window, 1),
+    seed,
+  };
+  const specs = parseStrategies(flags.strategies, BigInt(seed));
+  const { vocabulary } = config;
+  const text = await loadTextProcessor(source.tokenizer, { endTokens, chatTemplate, vocabulary });
+  const texts = await readTexts(flags.texts, text, most, last + 1).finally(() => text.close());
+  const groups = groupByEngine(specs, common);
+  const found: Divergence[] = [];
+  let engine = "";
+  for (const [i, group] of groups.entries()) {
+    const what = `Engine ${i + 1} of ${groups.length}: text`;
+    const made = await runGroup(source, texts, group, { last, threads, what });
+    found.push(...made.found);
+    engine = made.engine;
+  }
+  const longest = Math.max(...texts.map(({ tokens }) => tokens.length));
+  const facts: DivergenceFacts = {
+    model: source.name,
+    texts: texts.map(({ name, tokens }) => ({ name, tokens: tokens.length })),
+    last,
+    command: ["deno task eval:kl", ...Deno.args].join(" "),
+    engine,
+    ...common,
+    indexBytes: Object.fromEntries(
+      specs.map((spec) => [spec.name, bytesOfIndex(config, spec, longest)]),
+    ),
+  };
+  return await writeDivergences(flags.out, found, facts);
+}
+
+function parse(args: string[]) {
+  return parseFlags(() => parseArgs({ args, options: OPTIONS }).values);
+}
+
+if (import.meta.main) {
+  await runTool(async () => {
+    const flags = parse(Deno.args);
+    return flags.help ? HELP : await main(flags);
+  });
+}
