@@ -68,7 +68,7 @@ async function load(service: ModelService, options: Options, signal: AbortSignal
   ]);
   show(1);
   const id = options.name ?? source.name;
-  service.ready({ engine, text, model: { id } });
+  service.ready({ engine, text, model: { id }, attention: plan.policy });
   return [`  model    ${id}`, planSummary(plan), `  computes ${engine.info().text}`]
     .join("\n");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: `main.ts` runs it, `scripts/start.ts` grants the permissions that it needs. */
 import { parseArgs } from "node:util";
+import { ATTENTION_FLAGS, type AttentionOptions, readAttentionFlags } from "./attention_flags.ts";
 import { Failure } from "./errors.ts";
 
 /** What the command line asked for. */
@@ -26,11 +27,14 @@ export interface Options {
   /** Seconds of silence after which a stream gets a comment; 0: never. */
   pingSeconds: number;
   deterministic: boolean;
+  attention: AttentionOptions;
 }
 
 interface Flag {
   value: string | null;
   help: string;
+  /** May be given more than once. */
+  multiple?: true;
 }
 
 /** Every flag in the order of the help text. */
@@ -62,6 +66,7 @@ const FLAGS: Record<string, Flag> = {
     value: null,
     help: "same result to the last bit whatever else runs, slower prefill",
   },
+  ...ATTENTION_FLAGS,
   "help": { value: null, help: "this text" },
   "version": { value: null, help: "the version" },
 };
@@ -96,13 +101,13 @@ function integer(name: string, text: string, least: number, most: number): numbe
   return value;
 }
 
-type Values = Record<string, string | boolean | undefined>;
+type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
 
 function parseFlags(args: readonly string[]): { values: Values; positionals: string[] } {
   const options = Object.fromEntries(
-    Object.entries(FLAGS).map(([name, { value }]) => [
+    Object.entries(FLAGS).map(([name, { value, multiple = false }]) => [
       name,
-      { type: value === null ? "boolean" as const : "string" as const },
+      { type: value === null ? "boolean" as const : "string" as const, multiple },
     ]),
   );
   try {
@@ -134,11 +139,12 @@ export function parseCommandLine(
   defaults: { model: string; apiKey: string | null },
 ): Options {
   const { values, positionals } = parseFlags(args);
-  const text = (name: string): string | null => {
-    const value = values[name];
-    if (value === "") invalid(`--${name} needs a value`);
-    return typeof value === "string" ? value : null;
+  const texts = (name: string): string[] => {
+    const given = [values[name]].flat().filter((value) => typeof value === "string");
+    if (given.includes("")) invalid(`--${name} needs a value`);
+    return given;
   };
+  const text = (name: string): string | null => texts(name)[0] ?? null;
   const number = (name: string, fallback: number, least: number, most: number): number => {
     const value = text(name);
     return value === null ? fallback : integer(name, value, least, most);
@@ -161,5 +167,12 @@ export function parseCommandLine(
     queue: number("queue", 64, 0, 100_000),
     pingSeconds: number("ping", 10, 0, 3600),
     deterministic: values.deterministic === true,
+    attention: readAttentionFlags({
+      text,
+      texts,
+      integer: number,
+      has: (name) => values[name] !== undefined,
+      invalid,
+    }),
   };
 }

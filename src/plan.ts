@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the command line, the model and the machine make of each other, before anything is loaded. */
+import type { AttentionOptions } from "./attention_flags.ts";
 import type { Options } from "./cli.ts";
+import type { AttentionPolicy } from "./engine/attention.ts";
 import { BLOCK_TOKENS } from "./engine/engine.ts";
-import { type EngineSettings, type Machine, NO_INDEX } from "./engine/settings.ts";
+import {
+  type EngineSettings,
+  type IndexSettings,
+  type Machine,
+  NO_INDEX,
+} from "./engine/settings.ts";
+import { Failure } from "./errors.ts";
 import { fitMemory, type MemoryFit } from "./model/fit.ts";
+import { lshBytes, publishedLshBytes } from "./model/index_memory.ts";
 import { formatBytes, parseMemory } from "./model/memory.ts";
 import type { ModelConfig } from "./model/model.ts";
 
@@ -23,6 +32,39 @@ export interface ServerPlan {
   /** Bytes that may be used. */
   memory: number;
   machine: Machine;
+  policy: AttentionPolicy;
+  /** Sentences for the start message: what the flags ask for and the model cannot do. */
+  notes: string[];
+}
+
+/** Dense layers of the paper: every sixteenth of its models' 32 and 80 layers, up to the middle. */
+function publishedDenseLayers(layers: number): number[] {
+  return (layers < 64 ? [0, 16] : [0, 16, 32, 48]).filter((layer) => layer < layers);
+}
+
+/** The index for this model, without the tokens of `lsh` tables. */
+function indexFor({ layers, slidingWindow }: ModelConfig, asked: AttentionOptions): IndexSettings {
+  if (slidingWindow > 0) return NO_INDEX;
+  const { denseLayers: dense } = asked;
+  const denseLayers = dense === "published" ? publishedDenseLayers(layers) : dense;
+  const beyond = denseLayers.find((layer) => layer >= layers);
+  if (beyond !== undefined) {
+    throw new Failure(
+      "invalid",
+      `--dense-layers names layer ${beyond}, but this model has layers 0 to ${layers - 1}.`,
+    );
+  }
+  return { ...asked.index, lshTokens: 0, denseLayers };
+}
+
+function notesOf({ slidingWindow }: ModelConfig, { asked }: AttentionOptions): string[] {
+  if (slidingWindow === 0 || !asked) return [];
+  return [
+    `This model attends within a window of ${
+      thousands(slidingWindow)
+    } tokens, which is always read ` +
+    "exactly: there is no index, and no request is sampled.",
+  ];
 }
 
 /**
@@ -40,12 +82,15 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     maxStepTokens: MAX_STEP_TOKENS,
     maxStepSequences: MAX_STEP_SEQUENCES,
     maxContexts: MAX_CONTEXTS,
-    index: NO_INDEX,
   };
-  const fit = fitMemory(config, { ...limits, memory, context: options.context });
+  const wanted = indexFor(config, options.attention);
+  const fit = fitMemory(config, { ...limits, memory, context: options.context, index: wanted });
+  const index = { ...wanted, lshTokens: fit.lshTokens };
+  const { strategy, autoFrom, budget, beta, collisions, verify } = options.attention;
   return {
     settings: {
       ...limits,
+      index,
       kvBlocks: fit.kvBlocks,
       context: fit.context,
       deterministic: options.deterministic,
@@ -54,6 +99,17 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     fit,
     memory,
     machine,
+    policy: {
+      strategy,
+      autoFrom,
+      budget,
+      beta,
+      collisions,
+      verify,
+      index,
+      slidingWindow: config.slidingWindow,
+    },
+    notes: notesOf(config, options.attention),
   };
 }
 
@@ -76,11 +132,59 @@ export function planSummary(plan: ServerPlan): string {
   const { fit } = plan;
   return [
     `  memory   ${formatBytes(fit.weightBytes)} weights, ${formatBytes(fit.kvBytes)} KV cache ` +
-    `(grows as it is used), ${formatBytes(fit.workspaceBytes)} workspace`,
+    `(grows as it is used), ${
+      fit.lshBytes > 0 ? `${formatBytes(fit.lshBytes)} lsh tables, ` : ""
+    }` +
+    `${formatBytes(fit.workspaceBytes)} workspace`,
     `  context  ${thousands(fit.context)} tokens, ${
       thousands(fit.kvBlocks * BLOCK_TOKENS)
     } over all requests`,
+    `  attends  ${attentionSummary(plan.policy)}`,
+    ...plan.notes.map((note) => `  note     ${note}`),
   ].join("\n");
+}
+
+/** What requests get that say nothing. */
+function attentionSummary({ strategy, autoFrom, budget, index, slidingWindow }: AttentionPolicy) {
+  const share = (name: string) =>
+    name === "lsh" ? "" : ` with ${Number((100 * budget).toPrecision(4))} % of the rows`;
+  if (slidingWindow > 0 || strategy === "full") return "exactly";
+  if (strategy !== "auto") return `by ${strategy}${share(strategy)}`;
+  const name = index.sketchBits > 0 ? "sketch" : index.lsh !== null ? "lsh" : null;
+  if (name === null) return "exactly";
+  return `exactly up to ${thousands(autoFrom)} tokens of prompt, beyond them by ${name}${
+    share(name)
+  }`;
+}
+
+/** What the index takes: beside each token's KV, and the lsh tables with what published code takes. */
+function indexLines(config: ModelConfig, { fit, settings: { index } }: ServerPlan): string[] {
+  const lines: string[] = [];
+  if (fit.indexBytes > 0) {
+    const names = [
+      ...(index.sketchBits > 0 ? [`sketch of ${index.sketchBits} bits`] : []),
+      ...(index.questPage > 0 ? [`bounds of ${index.questPage}-token pages`] : []),
+    ];
+    const kv = fit.blockBytes - fit.indexBytes;
+    lines.push(
+      `  index      ${names.join(", ")}: ${formatBytes(fit.indexBytes / BLOCK_TOKENS)} of these, ` +
+        `${(100 * fit.indexBytes / kv).toFixed(1)} % of K and V`,
+    );
+  }
+  if (index.lsh !== null && fit.lshBytes > 0) {
+    const { context } = fit;
+    const ours = lshBytes(config, index, context);
+    const published = publishedLshBytes(config, index, context);
+    const perToken = (bytes: number) => formatBytes(bytes / context);
+    lines.push(
+      `  lsh        K = ${index.lsh.bits}, L = ${index.lsh.tables}: ${
+        perToken(ours)
+      } a token of a ` +
+        `context of ${thousands(context)}, ${formatBytes(fit.lshBytes)} beside the KV cache in all`,
+      `             (the published tables would take ${perToken(published)} a token)`,
+    );
+  }
+  return lines;
 }
 
 /** What `plan` prints: weights, bytes a token, contexts, tokens. */
@@ -97,10 +201,13 @@ export function planText(config: ModelConfig, plan: ServerPlan): string {
     `  workspace  ${formatBytes(fit.workspaceBytes)}`,
     `  KV cache   ${formatBytes(perToken)} a token, ${thousands(fit.kvBlocks)} blocks of ` +
     `${BLOCK_TOKENS} tokens = ${formatBytes(fit.kvBytes)}`,
+    ...indexLines(config, plan),
     `  context    up to ${thousands(fit.context)} tokens (the model was made for ` +
     `${thousands(config.context)}), ${
       thousands(fit.kvBlocks * BLOCK_TOKENS)
     } tokens over all requests`,
+    `  attention  ${attentionSummary(plan.policy)}`,
+    ...plan.notes.map((note) => `  note       ${note}`),
     "",
     `Requests that fit at once, each with up to ${thousands(ANSWER_TOKENS)} tokens of answer:`,
     ...requestLines(plan),

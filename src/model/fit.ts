@@ -27,14 +27,18 @@ export interface MemoryFit extends MemoryPlan {
   kvBlocks: number;
   /** Longest context in tokens. */
   context: number;
+  /** Tokens that `lsh` tables may cover: all that the blocks hold. */
+  lshTokens: number;
 }
 
 /** The plan with so many blocks: the longest context that they hold, and `lsh` tables for every token. */
 function planOf(config: ModelConfig, request: FitRequest, kvBlocks: number): MemoryFit {
   const tokens = kvBlocks * BLOCK_TOKENS;
   const context = Math.max(1, Math.min(wantedContext(config, request), tokens));
-  const index = { ...request.index, lshTokens: request.index.lsh === null ? 0 : tokens };
-  return { ...planMemory(config, { ...request, kvBlocks, context, index }), kvBlocks, context };
+  const lshTokens = request.index.lsh === null ? 0 : tokens;
+  const index = { ...request.index, lshTokens };
+  const plan = planMemory(config, { ...request, kvBlocks, context, index });
+  return { ...plan, kvBlocks, context, lshTokens };
 }
 
 function wantedContext(config: ModelConfig, { context }: FitRequest): number {

@@ -40,7 +40,119 @@ Deno.test("every flag arrives where it belongs, with a space or an equals sign",
     queue: 2,
     pingSeconds: 0,
     deterministic: true,
+    attention: parseCommandLine([], DEFAULTS).attention,
   });
+});
+
+Deno.test("without flags, sketches of 2 bits serve prompts beyond 8,192 tokens", () => {
+  assertEquals(parseCommandLine([], DEFAULTS).attention, {
+    index: {
+      sketchBits: 2,
+      sketchCentring: "block",
+      lsh: null,
+      lshCentring: "context",
+      questPage: 0,
+      yardsticks: false,
+      sink: 4,
+      window: 64,
+      seed: 1,
+    },
+    denseLayers: [0],
+    strategy: "auto",
+    autoFrom: 8192,
+    budget: 0.02,
+    beta: 0.9,
+    collisions: 2,
+    verify: 0,
+    asked: false,
+  });
+});
+
+Deno.test("every flag of attention arrives where it belongs", () => {
+  const { attention } = parseCommandLine(
+    ("--index sketch:4,quest:32 --index=lsh:9x120 --experimental --attention oracle --auto-from 0 " +
+      "--budget .5 --beta 1e-1 --sink 0 --window 24 --dense-layers 16,0 --sketch-centre off " +
+      "--lsh-centre off --collisions 3 --verify 1").split(" "),
+    DEFAULTS,
+  );
+  assertEquals(attention, {
+    index: {
+      sketchBits: 4,
+      sketchCentring: "off",
+      lsh: { bits: 9, tables: 120 },
+      lshCentring: "off",
+      questPage: 32,
+      yardsticks: true,
+      sink: 0,
+      window: 24,
+      seed: 1,
+    },
+    denseLayers: [0, 16],
+    strategy: "oracle",
+    autoFrom: 0,
+    budget: 0.5,
+    beta: 0.1,
+    collisions: 3,
+    verify: 1,
+    asked: true,
+  });
+});
+
+Deno.test("a preset is the paper's index, strategy and dense layers, and flags go before it", () => {
+  const read = (...args: string[]) => parseCommandLine(args, DEFAULTS).attention;
+  for (
+    const [name, bits, tables] of [
+      ["magicpig-10x150", 10, 150],
+      ["magicpig-9x120", 9, 120],
+      ["magicpig-8x75", 8, 75],
+    ] as const
+  ) {
+    const { index, ...attention } = read("--preset", name);
+    assertEquals([index.lsh, index.sketchBits], [{ bits, tables }, 0]);
+    assertEquals([index.sink, index.window, index.lshCentring], [4, 64, "context"]);
+    assertEquals([attention.strategy, attention.denseLayers], ["lsh", "published"]);
+    assertEquals([attention.collisions, attention.asked], [2, true]);
+  }
+  const mixed = read("--preset=magicpig-8x75", "--index=sketch:1", "--attention=auto");
+  assertEquals([mixed.index.sketchBits, mixed.index.lsh?.tables], [1, 75]);
+  assertEquals(mixed.strategy, "auto");
+  assertEquals(read("--preset=magicpig-8x75", "--dense-layers=none").denseLayers, []);
+  assertEquals(read("--index", "none").asked, false);
+});
+
+Deno.test("flags of attention out of range are refused with what they take", () => {
+  const shows = (line: string, ...parts: string[]) => {
+    for (const part of parts) assertStringIncludes(refusal(...line.split(" ")), part);
+  };
+  shows("--attention best", "--attention takes one of auto, full, sketch, lsh", '"best"');
+  shows("--attention lsh", "--attention lsh needs --index lsh:10x150");
+  shows("--attention sketch --index none", "--attention sketch needs --index sketch");
+  shows("--attention topk", "needs --experimental");
+  shows("--index quest:16", "needs --experimental");
+  shows("--index sketch:3", "sketch:4", '"sketch:3"');
+  shows("--index lsh:16x10", "K from 1 to 15", '"lsh:16x10"');
+  shows("--index lsh:0x10", '"lsh:0x10"');
+  shows("--index lsh:10x1001", '"lsh:10x1001"');
+  shows("--index quest:8 --experimental", '"quest:8"');
+  shows("--index sketch,", "none", '""');
+  shows("--index sketch,sketch:1", "sketch is given twice");
+  shows("--index lsh:1x1 --index lsh:2x2", "lsh is given twice");
+  shows("--index none,sketch", "none excludes every other index");
+  shows("--index none --preset magicpig-8x75", "none excludes every other index and --preset");
+  shows("--index lsh:8x75 --preset magicpig-8x75", "--index lsh and --preset exclude");
+  shows("--preset paper", "magicpig-10x150, magicpig-9x120, magicpig-8x75", '"paper"');
+  shows("--budget 0", '--budget takes a number over 0 and up to 1, not "0"');
+  shows("--budget 2%", '"2%"');
+  shows("--beta 4.1", "up to 4");
+  shows("--verify 1.5", "--verify takes a number from 0 to 1");
+  shows("--sink -1", "--sink");
+  shows("--window 0", "from 1");
+  shows("--collisions 4", "from 1 to 3");
+  shows("--auto-from x", "--auto-from");
+  shows("--dense-layers 0,x", '"0,x"');
+  shows("--dense-layers 3,3", "twice");
+  shows("--sketch-centre mean", "block or context or off");
+  shows("--lsh-centre block", "context or off");
 });
 
 Deno.test("the key from the environment counts when the command line gives none", () => {
@@ -65,7 +177,18 @@ Deno.test("unknown flags, words and impossible values are refused in one line th
 Deno.test("help names every flag that the parser takes, and wins over everything else", () => {
   assertEquals(parseCommandLine(["--help", "serve"], DEFAULTS).command, "help");
   assertEquals(parseCommandLine(["--version"], DEFAULTS).command, "version");
-  for (const flag of ["model", "dummy-weights", "memory", "context", "api-key", "ping"]) {
+  for (
+    const flag of [
+      "attention",
+      "index",
+      "model",
+      "dummy-weights",
+      "memory",
+      "context",
+      "api-key",
+      "ping",
+    ]
+  ) {
     assertStringIncludes(helpText(), `--${flag}`);
   }
 });

@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseCommandLine } from "../../src/cli.ts";
 import { Failure } from "../../src/errors.ts";
-import { planFor, planText } from "../../src/plan.ts";
+import { planFor, planSummary, planText } from "../../src/plan.ts";
+import type { ModelConfig } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
 
 const RECALL = new URL("../../models/recall", import.meta.url).pathname;
@@ -11,7 +12,11 @@ const MACHINE = { memoryTotal: 24 * GIB, memoryAvailable: 20 * GIB, cores: 2 };
 const { config } = await openModel(RECALL);
 
 function plan(...args: string[]) {
-  return planFor(config, parseCommandLine(args, { model: RECALL, apiKey: null }), MACHINE);
+  return planOf(config, ...args);
+}
+
+function planOf(some: ModelConfig, ...args: string[]) {
+  return planFor(some, parseCommandLine(args, { model: RECALL, apiKey: null }), MACHINE);
 }
 
 Deno.test("what is planned stays within the memory that may be used", () => {
@@ -40,4 +45,63 @@ Deno.test("the plan says weights, bytes a token, blocks and how many requests fi
   for (const word of ["weights", "a token", "blocks", "at once", "2 cores"]) {
     assertStringIncludes(text, word);
   }
+});
+
+Deno.test("by default there are sketches, and the engine and the policy know the same index", () => {
+  const { settings, policy, fit } = plan("--memory", "1GiB", "--budget", "0.01");
+  assertEquals([settings.index.sketchBits, settings.index.denseLayers], [2, [0]]);
+  assertEquals(policy.index, settings.index);
+  assertEquals([policy.strategy, policy.budget, policy.slidingWindow], ["auto", 0.01, 0]);
+  assert(fit.indexBytes > 0 && fit.lshBytes === 0);
+});
+
+Deno.test("there are lsh tables for every token that the blocks hold, within the memory", () => {
+  const { settings, fit, memory } = plan("--memory", "1GiB", "--preset", "magicpig-10x150");
+  assertEquals(settings.index.lshTokens, 128 * settings.kvBlocks);
+  assert(fit.lshBytes > fit.kvBytes);
+  assert(fit.weightBytes + fit.workspaceBytes + fit.kvBytes + fit.lshBytes <= memory);
+  assert(settings.kvBlocks < plan("--memory", "1GiB").settings.kvBlocks);
+});
+
+Deno.test("the paper's dense layers follow the model's depth, those of a flag must be there", () => {
+  const dense = (layers: number, ...args: string[]) =>
+    planOf({ ...config, layers }, "--memory", "16GiB", ...args).settings.index.denseLayers;
+  const preset = "--preset=magicpig-8x75";
+  assertEquals(dense(32, preset), [0, 16]);
+  assertEquals(dense(80, preset), [0, 16, 32, 48]);
+  assertEquals(dense(8, preset), [0]);
+  assertEquals(dense(8, preset, "--dense-layers=1,7"), [1, 7]);
+  assertEquals(dense(8, "--dense-layers=none"), []);
+  const { message } = assertThrows(() => dense(8, "--dense-layers=0,8"), Failure);
+  assertEquals(message, "--dense-layers names layer 8, but this model has layers 0 to 7.");
+});
+
+Deno.test("a model with a sliding window has no index, and says so when flags ask for sampling", () => {
+  const windowed = { ...config, slidingWindow: 4096 };
+  for (const args of [[], ["--attention", "full"], ["--index", "none"]]) {
+    assertEquals(planOf(windowed, ...args).notes, []);
+  }
+  for (const args of [["--index=sketch"], ["--attention=sketch"], ["--preset=magicpig-8x75"]]) {
+    const some = planOf(windowed, "--memory=1GiB", ...args);
+    assertEquals([some.fit.indexBytes, some.fit.lshBytes, some.settings.index.lsh], [0, 0, null]);
+    assertEquals(some.policy.slidingWindow, 4096);
+    for (const text of [planText(windowed, some), planSummary(some)]) {
+      assertStringIncludes(text, "a window of 4,096 tokens, which is always read exactly");
+    }
+  }
+});
+
+Deno.test("the plan says what the index takes, and what the published tables would", () => {
+  const sketched = planText(config, plan("--memory", "1GiB"));
+  assertStringIncludes(sketched, "sketch of 2 bits: 273 bytes of these, 6.7 % of K and V");
+  assertStringIncludes(
+    sketched,
+    "exactly up to 8,192 tokens of prompt, beyond them by sketch with 2 %",
+  );
+  const lsh = planText(config, plan("--memory", "1GiB", "--preset", "magicpig-10x150"));
+  // 8 layers of 2 KV heads: ids and norms of 4 bytes, and a start and an end for each bucket.
+  const published = 16 * (604 + 150 * 1024 * 8 / config.context) / 1024;
+  assertStringIncludes(lsh, `the published tables would take ${published.toFixed(1)} KiB a token`);
+  assertStringIncludes(lsh, "K = 10, L = 150");
+  assertStringIncludes(planText(config, plan("--index", "none")), "attention  exactly");
 });

@@ -76,8 +76,9 @@ Deno.test("fitMemory never plans more than it may use, nor a context that the bl
       }
       const { weightBytes, workspaceBytes, kvBytes, lshBytes } = fit;
       assert(weightBytes + workspaceBytes + kvBytes + lshBytes <= size.memory);
-      const lshTokens = size.index.lsh === null ? 0 : 128 * fit.kvBlocks;
-      const settings = { ...REQUEST, ...size, ...fit, index: { ...size.index, lshTokens } };
+      assertEquals(fit.lshTokens, size.index.lsh === null ? 0 : 128 * fit.kvBlocks);
+      const index = { ...size.index, lshTokens: fit.lshTokens };
+      const settings = { ...REQUEST, ...size, ...fit, index };
       assertEquals({ ...fit, ...planMemory(config, settings) }, fit);
       assert(fit.context <= 128 * fit.kvBlocks);
       assert(fit.kvBlocks <= size.maxContexts * Math.ceil(fit.context / 128));
