@@ -191,6 +191,7 @@ void Transformer::rotate_and_append(Batch &batch, int index) {
     }
   });
   seal_blocks(batch, index);
+  extend_lsh(batch, index);
   capture(batch, SOUNDER_CAPTURE_Q, index, qkv_, stride);
   capture(batch, SOUNDER_CAPTURE_K, index, qkv_ + config_.q_width(), stride);
   capture(batch, SOUNDER_CAPTURE_V, index, qkv_ + config_.q_width() + config_.kv_width(), stride);

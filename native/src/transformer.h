@@ -70,7 +70,7 @@ class Transformer {
   void store_row(const float *k, const float *v, char *to) const;
   void rotate_row(float *row, const LayerWeights &weights, int64_t table_row);
   void seal_blocks(const Batch &batch, int index);
-  void extend_lsh(BatchSequence &sequence, int index);
+  void extend_lsh(Batch &batch, int index);
   int exact_rows(const BatchSequence &sequence, int index) const;
   void plan_sampled_rows(BatchSequence &sequence, int exact);
   void attend(Batch &batch, int index);

@@ -22,14 +22,17 @@ void Transformer::seal_blocks(const Batch &batch, int index) {
 }
 
 // Tables that cannot be had end their sequence, not the others'.
-void Transformer::extend_lsh(BatchSequence &sequence, int index) {
-  if (sequence.params.attention != SOUNDER_ATTENTION_LSH) return;
-  try {
-    sequence.lsh->extend(team_, index, blocks_.slab(index), sequence.blocks, sequence.lsh_until);
-  } catch (const Failure &failure) {
-    sequence.failure = failure.status();
-    sequence.problem = failure.what();
-    sequence.cancelled = true;
+void Transformer::extend_lsh(Batch &batch, int index) {
+  if (!config_.layer_samples(index)) return;
+  for (BatchSequence &sequence : batch.sequences) {
+    if (sequence.cancelled || sequence.lsh == nullptr) continue;
+    try {
+      sequence.lsh->extend(team_, index, blocks_.slab(index), sequence.blocks, sequence.lsh_until);
+    } catch (const Failure &failure) {
+      sequence.failure = failure.status();
+      sequence.problem = failure.what();
+      sequence.cancelled = true;
+    }
   }
 }
 
@@ -64,7 +67,6 @@ void Transformer::attend(Batch &batch, int index) {
   const int64_t q_stride = config_.qkv_width(), out_stride = config_.q_width();
   for (BatchSequence &sequence : batch.sequences) {
     if (sequence.rows == 0) continue;
-    if (config_.layer_samples(index)) extend_lsh(sequence, index);
     const int exact = exact_rows(sequence, index);
     if (exact > 0) {
       jobs_.push_back({qkv_ + sequence.first_row * q_stride, config_.qkv_width(),
