@@ -45,16 +45,18 @@ class LshTables {
   // Keys that tables should cover when the context has `length` tokens, the first prompt_tokens of them
   // prompt: whole segments while the prompt is computed, all that lies before the window when it ends, later
   // a segment whenever the tail has kLshTailKeys tokens. A multiple of the block size, ≥ covered().
-  int target(int length, int prompt_tokens, int window) const;
+  int target(int length, int prompt_tokens, int window);
 
   // A step covers keys [covered(), until): extend for each layer with tables as its K is there, then exactly
-  // one of commit and roll_back. extend fails with SOUNDER_OUT_OF_MEMORY when the shared memory is used up.
+  // one of commit and roll_back. extend fails with SOUNDER_OUT_OF_MEMORY when the shared memory is used up,
+  // except for a tail that grew long: that stays exact until there is memory.
   void extend(ThreadTeam &team, int layer, const void *slab, const int32_t *blocks, int until);
   void commit() noexcept;
   void roll_back() noexcept;
 
   int covered() const;           // by committed segments
   int covered(int layer) const;  // and by what this step added
+  // Only whole segments stay; keys of a dropped one are hashed again when they are asked for.
   void truncate(int tokens) noexcept;
   // The tables of the first tokens, for a fork.
   std::unique_ptr<LshTables> fork(int tokens) const;
@@ -65,9 +67,13 @@ class LshTables {
   const LshSegment &segment(int layer, int number) const;
 
  private:
+  void add_segments(int until);
+
   std::shared_ptr<LshIndex> index_;
   std::vector<std::shared_ptr<const LshSegment>> segments_;
-  std::vector<std::shared_ptr<LshSegment>> new_segments_;
+  std::vector<std::shared_ptr<LshSegment>> new_segments_;  // of the step
+  bool growth_can_wait_ = false;                           // what target asked for is a tail that grew long
+  bool waits_ = false;                                     // and there was no memory for it in this step
 };
 
 std::shared_ptr<LshIndex> make_lsh_index(const LshShape &shape, const char *level, uint64_t seed,
