@@ -56,14 +56,15 @@ struct Chosen {
 
 class World {
  public:
-  // Queries and keys are small integers: their products are exact at every level, and many are equal.
+  // Queries and keys are small integers: their products are exact at every level, and many are equal. Scores
+  // spread by about three octaves.
   World(const WorldShape &shape_, uint32_t seed) : shape(shape_), random(seed) {
-    auto integers = [&](std::vector<float> &to, size_t count) {
-      to.resize(count);
-      for (float &x : to) x = static_cast<float>(static_cast<int>(random() % 9) - 4);
+    auto integers = [&](std::vector<float> &to, int count, int most) {
+      to.resize(static_cast<size_t>(count) * shape.head_dim);
+      for (float &x : to) x = static_cast<float>(static_cast<int>(random() % (2 * most + 1)) - most);
     };
-    integers(q, static_cast<size_t>(shape.heads) * shape.head_dim);
-    integers(k, static_cast<size_t>(shape.end) * shape.head_dim);
+    integers(q, shape.heads, 1);
+    integers(k, shape.end, 4);
     blocks.resize(static_cast<size_t>(shape.end) / kIndexTokens + 3);
     std::iota(blocks.begin(), blocks.end(), 0);
     std::shuffle(blocks.begin(), blocks.end(), random);

@@ -49,10 +49,13 @@ double expected_rows(const std::vector<int> &scores, int threshold) {
 }
 
 int draw_threshold(const std::vector<int> &scores, double rows) {
-  int most = scores.front();
-  for (int score : scores) most = score > most ? score : most;
+  int least = scores.front(), most = scores.front();
+  for (int score : scores) {
+    least = score < least ? score : least;
+    most = score > most ? score : most;
+  }
   int threshold = most + 512;
-  while (threshold > most - 1023 && expected_rows(scores, threshold - 1) <= rows) --threshold;
+  while (threshold > least && expected_rows(scores, threshold - 1) <= rows) --threshold;
   return threshold;
 }
 

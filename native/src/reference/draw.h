@@ -20,7 +20,7 @@ std::vector<int> draw(const std::vector<int> &scores, int first, int threshold, 
 
 double expected_rows(const std::vector<int> &scores, int threshold);
 
-// The least threshold at which at most so many of the keys are read, as expected.
+// The least threshold at which at most so many of the keys are read, as expected; none below all scores.
 int draw_threshold(const std::vector<int> &scores, double rows);
 
 }  // namespace sounder::reference
