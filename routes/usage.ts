@@ -50,8 +50,8 @@ export function usageBody(usage: Usage): Record<string, unknown> {
     },
     sounder: {
       attention: usage.attention,
-      keys_read: usage.keysRead,
-      keys_total: usage.keysTotal,
+      keys_read: counted(usage.keysRead),
+      keys_total: counted(usage.keysTotal),
       ...sampledBody(usage.sampled),
       cached_tokens: usage.cachedTokens,
     },
@@ -63,13 +63,18 @@ function sampledBody(sampled: SampledUsage): Record<string, number | null> {
   const { tokens, rowsRead, rowsTotal, inverseSamples, squaredError, verified } = sampled;
   const any = tokens > 0;
   return {
-    rows_read: any ? rounded(rowsRead) : null,
-    rows_total: any ? rounded(rowsTotal) : null,
+    rows_read: any ? counted(rowsRead) : null,
+    rows_total: any ? counted(rowsTotal) : null,
     // The harmonic mean: variances add, not samples.
     effective_samples: inverseSamples > 0 ? rounded(tokens / inverseSamples) : null,
     standard_error: any ? rounded(Math.sqrt(squaredError / tokens)) : null,
     ...(verified > 0 ? { verify_error: rounded(sampled.verifyError / verified) } : {}),
   };
+}
+
+/** Sums of means over heads and layers: more digits are noise of float32. */
+function counted(keys: number): number {
+  return Math.round(1000 * keys) / 1000;
 }
 
 function rounded(value: number): number {
