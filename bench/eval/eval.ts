@@ -6,23 +6,30 @@
  */
 import { parseArgs } from "node:util";
 import { NativeEngine } from "../../ffi/engine.ts";
-import { NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
 import type { ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
-import { loadTextProcessor } from "../../src/tokenizer/load.ts";
 import type { TextProcessor } from "../../src/tokenizer/tokenizer.ts";
 import { readDocuments, sampleDocuments } from "./documents.ts";
-import { layerList, parseFlags, ROOT, runTool, wholeNumber } from "./flags.ts";
+import {
+  COMMON_HELP,
+  COMMON_OPTIONS,
+  commonOf,
+  parseFlags,
+  ROOT,
+  runTool,
+  wholeNumber,
+  withText,
+} from "./flags.ts";
 import { prepare, type PreparedDocument, settingsFor } from "./prepare.ts";
 import { Progress } from "./progress.ts";
 import { type RunFacts, writeReport } from "./report.ts";
 import { askDocument, type Reply, type Setup } from "./run.ts";
 import {
-  bytesOfIndex,
   DEFAULT_STRATEGIES,
   type EngineGroup,
   groupByEngine,
+  indexBytesOf,
   parseStrategies,
 } from "./strategies.ts";
 import { summarise } from "./summary.ts";
@@ -34,13 +41,8 @@ const OPTIONS = {
   strategies: { type: "string", default: DEFAULT_STRATEGIES },
   families: { type: "string" },
   documents: { type: "string" },
-  "dense-layers": { type: "string", default: "0" },
-  sink: { type: "string", default: String(NO_INDEX.sink) },
-  window: { type: "string", default: String(NO_INDEX.window) },
-  seed: { type: "string", default: "1" },
-  threads: { type: "string", default: "0" },
   out: { type: "string", default: `${ROOT}bench/results/eval` },
-  help: { type: "boolean", default: false },
+  ...COMMON_OPTIONS,
 } as const;
 
 const HELP = `deno task eval [flags]
@@ -52,10 +54,7 @@ const HELP = `deno task eval [flags]
                           each with /beta=…, /collisions=… or /draws=… after it
   --families LIST         only these (default: all)
   --documents N           at most so many, of all families in turn (default: all)
-  --dense-layers LIST     layers that are always exact, or none (default: 0)
-  --sink N, --window N    first and last tokens that are always read
-  --seed N                of the index and of all draws (default: 1)
-  --threads N             default: one for each physical core
+${COMMON_HELP}
   --out DIR               where accuracy.md, .json and .svg go (default: bench/results/eval)`;
 
 type Flags = ReturnType<typeof parse>;
@@ -104,34 +103,31 @@ function running(replies: readonly Reply[]): string {
   }).join(", ");
 }
 
-async function evaluate(flags: Flags): Promise<string> {
-  const source = await openModel(flags.model);
-  const { config } = source;
-  const seed = wholeNumber("seed", flags.seed, 0);
-  const specs = parseStrategies(flags.strategies, BigInt(seed));
-  const setups = setupsOf(flags.setups);
-  const common = {
-    denseLayers: layerList(flags["dense-layers"], config.layers),
-    sink: wholeNumber("sink", flags.sink, 0),
-    window: wholeNumber("window", flags.window, 1),
-    seed,
-  };
+/** The documents that were asked for, as tokens. */
+async function chosenDocuments(flags: Flags, text: TextProcessor): Promise<PreparedDocument[]> {
   const chosen = sampleDocuments(
     await readDocuments(flags.file),
     flags.families?.split(",") ?? null,
     flags.documents === undefined ? Infinity : wholeNumber("documents", flags.documents, 1),
   );
-  const { vocabulary } = config;
-  const { endTokens, chatTemplate } = source;
-  const text = await loadTextProcessor(source.tokenizer, { endTokens, chatTemplate, vocabulary });
-  try {
-    const documents = await Promise.all(chosen.map((document) => prepare(text, document)));
+  const documents: PreparedDocument[] = [];
+  for (const document of chosen) documents.push(await prepare(text, document));
+  return documents;
+}
+
+async function evaluate(flags: Flags): Promise<string> {
+  const source = await openModel(flags.model);
+  const common = commonOf(flags, source.config);
+  const specs = parseStrategies(flags.strategies, BigInt(common.seed));
+  const setups = setupsOf(flags.setups);
+  const threads = wholeNumber("threads", flags.threads, 0);
+  return await withText(source, async (text) => {
+    const documents = await chosenDocuments(flags, text);
     const replies: Reply[] = [];
     let engine = "";
     const groups = groupByEngine(specs, common);
     for (const [i, group] of groups.entries()) {
       const what = `Engine ${i + 1} of ${groups.length}: document`;
-      const threads = wholeNumber("threads", flags.threads, 0);
       const made = await runGroup(source, text, documents, group, { setups, threads, what });
       replies.push(...made.replies);
       engine = made.engine;
@@ -144,16 +140,12 @@ async function evaluate(flags: Flags): Promise<string> {
       command: ["deno task eval", ...Deno.args].join(" "),
       engine,
       ...common,
-      indexBytes: Object.fromEntries(
-        specs.map((spec) => [spec.name, bytesOfIndex(config, spec, longest)]),
-      ),
-      kvBytes: 4 * config.headDim,
+      indexBytes: indexBytesOf(source.config, specs, longest),
+      kvBytes: 4 * source.config.headDim,
     };
     await writeReport(flags.out, replies, summarise(replies), facts);
     return await Deno.readTextFile(`${flags.out}/accuracy.md`);
-  } finally {
-    text.close();
-  }
+  });
 }
 
 if (import.meta.main) {

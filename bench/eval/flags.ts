@@ -1,9 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the command lines of the evaluations and figures share. */
+import { NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
+import type { ModelConfig, ModelSource } from "../../src/model/model.ts";
+import { loadTextProcessor } from "../../src/tokenizer/load.ts";
+import type { TextProcessor } from "../../src/tokenizer/tokenizer.ts";
 
 /** The folder of the repository, with a slash at its end. */
 export const ROOT = decodeURIComponent(new URL("../..", import.meta.url).pathname);
+
+/** Flags of what all strategies of a run share. */
+export const COMMON_OPTIONS = {
+  "dense-layers": { type: "string", default: "0" },
+  sink: { type: "string", default: String(NO_INDEX.sink) },
+  window: { type: "string", default: String(NO_INDEX.window) },
+  seed: { type: "string", default: "1" },
+  threads: { type: "string", default: "0" },
+  help: { type: "boolean", default: false },
+} as const;
+
+export const COMMON_HELP =
+  `  --dense-layers LIST     layers that are always exact, or none (default: 0)
+  --sink N, --window N    first and last tokens that are always read (default: ${NO_INDEX.sink} and ${NO_INDEX.window})
+  --seed N                of the index and of all draws (default: 1)
+  --threads N             default: one for each physical core`;
+
+/** Values of {@linkcode COMMON_OPTIONS}. */
+export type CommonFlags = Record<"dense-layers" | "sink" | "window" | "seed" | "threads", string>;
+
+/** What all strategies of a run share. */
+export interface Common {
+  denseLayers: number[];
+  sink: number;
+  window: number;
+  seed: number;
+}
+
+export function commonOf(flags: CommonFlags, { layers }: ModelConfig): Common {
+  return {
+    denseLayers: layerList(flags["dense-layers"], layers),
+    sink: wholeNumber("sink", flags.sink, 0),
+    window: wholeNumber("window", flags.window, 1),
+    seed: wholeNumber("seed", flags.seed, 0),
+  };
+}
+
+/** Tokenizer and template of a model, closed when `use` ends. */
+export async function withText<T>(
+  { tokenizer, endTokens, chatTemplate, config: { vocabulary } }: ModelSource,
+  use: (text: TextProcessor) => Promise<T>,
+): Promise<T> {
+  const text = await loadTextProcessor(tokenizer, { endTokens, chatTemplate, vocabulary });
+  try {
+    return await use(text);
+  } finally {
+    text.close();
+  }
+}
 
 /** Runs a parser of flags; what it throws becomes a sentence that points to the help. */
 export function parseFlags<T>(parse: () => T): T {

@@ -5,18 +5,25 @@
  */
 import { parseArgs } from "node:util";
 import { NativeEngine } from "../../ffi/engine.ts";
-import { NO_INDEX } from "../../src/engine/settings.ts";
 import type { ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
-import { loadTextProcessor } from "../../src/tokenizer/load.ts";
 import { blocksFor, diverge, type Divergence } from "./divergence.ts";
-import { layerList, parseFlags, ROOT, runTool, wholeNumber } from "./flags.ts";
+import {
+  COMMON_HELP,
+  COMMON_OPTIONS,
+  commonOf,
+  parseFlags,
+  ROOT,
+  runTool,
+  wholeNumber,
+  withText,
+} from "./flags.ts";
 import { type DivergenceFacts, writeDivergences } from "./kl_report.ts";
 import { Progress } from "./progress.ts";
 import {
-  bytesOfIndex,
   type EngineGroup,
   groupByEngine,
+  indexBytesOf,
   parseStrategies,
   parseStrategy,
 } from "./strategies.ts";
@@ -30,13 +37,8 @@ const OPTIONS = {
   strategies: { type: "string", default: STRATEGIES },
   last: { type: "string", default: "256" },
   tokens: { type: "string" },
-  "dense-layers": { type: "string", default: "0" },
-  sink: { type: "string", default: String(NO_INDEX.sink) },
-  window: { type: "string", default: String(NO_INDEX.window) },
-  seed: { type: "string", default: "1" },
-  threads: { type: "string", default: "0" },
   out: { type: "string", default: `${ROOT}bench/results/kl` },
-  help: { type: "boolean", default: false },
+  ...COMMON_OPTIONS,
 } as const;
 
 const HELP = `deno task eval:kl [flags]
@@ -46,10 +48,7 @@ const HELP = `deno task eval:kl [flags]
   --strategies LIST       default: ${STRATEGIES}
   --last N                tokens that are sampled and compared (default: 256)
   --tokens N              most tokens of a text (default: the model's context)
-  --dense-layers LIST     layers that are always exact, or none (default: 0)
-  --sink N, --window N    first and last tokens that are always read
-  --seed N                of the index and of all draws (default: 1)
-  --threads N             default: one for each physical core
+${COMMON_HELP}
   --out DIR               where kl.md, kl.json and kl.svg go (default: bench/results/kl)`;
 
 const CHUNK = 1024;
@@ -94,23 +93,16 @@ async function runGroup(
 
 async function main(flags: ReturnType<typeof parse>): Promise<string> {
   const source = await openModel(flags.model);
-  const { config, endTokens, chatTemplate } = source;
-  const seed = wholeNumber("seed", flags.seed, 0);
+  const { config } = source;
+  const common = commonOf(flags, config);
   const last = wholeNumber("last", flags.last, 1);
   const threads = wholeNumber("threads", flags.threads, 0);
-  const most = flags.tokens === undefined
-    ? config.context
-    : Math.min(config.context, wholeNumber("tokens", flags.tokens, 2));
-  const common = {
-    denseLayers: layerList(flags["dense-layers"], config.layers),
-    sink: wholeNumber("sink", flags.sink, 0),
-    window: wholeNumber("window", flags.window, 1),
-    seed,
-  };
-  const specs = parseStrategies(flags.strategies, BigInt(seed));
-  const { vocabulary } = config;
-  const text = await loadTextProcessor(source.tokenizer, { endTokens, chatTemplate, vocabulary });
-  const texts = await readTexts(flags.texts, text, most, last + 1).finally(() => text.close());
+  const most = flags.tokens === undefined ? config.context : wholeNumber("tokens", flags.tokens, 2);
+  const specs = parseStrategies(flags.strategies, BigInt(common.seed));
+  const texts = await withText(
+    source,
+    (text) => readTexts(flags.texts, text, Math.min(most, config.context), last + 1),
+  );
   const groups = groupByEngine(specs, common);
   const found: Divergence[] = [];
   let engine = "";
@@ -128,9 +120,7 @@ async function main(flags: ReturnType<typeof parse>): Promise<string> {
     command: ["deno task eval:kl", ...Deno.args].join(" "),
     engine,
     ...common,
-    indexBytes: Object.fromEntries(
-      specs.map((spec) => [spec.name, bytesOfIndex(config, spec, longest)]),
-    ),
+    indexBytes: indexBytesOf(config, specs, longest),
   };
   return await writeDivergences(flags.out, found, facts);
 }

@@ -106,6 +106,15 @@ export function bytesOfIndex(config: ModelConfig, { needs }: StrategySpec, token
     lshBytes(config, index, tokens) / (heads * tokens);
 }
 
+/** The same for each of these strategies, by name. */
+export function indexBytesOf(
+  config: ModelConfig,
+  specs: readonly StrategySpec[],
+  tokens: number,
+): Record<string, number> {
+  return Object.fromEntries(specs.map((spec) => [spec.name, bytesOfIndex(config, spec, tokens)]));
+}
+
 /** Strategies that one engine serves, and its indexes. */
 export interface EngineGroup {
   index: IndexSettings;

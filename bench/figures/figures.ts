@@ -6,13 +6,21 @@
  */
 import { parseArgs } from "node:util";
 import { NativeEngine } from "../../ffi/engine.ts";
-import { NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
 import type { ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
-import { loadTextProcessor } from "../../src/tokenizer/load.ts";
 import { blocksFor } from "../eval/divergence.ts";
-import { layerList, parseFlags, ROOT, runTool, wholeNumber } from "../eval/flags.ts";
+import {
+  COMMON_HELP,
+  COMMON_OPTIONS,
+  commonOf,
+  layerList,
+  parseFlags,
+  ROOT,
+  runTool,
+  wholeNumber,
+  withText,
+} from "../eval/flags.ts";
 import { Progress } from "../eval/progress.ts";
 import { type EngineGroup, groupByEngine, parseStrategies } from "../eval/strategies.ts";
 import { readTexts, TEXTS, type TextTokens } from "../eval/texts.ts";
@@ -22,8 +30,8 @@ import {
   estimatedScores,
   type Looking,
   trueScores,
+  varianceAgainstTheorem,
 } from "./experiment.ts";
-import { varianceAgainstTheorem } from "./experiment.ts";
 import { type Drawn, writeFigures } from "./page.ts";
 import { positionsOf, read, type Reading, readOnly } from "./reading.ts";
 
@@ -44,13 +52,8 @@ const OPTIONS = {
   layers: { type: "string" },
   positions: { type: "string", default: "12" },
   draws: { type: "string", default: "2" },
-  "dense-layers": { type: "string", default: "0" },
-  sink: { type: "string", default: String(NO_INDEX.sink) },
-  window: { type: "string", default: String(NO_INDEX.window) },
-  seed: { type: "string", default: "1" },
-  threads: { type: "string", default: "0" },
   out: { type: "string", default: `${ROOT}bench/results/figures` },
-  help: { type: "boolean", default: false },
+  ...COMMON_OPTIONS,
 } as const;
 
 const HELP = `deno task figures [flags]
@@ -63,14 +66,12 @@ const HELP = `deno task figures [flags]
   --layers LIST           layers to look at (default: six, spread evenly)
   --positions N           query positions, spread over the last 512 (default: 12)
   --draws N               draws of each strategy (default: 2)
-  --dense-layers LIST     layers that are always exact, or none (default: 0)
-  --sink N, --window N    first and last tokens that are always read
-  --seed N                of the index and of all draws (default: 1)
-  --threads N             default: one for each physical core
+${COMMON_HELP}
   --out DIR               where figures.md, figures.json and *.svg go (default: bench/results/figures)`;
 
 /** Query positions lie in so many last tokens. */
 const SPAN = 512;
+const LAYERS = 6;
 const CHUNK = 1024;
 const THEOREM = { draws: [16, 64, 256], repeats: 64 };
 
@@ -160,39 +161,39 @@ async function runGroup(
   }
 }
 
-async function main(flags: ReturnType<typeof parse>): Promise<string> {
-  const source = await openModel(flags.model);
-  const { config, endTokens, chatTemplate } = source;
-  const seed = wholeNumber("seed", flags.seed, 0);
-  const denseLayers = layerList(flags["dense-layers"], config.layers);
-  const common = {
-    denseLayers,
-    sink: wholeNumber("sink", flags.sink, 0),
-    window: wholeNumber("window", flags.window, 1),
-    seed,
-  };
-  const specs = parseStrategies(flags.strategies, BigInt(seed));
-  const most = flags.tokens === undefined ? config.context : wholeNumber("tokens", flags.tokens, 2);
-  const { vocabulary } = config;
-  const processor = await loadTextProcessor(source.tokenizer, {
-    endTokens,
-    chatTemplate,
-    vocabulary,
-  });
-  const [text] = await readTexts(flags.text, processor, Math.min(most, config.context), 512)
-    .finally(() => processor.close());
-  const looking: Looking = {
+type Flags = ReturnType<typeof parse>;
+
+function lookingOf(
+  flags: Flags,
+  layers: number,
+  dense: readonly number[],
+  tokens: number,
+): Looking {
+  return {
     layers: flags.layers === undefined
-      ? spreadLayers(config.layers, denseLayers, 6)
-      : layerList(flags.layers, config.layers),
-    positions: positionsOf(text!.tokens.length, wholeNumber("positions", flags.positions, 1), SPAN),
+      ? spreadLayers(layers, dense, LAYERS)
+      : layerList(flags.layers, layers),
+    positions: positionsOf(tokens, wholeNumber("positions", flags.positions, 1), SPAN),
     draws: wholeNumber("draws", flags.draws, 1),
   };
+}
+
+async function main(flags: Flags): Promise<string> {
+  const source = await openModel(flags.model);
+  const { config } = source;
+  const common = commonOf(flags, config);
+  const specs = parseStrategies(flags.strategies, BigInt(common.seed));
+  const most = flags.tokens === undefined ? config.context : wholeNumber("tokens", flags.tokens, 2);
+  const [text] = await withText(
+    source,
+    (text) => readTexts(flags.text, text, Math.min(most, config.context), SPAN),
+  );
+  const looking = lookingOf(flags, config.layers, common.denseLayers, text!.tokens.length);
   // The first engine makes the figures that need a sketch and the true scores.
   const groups = groupByEngine(specs, { ...common, yardsticks: true });
   groups[0]!.index = { ...groups[0]!.index, sketchBits: groups[0]!.index.sketchBits || 2 };
   const threads = wholeNumber("threads", flags.threads, 0);
-  const job: Job = { source, text: text!, looking, threads, seed, sink: common.sink };
+  const job: Job = { source, text: text!, looking, threads, ...common };
   let drawn: Drawn | null = null;
   for (const [i, group] of groups.entries()) {
     drawn = await runGroup(job, group, drawn, `Engine ${i + 1} of ${groups.length}: position`);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes the figures, their page and their numbers. */
 import { table } from "../eval/tables.ts";
-import { chartSvg, type Panel } from "./chart.ts";
+import { chartSvg, type Panel, type Point } from "./chart.ts";
 import {
   type Attended,
   coverageByLayer,
@@ -20,6 +20,7 @@ import {
   scoreCorrelation,
   scorePairs,
   scorePanels,
+  type StrategyError,
   variancePanel,
   varianceRatio,
 } from "./panels.ts";
@@ -88,30 +89,35 @@ function geometryTable(byLayer: ReadonlyMap<number, readonly KeyGeometry[]>): st
   );
 }
 
-/** Writes figures.md, figures.json and a file for each figure; returns the page. */
-export async function writeFigures(
-  folder: string,
-  { reading, attended, truths, estimates, variance, engine }: Drawn,
-  facts: FigureFacts,
-): Promise<string> {
-  const { shape, looking } = facts;
-  const errors = errorsByStrategy(attended);
-  const covered = coverageByLayer(truths, COVERED);
-  const geometry = new Map(
-    [...reading.rows.keys()].map((layer) => [layer, layerGeometry(reading, layer, shape)]),
-  );
-  const pairs = new Map(
-    looking.layers.map((layer) => [layer, scorePairs(truths, estimates, layer)]),
-  );
-  const ratio = varianceRatio(variance);
-  const figures: Record<string, Panel[]> = {
-    error: errorPanels(errors),
-    coverage: [coveragePanel(COVERED, covered)],
-    variance: [variancePanel(variance)],
-    geometry: [geometryPanel(geometry)],
-    scores: scorePanels(pairs),
+/** What the figures show, in numbers. */
+interface Numbers {
+  errors: StrategyError[];
+  coverage: Map<number, number[]>;
+  geometry: Map<number, KeyGeometry[]>;
+  pairs: Map<number, Point[]>;
+}
+
+function numbersOf({ reading, attended, truths, estimates }: Drawn, facts: FigureFacts): Numbers {
+  return {
+    errors: errorsByStrategy(attended),
+    coverage: coverageByLayer(truths, COVERED),
+    geometry: new Map(
+      [...reading.rows.keys()].map((layer) => [layer, layerGeometry(reading, layer, facts.shape)]),
+    ),
+    pairs: new Map(
+      facts.looking.layers.map((layer) => [layer, scorePairs(truths, estimates, layer)]),
+    ),
   };
-  const text = [
+}
+
+function pageOf(
+  { reading, variance, engine }: Drawn,
+  numbers: Numbers,
+  facts: FigureFacts,
+): string {
+  const ratio = varianceRatio(variance);
+  const { looking } = facts;
+  return [
     `# Sampled attention on what ${facts.model} makes of ${facts.text}`,
     `${reading.tokens} tokens; ${looking.positions.length} query positions of the last 512, layers ${
       looking.layers.join(", ")
@@ -123,7 +129,7 @@ export async function writeFigures(
     "![error](error.svg)",
     "Shares are of the keys that there were to choose from. Errors are |ô − o| / |o| of single heads; the last " +
     "column is the standard error that requests report.",
-    errorTable(errors),
+    errorTable(numbers.errors),
     "## Attention of the best keys",
     "![coverage](coverage.svg)",
     "## Variance against Theorem 3.2",
@@ -134,24 +140,42 @@ export async function writeFigures(
     "![variance](variance.svg)",
     "## Geometry of the keys",
     "![geometry](geometry.svg)",
-    geometryTable(geometry),
+    geometryTable(numbers.geometry),
     `## Estimated against true scores (${facts.sketchBits} bits)`,
     "![scores](scores.svg)",
     `Made by \`${facts.command}\`.`,
   ].join("\n\n") + "\n";
+}
+
+/** Writes figures.md, figures.json and a file for each figure; returns the page. */
+export async function writeFigures(
+  folder: string,
+  drawn: Drawn,
+  facts: FigureFacts,
+): Promise<string> {
+  const numbers = numbersOf(drawn, facts);
+  const figures: Record<string, Panel[]> = {
+    error: errorPanels(numbers.errors),
+    coverage: [coveragePanel(COVERED, numbers.coverage)],
+    variance: [variancePanel(drawn.variance)],
+    geometry: [geometryPanel(numbers.geometry)],
+    scores: scorePanels(numbers.pairs),
+  };
   await Deno.mkdir(folder, { recursive: true });
   for (const [name, panels] of Object.entries(figures)) {
     await Deno.writeTextFile(`${folder}/${name}.svg`, chartSvg(panels, name === "error" ? 3 : 2));
   }
+  const text = pageOf(drawn, numbers, facts);
   await Deno.writeTextFile(`${folder}/figures.md`, text);
-  const numbers = {
-    run: { ...facts, engine, tokens: reading.tokens },
-    errors,
-    coverage: { shares: COVERED, layers: Object.fromEntries(covered) },
-    variance,
-    geometry: Object.fromEntries(geometry),
-    correlations: Object.fromEntries([...pairs].map(([layer, p]) => [layer, scoreCorrelation(p)])),
+  const correlations = [...numbers.pairs].map(([layer, pairs]) => [layer, scoreCorrelation(pairs)]);
+  const file = {
+    run: { ...facts, engine: drawn.engine, tokens: drawn.reading.tokens },
+    errors: numbers.errors,
+    coverage: { shares: COVERED, layers: Object.fromEntries(numbers.coverage) },
+    variance: drawn.variance,
+    geometry: Object.fromEntries(numbers.geometry),
+    correlations: Object.fromEntries(correlations),
   };
-  await Deno.writeTextFile(`${folder}/figures.json`, JSON.stringify(numbers) + "\n");
+  await Deno.writeTextFile(`${folder}/figures.json`, JSON.stringify(file) + "\n");
   return text;
 }
