@@ -8,30 +8,39 @@ namespace sounder {
 
 namespace {
 
-// P[k], which is 2^32 at 0.
-struct Probabilities {
-  Probabilities() {
-    for (int k = 0; k <= kMostDistance; ++k)
-      of[k] =
-          static_cast<uint64_t>(std::llround(std::ldexp(std::exp2(-k / double{kScoreUnitsInOctave}), 32)));
-  }
-  static constexpr int kScoreUnitsInOctave = 32;
-  uint64_t of[kMostDistance + 1];
-};
-
-const Probabilities &probabilities() {
-  static const Probabilities all;
-  return all;
-}
+constexpr double kUnits = 32;  // of a score, in an octave
 
 DrawTable make_table() {
   DrawTable table;
   for (int k = 0; k <= kMostDistance; ++k) {
-    const uint64_t p = probabilities().of[k];
+    const auto p = static_cast<uint64_t>(std::llround(std::ldexp(std::exp2(-k / kUnits), 32)));
     table.last[k] = static_cast<uint32_t>(p - 1);
     table.offsets[k] = k == 0 ? 0.0f : static_cast<float>(32.0 - std::log2(static_cast<double>(p)));
   }
   return table;
+}
+
+// Expected rows, in units of 2^-32, and the part of them that grows with the place.
+struct Expected {
+  uint64_t all, growing;
+};
+Expected expect(const uint32_t *bins, int place) {
+  const uint32_t *last = draw_table().last;
+  uint64_t certain = 0, growing = 0, floor = 0;
+  const int near = std::clamp(place + 1, 0, kHistogramBins);
+  const int far = std::clamp(place + kMostDistance, 0, kHistogramBins);
+  for (int b = 0; b < near; ++b) certain += bins[b];
+  for (int b = near; b < far; ++b) growing += uint64_t{bins[b]} * (last[b - place] + 1u);
+  for (int b = far; b < kHistogramBins; ++b) floor += bins[b];
+  return {(certain << 32) + growing + floor * (uint64_t{last[kMostDistance]} + 1), growing};
+}
+
+// How far the place must rise until `rows` are expected, if what grows went on to grow alone.
+int rise_to(uint64_t rows, const Expected &now) {
+  const double octaves =
+      std::log2(static_cast<double>(rows) / static_cast<double>(std::max<uint64_t>(now.all, 1)));
+  const double rise = octaves * kUnits * static_cast<double>(now.all) / static_cast<double>(now.growing + 1);
+  return static_cast<int>(std::min(rise, double{kHistogramBins + kMostDistance}));
 }
 
 }  // namespace
@@ -41,25 +50,24 @@ const DrawTable &draw_table() {
   return table;
 }
 
-uint64_t expected_rows(const uint32_t *bins, int place) {
-  const uint64_t *p = probabilities().of;
-  uint64_t certain = 0, sampled = 0, floor = 0;
-  const int near = std::clamp(place + 1, 0, kHistogramBins);
-  const int far = std::clamp(place + kMostDistance, 0, kHistogramBins);
-  for (int b = 0; b < near; ++b) certain += bins[b];
-  for (int b = near; b < far; ++b) sampled += bins[b] * p[b - place];
-  for (int b = far; b < kHistogramBins; ++b) floor += bins[b];
-  return (certain << 32) + sampled + floor * p[kMostDistance];
-}
+uint64_t expected_rows(const uint32_t *bins, int place) { return expect(bins, place).all; }
 
 int threshold_place(const uint32_t *bins, uint64_t rows) {
+  // What is sought lies in [low, high]. The guess decides how soon it is found, not what is found.
   int low = -kMostDistance, high = kHistogramBins - 1;
-  while (low < high) {
-    const int middle = low + (high - low + 1) / 2;
-    if (expected_rows(bins, middle) <= rows)
-      low = middle;
-    else
-      high = middle - 1;
+  Expected at_low = expect(bins, low);
+  if (at_low.all > rows) return low;
+  for (bool missed = false; low < high;) {
+    const int place =
+        missed ? low + (high - low + 1) / 2 : std::clamp(low + rise_to(rows, at_low), low + 1, high);
+    const Expected here = expect(bins, place);
+    missed = here.all > rows;
+    if (missed) {
+      high = place - 1;
+    } else {
+      low = place;
+      at_low = here;
+    }
   }
   return low;
 }

@@ -13,8 +13,11 @@ namespace {
 // are for what an estimated τ may be wrong by.
 constexpr int kGroupReference = 64;
 
+// Every so manieth key of the context is counted, a power of two. All are where no δ follows.
 int count_stride(const StrategyView &view) {
-  return view.heads > 1 && view.end - view.begin >= kLeastCountedKeys ? kCountStride : 1;
+  int stride = 1;
+  while (view.heads > 1 && (view.end - view.begin) / (2 * stride) >= kLeastCountedKeys) stride *= 2;
+  return stride;
 }
 
 // All segments' histograms of a head as one.

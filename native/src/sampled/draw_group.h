@@ -16,9 +16,9 @@
 
 namespace sounder {
 
-// With that many keys, τ is found from every kCountStride-th key: it decides how heads share the budget,
-// which δ, found from all keys, then meets.
-constexpr int kLeastCountedKeys = 16384, kCountStride = 4;
+// τ is found from at least so many keys, a part of them where there are more: it decides how heads share the
+// budget, which δ, found from all keys, then meets.
+constexpr int kLeastCountedKeys = 8192;
 
 // Phase: the segment's scores → a histogram for each head.
 void count_heads(const DrawKernels &kernels, const StrategyView &view, int segment);

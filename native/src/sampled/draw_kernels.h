@@ -37,7 +37,7 @@ struct DrawKernels {
   // The largest score; the least int16 of none.
   int16_t (*maximum)(const int16_t *scores, int count);
   // bins[min(reference - min(score, reference), kHistogramBins - 1)] += 1 for every stride-th score, from the
-  // first on. stride: a divisor of kCountPiece. reference: an int16.
+  // first on. reference: an int16.
   void (*count)(const int16_t *scores, int count, int stride, int reference, uint32_t *bins);
   // combined[i] = max over heads of scores[h * stride + i] - thresholds[h * threshold_stride], saturated;
   // thresholds within int16
@@ -45,7 +45,6 @@ struct DrawKernels {
                   int heads, int count, int16_t *combined);
   int (*draw)(const DrawTask &task);
 };
-constexpr int kCountPiece = 256;
 
 // The table of the level of this name; nullptr if this build has none.
 const DrawKernels *draw_kernels(const char *level);
