@@ -18,7 +18,8 @@
 
 namespace sounder {
 
-constexpr int kIndexTokens = 128;  // kBlockTokens of attention.h
+constexpr int kIndexTokens = 128;                      // kBlockTokens of attention.h
+constexpr int kCentringContext = 1, kCentringOff = 2;  // of enum sounder_centring
 constexpr int kMeanLimit = 1023;
 
 struct IndexShape {

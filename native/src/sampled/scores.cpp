@@ -72,12 +72,13 @@ void KeyScores::write_estimates(int layer, const float *q, const int32_t *blocks
     task.first_block = 0;
     task.end_block = sealed;
     task.head_dim = d;
-    task.bits = task.stored_bits = config_.sketch_bits;
+    task.bits = config_.sketch_bits;
     task.queries = query;
     task.heads = 1;
     task.scores = estimates.data();
     task.score_stride = stride;
     kernels.scan(task);
+    // A mean of what the key may weigh, variance included: what keys are drawn by.
     const float unit = std::log(2.0f) / (kScoreUnits * beta);
     for (int64_t i = 0; i < stride; ++i) scores[int64_t{head} * length + i] = unit * estimates[size_t(i)];
   }

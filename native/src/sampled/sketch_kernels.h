@@ -3,20 +3,24 @@
 // Sketches of keys and their scan. One table of kernels for each instruction level, named like those of
 // Kernels. All levels (and the GPU) give the same integers.
 //
-//   x_i = k_i - μ, with k_i as it lies in the block;  z_i = R x_i;  R x = H S2 H' S1 x: two rounds of seeded
-//   signs and orthonormal Hadamard transforms over blocks whose sizes are the powers of two that head_dim is
-//   the sum of: H' takes them in descending, H in ascending order (with one block both are the same). Each
-//   butterfly is one addition and one subtraction of floats in the usual order of strides 1, 2, 4 …, scaled
-//   once at the end of a round: the same bits everywhere.
-//   code of dimension j = clamp(floor(z_j / Δ) + 2^(bits-1), 0, 2^bits - 1), Δ = step of the best uniform
-//   quantiser of a Gaussian (1 bit: any; 2: 0.9957; 4: 0.3352) times |x_i| / sqrt(head_dim);
-//   c = 2 code - (2^bits - 1), odd integers;  f_i = |x_i|² / <c_i, z_i>, rounded to bf16; 0 when x_i = 0.
+//   z_i = R k_i;  R x = H S2 H' S1 x: two rounds of seeded signs and orthonormal Hadamard transforms over
+//   blocks whose sizes are the powers of two that head_dim is the sum of: H' takes them in descending, H in
+//   ascending order (with one block both are the same). Butterflies are one addition and one subtraction of
+//   floats in the usual order of strides 1, 2, 4 …, scaled once at the end of a round: the same bits
+//   everywhere. x_i = z_i - mean_scale * mean, with the mean of z over the block (or context) rounded to
+//   integers. code of dimension j = clamp(floor(x_j / Δ) + 2^(bits-1), 0, 2^bits - 1), Δ = step of the best
+//   uniform quantiser of a Gaussian (1 bit: any; 2: 0.9957; 4: 0.3352) times |x_i| / sqrt(head_dim); c = 2
+//   code - (2^bits - 1), odd integers;  f_i = <c_i, x_i> / |c_i|², the best multiple of c_i, rounded to bf16;
+//   0 when x_i = 0 or not finite.
 //
 // A query head is prepared once: z = R q; q5 = rint(z * kQueryLimit / max|z|), integers of 5 bits;
 // q11 = rint(z * kMeanLimit / max|z|). The score of key i in block b is an integer in 1/32 of an octave:
-//   score = rint(base_b + f_i * (gain * <q5, c_i>)), clamped to ±32767  (one fused multiply-add)
+//   score = rint(base_b + f_i (gain <q5, c_i> + f_i spread)), clamped to ±32767
 //   base_b = scale * s11 * mean_scale_b * <q11, mean_b>,  gain = scale * s5,
 //   scale = 32 * log2(e) * beta / sqrt(head_dim), s5 and s11 = max|z| over the limit.
+// The term of `spread` is the variance of the estimate: a key whose true weight w is only known as exp of
+// ŝ ± σ is best drawn in proportion to sqrt(E w²) = exp(ŝ + σ²). With cos² the share of |x|² that c keeps,
+//   σ² = |q|² |x_i|² (1 - cos²) / head_dim² = f_i² |q|² (E c²) (1 - cos²) / (cos² head_dim).
 #pragma once
 
 #include <cstdint>
@@ -53,8 +57,7 @@ struct ScanTask {
   int64_t record_stride;
   const int32_t *blocks;
   int first_block, end_block;  // of the context
-  int head_dim, bits;          // bits: planes to use, at most those there are
-  int stored_bits;
+  int head_dim, bits;
   const char *queries;  // [heads] prepared queries, sketch_query_bytes apart
   int heads;
   int16_t *scores;  // score of key i for head h at scores[h * score_stride + i]
@@ -65,7 +68,7 @@ struct SketchKernels {
   const char *name;
   void (*seal_bf16)(const SealTask &task);
   void (*seal_f32)(const SealTask &task);
-  // beta: see above. query: sketch_query_bytes(head_dim).
+  // query: sketch_query_bytes(head_dim).
   void (*prepare)(const float *q, const float *signs, int head_dim, int bits, float beta, char *query);
   void (*scan)(const ScanTask &task);
 };

@@ -58,7 +58,6 @@ class SketchStrategy : public Strategy {
     task.end_block = std::min(view.end, first + view.segment_keys) / kIndexTokens;
     task.head_dim = view.head_dim;
     task.bits = bits_;
-    task.stored_bits = bits_;
     task.queries = other_scratch(view);
     task.heads = view.heads;
     task.scores = segment_scores(view, 0, segment) - first;

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sketch_kernels.inc"
+#include "sketch_levels.h"
+
+namespace sounder {
+
+const SketchKernels kSketchAvx2 = {"avx2", seal<uint16_t>, seal<float>, prepare, scan};
+
+}  // namespace sounder
