@@ -2,7 +2,7 @@
 /**
  * 95 % intervals of shares whose questions come in documents: questions of one document are alike, so they
  * count less than independent ones. Families: Wilson's interval at the effective number of questions. Means of
- * families and differences: resampled documents, family by family.
+ * families and differences: resampled documents, family by family (questions, where there is one document).
  */
 
 /** A figure with its 95 % interval. */
@@ -70,8 +70,11 @@ function generator(seed: number): () => number {
 export function meanInterval(families: readonly (readonly Cluster[])[], seed = 1): Interval {
   const value = sumOf(families.map(meanOf)) / families.length;
   const next = generator(seed);
+  const units = families.map((clusters) =>
+    clusters.length > 1 ? clusters : (clusters[0] ?? []).map((value) => [value])
+  );
   const resampled = Array.from({ length: RESAMPLES }, () => {
-    const means = families.map((clusters) =>
+    const means = units.map((clusters) =>
       meanOf(clusters.map(() => clusters[next() % clusters.length]!))
     );
     return sumOf(means) / families.length;

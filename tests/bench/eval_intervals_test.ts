@@ -36,6 +36,8 @@ Deno.test("a mean of families weighs families alike and lies in its interval", (
   assert(low < value && value < high);
   assertEquals(meanInterval(families), meanInterval(families));
   assertEquals(meanOf(families[1]!), 0.5);
+  const single = meanInterval([[[1, 1, 0, 1]]]);
+  assert(single.low < 0.75 && single.high === 1, "one document: its questions are resampled");
 });
 
 Deno.test("the interval of a mean covers the truth about as often as it says", () => {
