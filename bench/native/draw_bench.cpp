@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/partial.h"
 #include "cpu/kernels.h"
 #include "sampled/draw_group.h"
 #include "sampled/draw_scratch.h"
@@ -32,6 +33,7 @@ double microseconds() {
 
 struct Group {
   StrategyView view{};
+  std::vector<float> exact;
   std::vector<char> scratch;
   std::vector<int32_t> keys;
   std::vector<float> offsets;
@@ -43,6 +45,9 @@ void make_group(Group &group, int heads, int keys, int budget, uint64_t seed) {
   group.keys.resize(static_cast<size_t>(keys));
   group.offsets.resize(static_cast<size_t>(keys));
   view.heads = heads;
+  view.head_dim = 2;
+  group.exact.assign(static_cast<size_t>(heads) * 2 * partial_floats(2), 0.0f);
+  view.exact = group.exact.data();
   view.begin = 4;
   view.end = keys;
   view.budget = budget;
@@ -79,7 +84,9 @@ void bench_level(const char *level, ThreadTeam &team, std::vector<Group> &groups
   for (int run = 0; run < kRuns; ++run) {
     std::vector<int> chosen(static_cast<size_t>(chunks));
     auto count = [&](int c, int) { count_heads(kernels, groups[c / segments].view, c % segments); };
-    auto find = [&](int g, int) { find_head_thresholds(groups[g].view, segments); };
+    auto find = [&](int g, int) {
+      find_head_thresholds(groups[g].view, segments, 1.0f, [](int) { return 0.0f; });
+    };
     auto combine = [&](int c, int) { combine_heads(kernels, groups[c / segments].view, c % segments); };
     auto find_all = [&](int g, int) { find_group_threshold(groups[g].view, segments); };
     auto draw = [&](int c, int) {

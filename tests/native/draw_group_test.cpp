@@ -34,7 +34,7 @@ class MadeUpScores : public Strategy {
   }
   void finish_phase(int phase, const StrategyView &view) const override {
     if (phase == 0)
-      find_head_thresholds(view, segments(view));
+      find_head_thresholds(view, segments(view), 1.0f, [](int) { return 0.0f; });
     else
       find_group_threshold(view, segments(view));
   }
@@ -55,13 +55,20 @@ Scores normal_scores(std::mt19937 &random, int heads, int keys, double spread) {
   return scores;
 }
 
-// P of each key of [begin, end), from the definition in draw_group.h; τ from every key.
-std::vector<double> probabilities(const Scores &scores, int begin, int end, int budget) {
+// 32 log2 of all that a head attends: keys by their scores, and sink and tail.
+int attended(const World &world, int head, const std::vector<int> &scores) {
+  double sum = std::exp2(world.log2_exact(head));
+  for (int score : scores) sum += std::exp2(score / 32.0);
+  return static_cast<int>(std::lround(std::clamp(32 * std::log2(sum), -32768.0, 32767.0)));
+}
+
+// P of each key of [begin, end), from the definition in draw_group.h; .
+std::vector<double> probabilities(const World &world, const Scores &scores, int begin, int end, int budget) {
   const int heads = static_cast<int>(scores.size());
   std::vector<int> combined(end - begin, -100000);
-  for (const std::vector<int> &head : scores) {
-    const std::vector<int> own(head.begin() + begin, head.begin() + end);
-    const int threshold = heads == 1 ? 0 : reference::draw_threshold(own, double(budget) / heads);
+  for (int h = 0; h < heads; ++h) {
+    const std::vector<int> own(scores[h].begin() + begin, scores[h].begin() + end);
+    const int threshold = heads == 1 ? 0 : attended(world, h, own);
     for (size_t i = 0; i < own.size(); ++i) combined[i] = std::max(combined[i], own[i] - threshold);
   }
   const int threshold = reference::draw_threshold(combined, budget);
@@ -84,7 +91,7 @@ TEST("the group expects to read its budget, each key with the best of its heads'
         World world({heads, 8, 5 * heads, 1920, 256 + 17 * heads}, 1);
         const Scores scores = normal_scores(world.random, heads, 1920, spread);
         const MadeUpScores strategy(level, scores);
-        const std::vector<double> p = probabilities(scores, 5 * heads, 1920, world.shape.budget);
+        const std::vector<double> p = probabilities(world, scores, 5 * heads, 1920, world.shape.budget);
         const double expected = std::accumulate(p.begin(), p.end(), 0.0);
         CHECK(expected <= world.shape.budget && expected * std::exp2(1.001 / 32) > world.shape.budget);
         RunningMean rows;
@@ -124,7 +131,7 @@ TEST("a group of very different heads reads its budget; no more when scores lie 
     Scores scores = normal_scores(world.random, 3, 4096, 40);
     for (int &score : scores[1]) score *= 7;
     for (int &score : scores[2]) score += 30000;  // a constant, which softmax does not see
-    const std::vector<double> p = probabilities(scores, 4, 4096, 300);
+    const std::vector<double> p = probabilities(world, scores, 4, 4096, 300);
     const double expected = std::accumulate(p.begin(), p.end(), 0.0);
     CHECK(expected <= 300 && expected >= 300 * std::exp2(-1.001 / 32));
     RunningMean rows = rows_read(world, level, scores, 60);
@@ -194,7 +201,7 @@ TEST("numerator and denominator are right in the mean over seeds, with the varia
       value[i] = 1 + normal(world.random);
     }
     double numerator = 0, denominator = 0, variance = 0;
-    const std::vector<double> p = probabilities(scores, 4, kEnd, 256);
+    const std::vector<double> p = probabilities(world, scores, 4, kEnd, 256);
     for (int i = 4; i < kEnd; ++i) {
       numerator += weight[i] * value[i];
       denominator += weight[i];

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/partial.h"
 #include "check.h"
 #include "cpu/kernels.h"
 #include "sampled/strategies.h"
@@ -68,6 +69,15 @@ class World {
     blocks.resize(static_cast<size_t>(shape.end) / kIndexTokens + 3);
     std::iota(blocks.begin(), blocks.end(), 0);
     std::shuffle(blocks.begin(), blocks.end(), random);
+    // Sink and tail of which each head attends something else.
+    exact.resize(size_t(shape.heads) * 2 * partial_floats(shape.head_dim));
+    for (int part = 0; part < 2 * shape.heads; ++part) {
+      float *state = exact.data() + size_t(part) * partial_floats(shape.head_dim);
+      make_partial_empty(state, shape.head_dim);
+      if (part % 3 == 0) continue;
+      state[shape.head_dim] = 1.0f + static_cast<float>(part);
+      state[shape.head_dim + 1] = static_cast<float>(part % 5);
+    }
     scratch.resize(static_cast<size_t>(strategy_scratch_bytes(shape.heads, shape.end)) + 128);
     lay_out();
   }
@@ -103,6 +113,16 @@ class World {
   IndexShape index() const { return {shape.head_dim, 0, 0, shape.quest_page, shape.kv_is_f32}; }
   StrategyShape strategy_shape(const char *level) const { return {level, shape.heads, index(), 1, 0, 0}; }
 
+  // log2 of sum exp of what a head attends in sink and tail.
+  double log2_exact(int head) const {
+    double sum = 0;
+    for (int part = 2 * head; part < 2 * head + 2; ++part) {
+      const float *state = exact.data() + size_t(part) * partial_floats(shape.head_dim);
+      if (state[shape.head_dim] > 0) sum += state[shape.head_dim] * std::exp2(state[shape.head_dim + 1]);
+    }
+    return std::log2(sum);
+  }
+
   StrategyView view(uint64_t draw_seed) {
     StrategyView view{};
     view.q = q.data();
@@ -120,6 +140,7 @@ class World {
     view.params = &params;
     view.draw_seed = draw_seed;
     view.segment_keys = shape.segment_keys;
+    view.exact = exact.data();
     const auto start = reinterpret_cast<uintptr_t>(scratch.data());
     view.scratch = scratch.data() + (64 - start % 64) % 64;
     return view;
@@ -192,6 +213,7 @@ class World {
       all.offsets.insert(all.offsets.end(), offsets.begin(), offsets.begin() + choice.count);
   }
 
+  std::vector<float> exact;
   std::vector<char> rows, records, scratch;
 };
 

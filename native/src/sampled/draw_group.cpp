@@ -2,16 +2,15 @@
 #include "draw_group.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "../attention/partial.h"
 #include "draw_scratch.h"
+#include "sketch_kernels.h"
 
 namespace sounder {
 
 namespace {
-
-// Bin 0 of u's histogram. δ is 0 when no two heads want the same rows, and less when some do; the bins above
-// are for what an estimated τ may be wrong by.
-constexpr int kGroupReference = 64;
 
 // Every so manieth key of the context is counted, a power of two. All are where no δ follows.
 int count_stride(const StrategyView &view) {
@@ -34,6 +33,26 @@ ScoreHistogram &merge_segments(const StrategyView &view, int head, int segments)
   return all;
 }
 
+// log2 of sum exp(q·k / sqrt(d)) of a head, relative to what a score of 0 stands for: sink and tail exactly,
+// the keys to choose from by their scores.
+double log2_attention(const StrategyView &view, int head, const ScoreHistogram &all, float zero, float beta) {
+  const double unit = 1.0 / (kScoreUnits * double{beta});
+  double sum = 0;
+  for (int b = 0; b < kHistogramBins; ++b)
+    if (all.bins[b] > 0) sum += all.bins[b] * std::exp2(-b * unit);
+  double most = all.reference * unit, total = sum * count_stride(view);
+  const int size = partial_floats(view.head_dim);
+  for (int part = 0; part < 2; ++part) {
+    const float *state = view.exact + (int64_t{2} * head + part) * size;
+    const double own_sum = state[view.head_dim], own_most = double{state[view.head_dim + 1]} - zero;
+    if (!(own_sum > 0)) continue;
+    if (own_most > most) total *= std::exp2(most - own_most);
+    total += own_sum * std::exp2(std::min(0.0, own_most - most));
+    most = std::max(most, own_most);
+  }
+  return most + std::log2(total);
+}
+
 }  // namespace
 
 void count_heads(const DrawKernels &kernels, const StrategyView &view, int segment) {
@@ -50,14 +69,20 @@ void count_heads(const DrawKernels &kernels, const StrategyView &view, int segme
   }
 }
 
-void find_head_thresholds(const StrategyView &view, int segments) {
-  const uint64_t share = (static_cast<uint64_t>(view.budget) << 32) / (view.heads * count_stride(view));
+void find_head_thresholds(const StrategyView &view, int segments, float beta, const HeadZero &zero) {
+  int most = INT16_MIN;
   for (int head = 0; head < view.heads; ++head) {
     ScoreHistogram &all = merge_segments(view, head, segments);
+    if (view.heads == 1) {
+      all.threshold = all.reference - threshold_place(all.bins, static_cast<uint64_t>(view.budget) << 32);
+      return;
+    }
+    const double threshold = log2_attention(view, head, all, zero(head), beta) * kScoreUnits * beta;
     // combine takes int16: only scores at the end of their range are moved by this.
-    const int threshold = all.reference - threshold_place(all.bins, share);
-    all.threshold = view.heads == 1 ? threshold : std::clamp<int>(threshold, INT16_MIN, INT16_MAX);
+    all.threshold = static_cast<int32_t>(std::lrint(std::clamp<double>(threshold, INT16_MIN, INT16_MAX)));
+    most = std::max(most, all.reference - all.threshold);
   }
+  histogram_of(view, view.heads, kMostSegments).reference = std::min<int>(most, INT16_MAX);
 }
 
 void combine_heads(const DrawKernels &kernels, const StrategyView &view, int segment) {
@@ -70,8 +95,8 @@ void combine_heads(const DrawKernels &kernels, const StrategyView &view, int seg
                   count, combined);
   ScoreHistogram &histogram = histogram_of(view, view.heads, segment);
   std::fill_n(histogram.bins, kHistogramBins, 0);
-  histogram.reference = kGroupReference;
-  kernels.count(combined, count, 1, kGroupReference, histogram.bins);
+  histogram.reference = histogram_of(view, view.heads, kMostSegments).reference;
+  kernels.count(combined, count, 1, histogram.reference, histogram.bins);
 }
 
 void find_group_threshold(const StrategyView &view, int segments) {

@@ -154,7 +154,9 @@ void OracleStrategy::run_phase(int phase, const StrategyView &view, int segment)
 
 void OracleStrategy::finish_phase(int phase, const StrategyView &view) const {
   if (phase == 0) find_maxima(view);
-  if (phase == 1 && is_shared(view)) find_head_thresholds(view, segments(view));
+  if (phase == 1 && is_shared(view))
+    find_head_thresholds(view, segments(view), 1.0f,
+                         [&](int head) { return totals_of(view, head).most[kMostSegments] / kScoreUnits; });
   if (phase == 1 && !is_shared(view)) add_up_weights(view);
   if (phase == 2) find_group_threshold(view, segments(view));
 }

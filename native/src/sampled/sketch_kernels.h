@@ -20,6 +20,7 @@
 //   scale = 32 * log2(e) * beta / sqrt(head_dim), s5 and s11 = max|z| over the limit.
 // The term of `spread` is the variance of the estimate: a key whose true weight w is only known as exp of
 // ŝ ± σ is best drawn in proportion to sqrt(E w²) = exp(ŝ + σ²). With cos² the share of |x|² that c keeps,
+// (three quarters of it did best)
 //   σ² = |q|² |x_i|² (1 - cos²) / head_dim² = f_i² |q|² (E c²) (1 - cos²) / (cos² head_dim).
 #pragma once
 

@@ -34,7 +34,8 @@ class SketchStrategy : public Strategy {
     if (phase == kCombine) combine_heads(draw_, view, segment);
   }
   void finish_phase(int phase, const StrategyView &view) const override {
-    if (phase == kScan) find_head_thresholds(view, segments(view));
+    if (phase == kScan)
+      find_head_thresholds(view, segments(view), view.params->beta, [](int) { return 0.0f; });
     if (phase == kCombine) find_group_threshold(view, segments(view));
   }
   void choose(const StrategyView &view, int segment, int, Choice &choice) const override {
