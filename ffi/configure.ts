@@ -25,6 +25,7 @@ function writeIndex(ints: Int32Array, index: IndexSettings): void {
   ints[abi.CONFIG_QUEST_PAGE] = index.questPage;
   ints[abi.CONFIG_YARDSTICKS] = index.yardsticks ? 1 : 0;
   ints[abi.CONFIG_DENSE_LAYERS] = index.denseLayers.length;
+  ints[abi.CONFIG_LEAST_ROWS] = index.leastRows;
 }
 
 /** `ints` of sounder_configure and sounder_plan_memory. */

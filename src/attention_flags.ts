@@ -34,7 +34,7 @@ export const ATTENTION_FLAGS: Record<
     help: "auto attends exactly up to so long a prompt (default: 8192)",
   },
   "budget": { value: "SHARE", help: "rows of a KV head that sampling reads (default: 0.02)" },
-  "beta": { value: "NUMBER", help: "sketch: how far its estimates are trusted (default: 0.9)" },
+  "beta": { value: "NUMBER", help: "sketch: how far its estimates are trusted (default: 1)" },
   "index": {
     value: "NAME,...",
     help: "kept beside the KV: sketch[:1|2|4], lsh:KxL, none (default: sketch:2)",
@@ -46,6 +46,10 @@ export const ATTENTION_FLAGS: Record<
   },
   "sink": { value: "TOKENS", help: "first tokens that are always read (default: 4)" },
   "window": { value: "TOKENS", help: "last tokens that are always read (default: 64)" },
+  "least-rows": {
+    value: "ROWS",
+    help: "that a KV head reads, however small its budget (default: 256)",
+  },
   "dense-layers": {
     value: "N,...|none",
     help: "layers that never sample, from 0 up (default: 0)",
@@ -101,13 +105,14 @@ export function readAttentionFlags(flags: FlagReader): AttentionOptions {
       lshCentring: oneOf<"context" | "off">(flags, "lsh-centre", ["context", "off"]),
       sink: flags.integer("sink", 4, 0, MOST_SINK),
       window: flags.integer("window", 64, 1, MOST_CONTEXT),
+      leastRows: flags.integer("least-rows", 256, 1, MOST_CONTEXT),
       seed: 1,
     },
     denseLayers: dense ?? (preset === null ? [0] : "published"),
     strategy,
     autoFrom: flags.integer("auto-from", 8192, 0, MOST_CONTEXT),
     budget: share(flags, "budget", 0.02, 1),
-    beta: share(flags, "beta", 0.9, 4),
+    beta: share(flags, "beta", 1, 4),
     collisions: flags.integer("collisions", 2, 1, 3),
     verify: share(flags, "verify", 0, 1),
     asked: flags.has("preset") || (flags.has("index") && hasIndex(index)) ||

@@ -130,7 +130,7 @@ int main(int argc, char **argv) {
   const int keys = std::max(1, static_cast<int>(argument(2, 98304)) / kIndexTokens) * kIndexTokens;
   std::vector<Group> groups(static_cast<size_t>(std::max(1.0, argument(3, 8))));
   const int heads = std::max(1, static_cast<int>(argument(4, 4)));
-  const int budget = std::max(kLeastRows, static_cast<int>(argument(5, 0.02) * keys));
+  const int budget = std::max(256, static_cast<int>(argument(5, 0.02) * keys));
   for (size_t g = 0; g < groups.size(); ++g) make_group(groups[g], heads, keys, budget, g + 1);
   std::printf("threads %d, keys %d, KV heads %zu of %d heads, budget %d rows\n", team.size(), keys,
               groups.size(), heads, budget);

@@ -93,7 +93,8 @@ enum sounder_config_int {
   SOUNDER_CONFIG_YARDSTICKS = 31,      /* 1: topk and oracle may be asked for (they read every key) */
   SOUNDER_CONFIG_DENSE_LAYERS = 32,    /* how many layers never sample: the first ones, unless
                                         * sounder_dense_layers names others */
-  SOUNDER_CONFIG_INT_COUNT = 33
+  SOUNDER_CONFIG_LEAST_ROWS = 33,      /* rows that a sampling KV head reads at least (default: 256) */
+  SOUNDER_CONFIG_INT_COUNT = 34
 };
 
 /* What keys are centred on before they are sketched or hashed. */

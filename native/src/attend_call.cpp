@@ -120,7 +120,7 @@ void cover_with_lsh(LoadedModel &model, Context &context) {
   LshTables &tables = model.contexts.lsh_of(context);
   const int length = static_cast<int>(context.tokens.size());
   const int until = tables.target(length, length, model.config.window);
-  if (until <= tables.covered() || until <= kLeastRows) return;
+  if (until <= tables.covered() || until <= model.config.least_rows) return;
   try {
     model.transformer.extend_lsh_of(tables, context.blocks.data(), until);
   } catch (...) {

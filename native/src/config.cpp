@@ -54,6 +54,7 @@ constexpr Range kRanges[SOUNDER_CONFIG_INT_COUNT] = {
     {"page of quest", 0, 64},
     {"yardsticks flag", 0, 1},
     {"number of dense layers", 0, 1024},
+    {"least number of rows", 1, 1 << 24},
 };
 
 void check_relations(const int32_t *ints) {
@@ -130,6 +131,7 @@ ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
   config.lsh_tokens = ints[SOUNDER_CONFIG_LSH_TOKENS];
   config.quest_page = ints[SOUNDER_CONFIG_QUEST_PAGE];
   config.yardsticks = ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
+  config.least_rows = ints[SOUNDER_CONFIG_LEAST_ROWS];
   config.dense_layers.assign(static_cast<size_t>(config.layers), false);
   std::fill_n(config.dense_layers.begin(), ints[SOUNDER_CONFIG_DENSE_LAYERS], true);
   return config;

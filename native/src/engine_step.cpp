@@ -95,7 +95,7 @@ class StepRun {
     sequence.lsh = &model_.contexts.lsh_of(context);
     sequence.lsh_until = sequence.lsh->target(sequence.position + sequence.count,
                                               sequence.params.sampled_from, model_.config.window);
-    if (sequence.lsh_until <= kLeastRows) sequence.lsh_until = sequence.lsh->covered();
+    if (sequence.lsh_until <= model_.config.least_rows) sequence.lsh_until = sequence.lsh->covered();
   }
 
   void resolve_tokens(const Context &context, int32_t *tokens, int count) const {

@@ -27,7 +27,7 @@ std::pair<WeightMatrix, WeightMatrix> halves(const WeightMatrix &stacked) {
 
 SampledShape sampled_shape(const ModelConfig &config) {
   return {config.attention_shape(), config.index_shape(), config.index_seed, config.lsh_bits,
-          config.lsh_tables,        config.sink,          config.window};
+          config.lsh_tables,        config.sink,          config.window,     config.least_rows};
 }
 
 }  // namespace

@@ -28,6 +28,8 @@ export interface IndexSettings {
   /** First and last tokens that sampled attention always reads. */
   sink: number;
   window: number;
+  /** Rows that a sampling KV head reads at least; a context with no more to choose from is exact. */
+  leastRows: number;
   /** Layers that never sample. */
   denseLayers: readonly number[];
   /** Seeds the rotation and the hash functions. */
@@ -45,6 +47,7 @@ export const NO_INDEX: IndexSettings = {
   yardsticks: false,
   sink: 4,
   window: 64,
+  leastRows: 256,
   denseLayers: [0],
   seed: 1,
 };

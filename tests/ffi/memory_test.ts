@@ -59,6 +59,7 @@ const indexes: fc.Arbitrary<IndexSettings> = fc.record({
   yardsticks: fc.boolean(),
   sink: fc.integer({ min: 0, max: 64 }),
   window: fc.integer({ min: 1, max: 4096 }),
+  leastRows: fc.constant(256),
   denseLayers: fc.constantFrom([], [0]),
   seed: fc.integer(),
 });

@@ -169,6 +169,7 @@ TEST("segments, threads, the order of heads and the sink's scores change nothing
     for (int end : {4096, 20480}) {
       WorldShape shape{4, 8, 259, end, 400};
       World world(shape, 5);
+      world.attend_nothing_exactly();
       Scores scores = normal_scores(world.random, 4, end, 70);
       const std::vector<Chosen> expected = world.run(MadeUpScores(level, scores), 7);
       CHECK(!expected[0].keys.empty());

@@ -18,6 +18,7 @@
 #include "attention/partial.h"
 #include "check.h"
 #include "cpu/kernels.h"
+#include "sampled/sketch_kernels.h"
 #include "sampled/strategies.h"
 #include "threads.h"
 
@@ -40,6 +41,7 @@ struct WorldShape {
   bool kv_is_f32 = false;
   int quest_page = 0;
   int segment_keys = 4096;
+  int sketch_bits = 0;
 };
 
 inline uint16_t as_bf16(float x) {
@@ -91,38 +93,18 @@ class World {
       const size_t row = static_cast<size_t>(blocks[i / kIndexTokens]) * kIndexTokens + i % kIndexTokens;
       write(rows.data() + row * 2 * shape.head_dim * width, &k[static_cast<size_t>(i) * shape.head_dim]);
     }
-    const IndexShape shape_of_index = index();
-    const size_t bytes = static_cast<size_t>(record_bytes(shape_of_index));
+    const size_t bytes = static_cast<size_t>(record_bytes(index()));
     records.assign(blocks.size() * bytes + 64, '\xff');
-    if (shape.quest_page == 0) return;
-    for (int first = 0; first < shape.end; first += shape.quest_page) {
-      std::vector<float> least(&k[size_t(first) * shape.head_dim], &k[size_t(first + 1) * shape.head_dim]);
-      std::vector<float> greatest = least;
-      for (size_t i = 0; i < static_cast<size_t>(shape.quest_page) * shape.head_dim; ++i) {
-        const float x = k[size_t(first) * shape.head_dim + i];
-        least[i % shape.head_dim] = std::min(least[i % shape.head_dim], x);
-        greatest[i % shape.head_dim] = std::max(greatest[i % shape.head_dim], x);
-      }
-      char *page = records.data() + bytes * blocks[first / kIndexTokens] + quest_place(shape_of_index) +
-                   size_t(first % kIndexTokens / shape.quest_page) * 2 * shape.head_dim * width;
-      write(page, least.data());
-      write(page + shape.head_dim * width, greatest.data());
-    }
+    if (shape.sketch_bits > 0) seal();
+    if (shape.quest_page > 0) write_bounds();
   }
 
-  IndexShape index() const { return {shape.head_dim, 0, 0, shape.quest_page, shape.kv_is_f32}; }
-  StrategyShape strategy_shape(const char *level) const { return {level, shape.heads, index(), 1, 0, 0}; }
-
-  // log2 of sum exp of what a head attends in sink and tail.
-  double log2_exact(int head) const {
-    double sum = 0;
-    for (int part = 2 * head; part < 2 * head + 2; ++part) {
-      const float *state = exact.data() + size_t(part) * partial_floats(shape.head_dim);
-      if (state[shape.head_dim] > 0) sum += state[shape.head_dim] * std::exp2(state[shape.head_dim + 1]);
-    }
-    return std::log2(sum);
+  IndexShape index() const {
+    return {shape.head_dim, shape.sketch_bits, 0, shape.quest_page, shape.kv_is_f32};
   }
-
+  StrategyShape strategy_shape(const char *level) const {
+    return {level, shape.heads, index(), kIndexSeed, 0, 0};
+  }
   StrategyView view(uint64_t draw_seed) {
     StrategyView view{};
     view.q = q.data();
@@ -131,7 +113,7 @@ class World {
     view.kv_is_f32 = shape.kv_is_f32;
     view.rows = rows.data();
     view.block_stride = int64_t{kIndexTokens} * 2 * shape.head_dim;
-    view.records = records.data();
+    view.records = record_of(0) - record_bytes(index()) * blocks[0];
     view.record_stride = record_bytes(index());
     view.blocks = blocks.data();
     view.begin = shape.begin;
@@ -185,6 +167,48 @@ class World {
   std::vector<int32_t> blocks;
 
  private:
+  static constexpr uint64_t kIndexSeed = 5;
+
+  // The record of the context's block.
+  char *record_of(int block) {
+    char *start = records.data() + (64 - reinterpret_cast<uintptr_t>(records.data()) % 64) % 64;
+    return start + record_bytes(index()) * blocks[block];
+  }
+
+  void seal() {
+    const std::vector<float> signs = rotation_signs(shape.head_dim, kIndexSeed);
+    std::vector<float> floats(static_cast<size_t>(seal_scratch_floats(shape.head_dim)) + 16);
+    const SketchKernels &kernels = *sketch_kernels("scalar");
+    const size_t block_bytes = size_t{kIndexTokens} * 2 * shape.head_dim * (shape.kv_is_f32 ? 4 : 2);
+    for (int block = 0; block < shape.end / kIndexTokens; ++block) {
+      SealTask task{};
+      task.rows = rows.data() + block_bytes * blocks[block];
+      task.shape = index();
+      task.signs = signs.data();
+      task.block = block;
+      task.record = record_of(block);
+      task.scratch = floats.data() + (64 - reinterpret_cast<uintptr_t>(floats.data()) % 64) % 64 / 4;
+      (shape.kv_is_f32 ? kernels.seal_f32 : kernels.seal_bf16)(task);
+    }
+  }
+
+  void write_bounds() {
+    const size_t width = shape.kv_is_f32 ? 4 : 2;
+    for (int first = 0; first < shape.end; first += shape.quest_page) {
+      std::vector<float> least(&k[size_t(first) * shape.head_dim], &k[size_t(first + 1) * shape.head_dim]);
+      std::vector<float> greatest = least;
+      for (size_t i = 0; i < static_cast<size_t>(shape.quest_page) * shape.head_dim; ++i) {
+        const float x = k[size_t(first) * shape.head_dim + i];
+        least[i % shape.head_dim] = std::min(least[i % shape.head_dim], x);
+        greatest[i % shape.head_dim] = std::max(greatest[i % shape.head_dim], x);
+      }
+      char *page = record_of(first / kIndexTokens) + quest_place(index()) +
+                   size_t(first % kIndexTokens / shape.quest_page) * 2 * shape.head_dim * width;
+      write(page, least.data());
+      write(page + shape.head_dim * width, greatest.data());
+    }
+  }
+
   void write(char *to, const float *from) const {
     for (int j = 0; j < shape.head_dim; ++j) {
       const uint16_t narrow = as_bf16(from[j]);

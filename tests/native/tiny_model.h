@@ -29,7 +29,7 @@ struct Config {
   int lsh_bits = 0, lsh_tables = 0, lsh_centring = SOUNDER_CENTRING_CONTEXT, lsh_tokens = 0;
   int quest_page = 0;
   bool yardsticks = false;
-  int dense_layers = 0;
+  int dense_layers = 0, least_rows = 256;
   float norm_epsilon = 1e-5f, rope_scale = 1;
 
   std::vector<int32_t> ints() const {
@@ -65,7 +65,8 @@ struct Config {
             lsh_tokens,
             quest_page,
             yardsticks ? 1 : 0,
-            dense_layers};
+            dense_layers,
+            least_rows};
   }
   std::vector<float> floats() const { return {norm_epsilon, rope_scale}; }
   std::vector<float> frequencies() const {

@@ -55,13 +55,14 @@ Deno.test("without flags, sketches of 2 bits serve prompts beyond 8,192 tokens",
       yardsticks: false,
       sink: 4,
       window: 64,
+      leastRows: 256,
       seed: 1,
     },
     denseLayers: [0],
     strategy: "auto",
     autoFrom: 8192,
     budget: 0.02,
-    beta: 0.9,
+    beta: 1,
     collisions: 2,
     verify: 0,
     asked: false,
@@ -71,7 +72,7 @@ Deno.test("without flags, sketches of 2 bits serve prompts beyond 8,192 tokens",
 Deno.test("every flag of attention arrives where it belongs", () => {
   const { attention } = parseCommandLine(
     ("--index sketch:4,quest:32 --index=lsh:9x120 --experimental --attention oracle --auto-from 0 " +
-      "--budget .5 --beta 1e-1 --sink 0 --window 24 --dense-layers 16,0 --sketch-centre off " +
+      "--budget .5 --beta 1e-1 --sink 0 --window 24 --least-rows 300 --dense-layers 16,0 --sketch-centre off " +
       "--lsh-centre off --collisions 3 --verify 1").split(" "),
     DEFAULTS,
   );
@@ -85,6 +86,7 @@ Deno.test("every flag of attention arrives where it belongs", () => {
       yardsticks: true,
       sink: 0,
       window: 24,
+      leastRows: 300,
       seed: 1,
     },
     denseLayers: [0, 16],

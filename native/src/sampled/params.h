@@ -18,9 +18,6 @@ struct SampledParams {
   bool verify;     // compute the exact result too, and report the difference
 };
 
-// A KV head reads at least so many rows; a context with fewer of them to choose from is exact.
-constexpr int kLeastRows = 256;
-
 // What one query token found, summed over the layers that sampled.
 struct SampledStatistics {
   int layers = 0;              // layers that sampled

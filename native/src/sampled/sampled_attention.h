@@ -25,6 +25,7 @@ struct SampledShape {
   uint64_t index_seed;
   int lsh_bits, lsh_tables;
   int sink, window;
+  int least_rows;  // that a KV head reads; a context with no more to choose from is exact
 };
 
 struct SampledJob {

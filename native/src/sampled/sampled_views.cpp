@@ -55,9 +55,9 @@ bool sampled_range(const SampledShape &shape, const SampledParams &params, int p
   int end = std::max(0, position + 1 - shape.window) / kBlockTokens * kBlockTokens;
   if (params.attention == SOUNDER_ATTENTION_LSH) end = std::min(end, covered / kBlockTokens * kBlockTokens);
   const int begin = std::min(shape.sink, position + 1), keys = end - begin;
-  if (keys <= kLeastRows) return false;
+  if (keys <= shape.least_rows) return false;
   const double share = std::ceil(static_cast<double>(params.budget) * keys);
-  *range = {begin, end, std::max(kLeastRows, static_cast<int>(share))};
+  *range = {begin, end, std::max(shape.least_rows, static_cast<int>(share))};
   return range->budget < keys;
 }
 

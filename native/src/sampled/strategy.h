@@ -44,7 +44,7 @@ struct StrategyView {
   const int32_t *blocks;
   int begin;   // the sink's end
   int end;     // a multiple of kIndexTokens: all these blocks are sealed
-  int budget;  // rows to read, expected, ≥ kLeastRows and < end - begin
+  int budget;  // rows to read, expected, < end - begin
   const SampledParams *params;
   uint64_t draw_seed;    // of this layer, KV head and query position: draws depend on it and the key alone
   const LshTables *lsh;  // of this context; nullptr if it has none
