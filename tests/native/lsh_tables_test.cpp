@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tables of a context: what they hold, what they take, and how they follow the context's life.
+#include "failure.h"
+#include "lsh_world.h"
+#include "threads.h"
+
+using namespace lsh_world;
+
+namespace {
+
+std::shared_ptr<LshIndex> index_of(const LshShape &shape, const char *level = nullptr,
+                                   int64_t most_bytes = kPlenty) {
+  int count = 0;
+  return make_lsh_index(shape, level != nullptr ? level : usable_levels(&count)[0]->name, 11, most_bytes);
+}
+
+std::vector<double> mean_of(const Keys &keys, int head, int first, int end) {
+  std::vector<double> mean(size_t(keys.shape.head_dim));
+  for (int i = first; i < end; ++i)
+    for (int j = 0; j < keys.shape.head_dim; ++j) mean[j] += double{keys.key(head, i)[j]} / (end - first);
+  return mean;
+}
+
+// The tables of every segment, layer and head against the reference.
+void check_tables(const Keys &keys, const LshTables &tables) {
+  const LshIndex &index = tables.index();
+  const LshShape &shape = keys.shape;
+  const int d = shape.head_dim;
+  const std::vector<double> projections = projections_of(index);
+  for (int layer = 0; layer < shape.layers; ++layer) {
+    const int slot = index.slot(layer);
+    if (slot < 0) continue;
+    for (int h = 0; h < shape.kv_heads; ++h) {
+      std::vector<double> mean = mean_of(keys, layer * shape.kv_heads + h, 0, tables.segment(layer, 0).keys);
+      if (!shape.centred) std::fill(mean.begin(), mean.end(), 0.0);
+      for (int s = 0; s < tables.segment_count(layer); ++s) {
+        const LshSegment &segment = tables.segment(layer, s);
+        const LshHead head = segment.head(slot, h);
+        for (int j = 0; j < d; ++j) CHECK_NEAR(head.mean[j], mean[j], 1e-6 * (1 + std::fabs(mean[j])));
+        const std::vector<uint32_t> codes = codes_in(segment, slot, h);
+        int64_t compared = 0;
+        for (int i = 0; i < segment.keys; ++i) {
+          const float *key = keys.key(layer * shape.kv_heads + h, segment.begin + i);
+          std::vector<double> x(d);
+          double square = 0;
+          for (int j = 0; j < d; ++j) {
+            x[j] = key[j] - head.mean[j];
+            square += x[j] * x[j];
+          }
+          CHECK_NEAR(of_bf16(head.inverse_norms[i]) * std::sqrt(square), 1, 1.0 / 256);
+          const auto expected =
+              reference::lsh_codes(x.data(), d, projections.data(), shape.bits, shape.tables);
+          for (int table = 0; table < shape.tables; ++table) {
+            if (expected.doubtful[table]) continue;
+            CHECK(codes[size_t(table) * segment.keys + i] == expected.of_table[table]);
+            ++compared;
+          }
+        }
+        CHECK(compared > int64_t{segment.keys} * shape.tables * 99 / 100);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST("tables group the keys of every layer and head by the signs of their projections") {
+  each_level([](const char *level) {
+    ThreadTeam team(3);
+    for (const LshShape &shape :
+         {shape_of(64, 10, 17), shape_of(80, 7, 9, 2, 3), shape_of(96, 1, 5, 1, 2, true),
+          shape_of(128, 15, 3), shape_of(256, 9, 4, 2, 1, true)}) {
+      const Keys keys(shape, 384, 5);
+      LshTables tables(index_of(shape, level));
+      keys.cover(tables, team, 256);
+      keys.cover(tables, team, 384);
+      CHECK(tables.segment_count(0) == 2 && tables.covered() == 384);
+      check_tables(keys, tables);
+    }
+  });
+}
+
+TEST("without centring the keys are hashed as they are") {
+  ThreadTeam team(2);
+  LshShape shape = shape_of(64, 6, 20);
+  shape.centred = false;
+  const Keys keys(shape, 256, 5);
+  LshTables tables(index_of(shape));
+  keys.cover(tables, team, 256);
+  check_tables(keys, tables);
+}
+
+TEST("dense layers have no tables, and the others' lie where they should") {
+  ThreadTeam team(2);
+  LshShape shape = shape_of(64, 6, 20, 5, 2);
+  shape.layer_has_tables = {false, true, false, true, true};
+  const Keys keys(shape, 256, 5);
+  LshTables tables(index_of(shape));
+  keys.cover(tables, team, 256);
+  CHECK(tables.index().slots() == 3 && tables.covered(0) == 256 && tables.covered(1) == 256);
+  check_tables(keys, tables);
+}
+
+TEST("tables do not depend on the number of threads") {
+  const LshShape shape = shape_of(64, 8, 12, 2, 3);
+  const Keys keys(shape, 640, 5);
+  ThreadTeam one(1), four(4);
+  LshTables a(index_of(shape)), b(index_of(shape));
+  keys.cover(a, one, 640);
+  keys.cover(b, four, 640);
+  CHECK(same_tables(a, b));
+}
+
+TEST("a segment ends at 32,768 keys, and the next one uses its mean") {
+  const LshShape shape = shape_of(16, 5, 3);
+  const Keys keys(shape, 2 * kLshSegmentKeys + 256, 5);
+  ThreadTeam team(2);
+  for (int until :
+       {kLshSegmentKeys - 128, kLshSegmentKeys, kLshSegmentKeys + 128, 2 * kLshSegmentKeys + 256}) {
+    LshTables tables(index_of(shape));
+    keys.cover(tables, team, until);
+    CHECK(tables.covered() == until);
+    CHECK(tables.segment_count(0) == (until + kLshSegmentKeys - 1) / kLshSegmentKeys);
+    check_tables(keys, tables);
+  }
+}
+
+TEST("keys added in pieces give what they give at once, where the pieces are segments") {
+  const LshShape shape = shape_of(16, 6, 5, 2, 2);
+  const Keys keys(shape, kLshSegmentKeys + 512, 5);
+  ThreadTeam team(2);
+  LshTables once(index_of(shape)), pieces(index_of(shape));
+  keys.cover(once, team, kLshSegmentKeys + 512);
+  keys.cover(pieces, team, kLshSegmentKeys);
+  keys.cover(pieces, team, kLshSegmentKeys + 512);
+  CHECK(same_tables(once, pieces));
+}
+
+TEST("a fork shares the whole segments of its tokens, and both go on alone") {
+  const LshShape shape = shape_of(32, 6, 5, 2, 2);
+  const Keys keys(shape, 1024, 5);
+  Keys other(shape, 1024, 6);
+  for (int head = 0; head < 4; ++head) std::copy_n(keys.key(head, 0), 512 * 32, other.key(head, 0));
+  other.lay_out();
+  ThreadTeam team(2);
+  const auto index = index_of(shape);
+  LshTables tables(index), alone(index), first(index);
+  for (int until : {256, 512, 768}) keys.cover(tables, team, until);
+  const int64_t used = index->used_bytes();
+  auto fork = tables.fork(600);
+  CHECK(index->used_bytes() == used && fork->covered() == 512);
+  CHECK(&fork->segment(0, 1) == &tables.segment(0, 1));
+  CHECK(tables.fork(511)->covered() == 256 && tables.fork(512)->covered() == 512);
+  CHECK(tables.fork(255)->covered() == 0 && tables.fork(5000)->covered() == 768);
+  other.cover(*fork, team, 1024);
+  for (int until : {256, 512, 1024}) other.cover(alone, team, until);
+  CHECK(same_tables(*fork, alone));
+  for (int until : {256, 512, 768}) keys.cover(first, team, until);
+  CHECK(same_tables(tables, first));
+}
+
+TEST("truncating and covering again gives what covering gives") {
+  const LshShape shape = shape_of(32, 6, 5, 2, 2);
+  const Keys keys(shape, 1024, 5);
+  ThreadTeam team(2);
+  const auto index = index_of(shape);
+  for (int tokens : {0, 100, 256, 300, 639, 640, 900, 1024}) {
+    LshTables tables(index), expected(index);
+    for (int until : {256, 640, 1024}) keys.cover(tables, team, until);
+    tables.truncate(tokens);
+    const int left = tokens < 256 ? 0 : tokens < 640 ? 256 : tokens < 1024 ? 640 : 1024;
+    CHECK(tables.covered() == left && tables.covered(1) == left);
+    keys.cover(tables, team, 1024);
+    for (int until : {256, 640, 1024})
+      if (until <= left) keys.cover(expected, team, until);
+    keys.cover(expected, team, 1024);
+    CHECK(same_tables(tables, expected));
+  }
+}
+
+TEST("a step that is rolled back, at whatever layer, leaves tables and memory as they were") {
+  const LshShape shape = shape_of(32, 6, 5, 3, 2);
+  const Keys keys(shape, 1024, 5);
+  ThreadTeam team(2);
+  const auto index = index_of(shape);
+  LshTables tables(index), expected(index);
+  keys.cover(expected, team, 256);
+  keys.cover(tables, team, 256);
+  const int64_t used = index->used_bytes();
+  for (int layers = 0; layers <= 3; ++layers) {
+    for (int layer = 0; layer < layers; ++layer) {
+      tables.extend(team, layer, keys.slabs[layer].data(), keys.blocks.data(), 1024);
+      CHECK(tables.covered(layer) == 1024 && tables.segment_count(layer) == 2);
+      CHECK(tables.covered() == 256);
+      if (layer < 2) CHECK(tables.covered(layer + 1) == 256 && tables.segment_count(layer + 1) == 1);
+    }
+    tables.roll_back();
+    CHECK(tables.covered() == 256 && tables.covered(0) == 256 && index->used_bytes() == used);
+    CHECK(same_tables(tables, expected));
+  }
+  // A commit takes nothing that some layer lacks.
+  tables.extend(team, 0, keys.slabs[0].data(), keys.blocks.data(), 1024);
+  tables.commit();
+  CHECK(same_tables(tables, expected) && index->used_bytes() == used);
+}
+
+TEST("the memory of tables is what lsh_bytes says, and all of it comes back") {
+  ThreadTeam team(2);
+  LshShape shape = shape_of(16, 6, 5, 3, 2);
+  shape.layer_has_tables[1] = false;
+  const auto index = index_of(shape);
+  const Keys keys(shape, kLshSegmentKeys + 512, 5);
+  for (int until : {128, 4096, kLshSegmentKeys, kLshSegmentKeys + 512}) {
+    LshTables tables(index);
+    keys.cover(tables, team, until);
+    int64_t mapped = 0;
+    for (int i = 0; i < tables.segment_count(0); ++i) mapped += tables.segment(0, i).memory.bytes();
+    CHECK(index->used_bytes() == lsh_bytes(shape, until) && mapped == lsh_bytes(shape, until));
+    // The last head's ids end where the memory ends.
+    const LshSegment &last = tables.segment(0, tables.segment_count(0) - 1);
+    const uint16_t *end = last.head(1, 1).ids + shape.tables * last.keys;
+    CHECK(reinterpret_cast<const char *>(end) ==
+          static_cast<char *>(last.memory.data()) + last.memory.bytes());
+    auto fork = tables.fork(until);
+    tables.truncate(0);
+    CHECK(index->used_bytes() == lsh_bytes(shape, until));
+    fork = nullptr;
+    CHECK(index->used_bytes() == 0);
+  }
+}
+
+TEST("the bytes of the shapes of the paper") {
+  LshShape shape = shape_of(128, 10, 150, 32, 8);
+  shape.layer_has_tables[0] = shape.layer_has_tables[16] = false;
+  CHECK(lsh_bytes(shape, 0) == 0);
+  CHECK(lsh_bytes(shape, 98304) == 30LL * 8 * (98304LL * 302 + 3 * 150 * 1025 * 2));
+  CHECK(lsh_bytes(shape, 32768 + 128) == 30LL * 8 * ((32768LL + 128) * 302 + 2 * 150 * 1025 * 2));
+  CHECK(published_lsh_bytes(shape, 98304) == 32LL * 8 * (98304LL * 604 + 150 * 1024 * 8));
+}
+
+TEST("more than the shared memory is refused in a sentence that says what to do, and takes nothing") {
+  const LshShape shape = shape_of(16, 6, 5, 2, 2);
+  const Keys keys(shape, kLshSegmentKeys + 1024, 5);
+  ThreadTeam team(2);
+  const int64_t most = lsh_bytes(shape, kLshSegmentKeys + 512);
+  const auto index = index_of(shape, nullptr, most);
+  LshTables a(index), b(index);
+  keys.cover(a, team, kLshSegmentKeys + 512);
+  CHECK(index->used_bytes() == most);
+  a.truncate(kLshSegmentKeys);
+  int32_t status = SOUNDER_OK;
+  std::string text;
+  try {
+    keys.extend(a, team, kLshSegmentKeys + 1024);
+  } catch (const Failure &failure) {
+    status = failure.status();
+    text = failure.what();
+  }
+  a.roll_back();
+  CHECK(status == SOUNDER_OUT_OF_MEMORY && text.find("--index lsh") != std::string::npos);
+  CHECK(text.find("Try again") != std::string::npos && text.find("1024 more keys") != std::string::npos);
+  CHECK(a.covered() == kLshSegmentKeys && index->used_bytes() == lsh_bytes(shape, kLshSegmentKeys));
+  // The second segment of a step fails: the first one goes too.
+  a.truncate(0);
+  keys.cover(b, team, 512);
+  status = SOUNDER_OK;
+  try {
+    keys.extend(a, team, kLshSegmentKeys + 1024);
+  } catch (const Failure &failure) {
+    status = failure.status();
+  }
+  a.roll_back();
+  CHECK(status == SOUNDER_OUT_OF_MEMORY && index->used_bytes() == lsh_bytes(shape, 512));
+  keys.cover(a, team, 1024);
+  CHECK(a.covered() == 1024);
+}
+
+TEST("a tail that grew long waits for memory without failing") {
+  const LshShape shape = shape_of(16, 6, 5, 2, 1);
+  const Keys keys(shape, 8192, 5);
+  ThreadTeam team(2);
+  const auto index = index_of(shape, nullptr, lsh_bytes(shape, 2048) + lsh_bytes(shape, 4096));
+  LshTables tables(index);
+  CHECK(tables.target(2048 + 64, 2048, 64) == 2048);
+  keys.cover(tables, team, 2048);
+  {
+    LshTables other(index);
+    keys.cover(other, team, 4096);
+    const int until = tables.target(2048 + 2048, 2048, 64);
+    CHECK(until == 3968);
+    keys.extend(tables, team, until);
+    CHECK(tables.covered(0) == 2048 && tables.covered(1) == 2048);
+    tables.commit();
+    CHECK(tables.covered() == 2048);
+  }
+  // Memory that comes back in the middle of a step is left alone until the next one.
+  keys.cover(tables, team, tables.target(5000, 2048, 64));
+  CHECK(tables.covered() == 4864);
+}
+
+TEST("tables grow by whole segments in a prompt, up to its window at its end, then when the tail is long") {
+  constexpr int kSegment = kLshSegmentKeys, kPrompt = 2 * kSegment + 1000;
+  LshShape shape = shape_of(1, 1, 1);
+  ThreadTeam team(1);
+  const Keys keys(shape, 3 * kSegment, 5);
+  LshTables tables(index_of(shape));
+  auto target = [&](int length, int prompt) { return tables.target(length, prompt, 64); };
+  CHECK(target(0, kPrompt) == 0 && target(10, kPrompt) == 0 && target(kSegment + 63, kPrompt) == 0);
+  CHECK(target(kSegment + 64, kPrompt) == kSegment && target(2 * kSegment + 999, kPrompt) == 2 * kSegment);
+  keys.cover(tables, team, kSegment);
+  CHECK(target(kSegment + 64, kPrompt) == kSegment && target(2 * kSegment, kPrompt) == kSegment);
+  const int end = (kPrompt - 64) / 128 * 128;
+  CHECK(target(kPrompt, kPrompt) == end);
+  keys.cover(tables, team, end);
+  CHECK(target(kPrompt + 1, kPrompt) == end && target(end + 2047, kPrompt) == end);
+  CHECK(target(end + 2048, kPrompt) == end + 1920 && target(end + 2100, kPrompt) == end + 1920);
+  // Another turn, with a longer prompt
+  CHECK(target(end + 500, end + 500) == end + 384);
+  // Nothing is prompt: the tail decides.
+  LshTables none(index_of(shape));
+  CHECK(none.target(2047, 0, 64) == 0 && none.target(2048, 0, 64) == 1920);
+  CHECK(none.target(300, 300, 64) == 128 && none.target(60, 60, 64) == 0);
+}
