@@ -195,7 +195,8 @@ async function jobsOf(
   const { shared, most } = document;
   const prompt = document.prompts[question]!;
   const job = (setup: Setup, { name, params }: StrategySpec, from: number) => ({
-    promptTokens: prompt.length,
+    // Not the question's end: lsh tables would grow by a segment of a few keys in every fork.
+    promptTokens: shared,
     answer: document.questions[question]!,
     most: most[question]!,
     figures: [],
@@ -212,7 +213,7 @@ async function jobsOf(
   }
   if (setups.includes("A")) {
     const asked = contexts.fork(root, shared);
-    const { token } = await append(contexts.engine, asked, rest, prompt.length, true);
+    const { token } = await append(contexts.engine, asked, rest, shared, true);
     for (const spec of strategies) {
       const context = contexts.fork(asked, prompt.length);
       jobs.push({ ...job("A", spec, prompt.length), context, next: [token], made: [token] });
