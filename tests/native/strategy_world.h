@@ -105,6 +105,23 @@ class World {
   StrategyShape strategy_shape(const char *level) const {
     return {level, shape.heads, index(), kIndexSeed, 0, 0};
   }
+
+  // log2 of sum exp of what a head attends in sink and tail.
+  double log2_exact(int head) const {
+    double sum = 0;
+    for (int part = 2 * head; part < 2 * head + 2; ++part) {
+      const float *state = exact.data() + size_t(part) * partial_floats(shape.head_dim);
+      if (state[shape.head_dim] > 0) sum += state[shape.head_dim] * std::exp2(state[shape.head_dim + 1]);
+    }
+    return std::log2(sum);
+  }
+
+  // Leaves sink and tail out of all heads' attention, so that heads differ by their scores only.
+  void attend_nothing_exactly() {
+    for (int part = 0; part < 2 * shape.heads; ++part)
+      make_partial_empty(exact.data() + size_t(part) * partial_floats(shape.head_dim), shape.head_dim);
+  }
+
   StrategyView view(uint64_t draw_seed) {
     StrategyView view{};
     view.q = q.data();
