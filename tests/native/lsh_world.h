@@ -39,6 +39,12 @@ inline LshShape shape_of(int head_dim, int bits, int tables, int layers = 1, int
 inline uint16_t as_bf16(float x) { return static_cast<uint16_t>(__builtin_bit_cast(uint32_t, x) >> 16); }
 inline float of_bf16(uint16_t x) { return __builtin_bit_cast(float, uint32_t{x} << 16); }
 
+inline std::shared_ptr<LshIndex> index_of(const LshShape &shape, const char *level = nullptr,
+                                          int64_t most_bytes = kPlenty) {
+  int count = 0;
+  return make_lsh_index(shape, level != nullptr ? level : usable_levels(&count)[0]->name, 11, most_bytes);
+}
+
 // Keys around a mean of twice their spread, as keys of models lie; what lies beside K is NaN.
 class Keys {
  public:
@@ -230,5 +236,16 @@ class Asker {
   std::vector<int32_t> chosen_keys;
   std::vector<float> chosen_offsets;
 };
+
+inline std::unique_ptr<Strategy> strategy_of(const LshShape &shape, const char *level, int heads = 1) {
+  return make_lsh_strategy(
+      {level, heads, {shape.head_dim, 0, 0, 0, shape.kv_is_f32}, 0, shape.bits, shape.tables});
+}
+
+inline void draw_queries(Asker &asker, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  for (float &x : asker.q) x = normal(random);
+}
 
 }  // namespace lsh_world
