@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sketch_kernels.inc"
 #include "sketch_levels.h"
+#include "sketch_scan.inc"
+#include "sketch_seal.inc"
 
 namespace sounder {
 
