@@ -45,7 +45,7 @@ export const EXACT_POLICY: AttentionPolicy = {
   strategy: "auto",
   autoFrom: 8192,
   budget: 0.02,
-  beta: 0.9,
+  beta: 1,
   collisions: 2,
   verify: 0,
   index: NO_INDEX,
