@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What choosing keys costs when the scores are there: histograms, thresholds, combination and draw of one
+// What choosing keys costs when the scores are there: weights, thresholds, combination and draw of one
 // query token over all KV heads, on made-up scores whose attention is as wide as a language model's. Prints
 // `name value unit` lines, median and least of several runs.
 //
@@ -83,7 +83,7 @@ void bench_level(const char *level, ThreadTeam &team, std::vector<Group> &groups
   int64_t rows = 0;
   for (int run = 0; run < kRuns; ++run) {
     std::vector<int> chosen(static_cast<size_t>(chunks));
-    auto count = [&](int c, int) { count_heads(kernels, groups[c / segments].view, c % segments); };
+    auto count = [&](int c, int) { look_at_heads(kernels, groups[c / segments].view, c % segments, 1.0f); };
     auto find = [&](int g, int) {
       find_head_thresholds(groups[g].view, segments, 1.0f, [](int) { return 0.0f; });
     };
@@ -115,7 +115,7 @@ void bench_level(const char *level, ThreadTeam &team, std::vector<Group> &groups
     for (int one : chosen) rows += one;
   }
   const std::string name = level;
-  print(name + " head histograms and thresholds", times.count);
+  print(name + " weights of heads and thresholds", times.count);
   print(name + " combination and threshold", times.combine);
   print(name + " draw", times.draw);
   print(name + " select", times.all);

@@ -109,14 +109,11 @@ TEST("every level counts, combines and finds the maximum as plain loops do") {
         int most = INT16_MIN;
         for (int i = 0; i < count; ++i) most = std::max<int>(most, own[i]);
         CHECK(kernels.maximum(own, count) == most);
-        for (int every : {1, 4}) {
-          for (int reference : {most, 64}) {
-            std::vector<uint32_t> bins(kHistogramBins + 1, 5), expected = bins;
-            kernels.count(own, count, every, reference, bins.data());
-            for (int i = 0; i < count; i += every)
-              ++expected[std::clamp(reference - own[i], 0, kHistogramBins - 1)];
-            CHECK(bins == expected);
-          }
+        for (int reference : {most, 64}) {
+          std::vector<uint32_t> bins(kHistogramBins + 1, 5), expected = bins;
+          kernels.count(own, count, reference, bins.data());
+          for (int i = 0; i < count; ++i) ++expected[std::clamp(reference - own[i], 0, kHistogramBins - 1)];
+          CHECK(bins == expected);
         }
         const std::vector<int> thresholds = random_scores(random, heads * 3, -spread, spread);
         std::vector<int16_t> combined(count + 1, kUntouched), expected(count, INT16_MIN);
@@ -131,6 +128,29 @@ TEST("every level counts, combines and finds the maximum as plain loops do") {
       }
     }
   });
+}
+
+TEST("every level weighs keys alike, and as powers of two but for a part in a thousand") {
+  std::mt19937 random(6);
+  for (int count : {0, 1, 7, 8, 9, 100, 4095, 9001}) {
+    for (double beta : {1.0, 0.25, 0.9, 4.0}) {
+      const auto shrink = static_cast<uint32_t>(std::lrint(65536 / beta));
+      for (int spread : {0, 100, 600, 32767}) {
+        const std::vector<int> wide = random_scores(random, count, -spread, spread);
+        const std::vector<int16_t> scores(wide.begin(), wide.end());
+        const int reference = (spread + 31) / 32 * 32;
+        const uint64_t expected = draw_kernels("scalar")->weigh(scores.data(), count, reference, shrink);
+        each_level([&](const DrawKernels &kernels) {
+          CHECK(kernels.weigh(scores.data(), count, reference, shrink) == expected);
+        });
+        double sum = 0;
+        for (int score : wide) sum += std::exp2((score - reference) / (32 * beta));
+        // A key loses a last bit when it is shifted; with beta its distance is rounded.
+        CHECK_NEAR(static_cast<double>(expected) * kWeightUnit, sum,
+                   (beta == 1.0 ? 1e-3 : 0.015) * sum + count * kWeightUnit);
+      }
+    }
+  }
 }
 
 TEST("thresholds are where a search from above finds them, and meet the rows within one unit") {

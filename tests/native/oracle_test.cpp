@@ -11,15 +11,28 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 
+// q·k / sqrt(d) in units of log 2.
+float logit(const World &world, int head, int key) {
+  return static_cast<float>(world.dot(head, key) * kLog2E / std::sqrt(double(world.shape.head_dim)));
+}
+
+float best_score(const World &world, int head) {
+  float most = -1e30f;
+  for (int key = world.shape.begin; key < world.shape.end; ++key)
+    most = std::max(most, logit(world, head, key));
+  return most;
+}
+
 // Scores in units of 1/32 octave below the head's best key.
 std::vector<int> true_scores(const World &world, int head) {
-  const float scale = static_cast<float>(32 * 1.4426950408889634 / std::sqrt(double(world.shape.head_dim)));
-  std::vector<float> exact;
+  const float scale = static_cast<float>(32 * kLog2E / std::sqrt(double(world.shape.head_dim)));
+  float most = -1e30f;
   for (int key = world.shape.begin; key < world.shape.end; ++key)
-    exact.push_back(scale * static_cast<float>(world.dot(head, key)));
-  const float most = *std::max_element(exact.begin(), exact.end());
+    most = std::max(most, scale * static_cast<float>(world.dot(head, key)));
   std::vector<int> scores;
-  for (float x : exact) scores.push_back(static_cast<int>(std::max(-32767.0f, std::nearbyint(x - most))));
+  for (int key = world.shape.begin; key < world.shape.end; ++key)
+    scores.push_back(
+        static_cast<int>(std::nearbyint(scale * static_cast<float>(world.dot(head, key)) - most)));
   return scores;
 }
 
@@ -41,21 +54,20 @@ TEST("the oracle's Poisson draw is the reference's, by the true scores") {
       const int d[] = {64, 80, 96, 128, 256, 7, 33, 8};
       World world({heads, d[heads - 1], heads * 3 % 7, 1408, 256 + 31 * heads, heads % 2 == 0}, 1);
       const auto strategy = make_oracle_strategy(world.strategy_shape(level));
-      std::vector<int> combined(world.shape.end - world.shape.begin, -100000);
+      std::vector<std::vector<int>> scores;
+      std::vector<double> others;
       for (int head = 0; head < heads; ++head) {
-        const std::vector<int> own = true_scores(world, head);
-        const int threshold =
-            heads == 1 ? 0 : reference::draw_threshold(own, double(world.shape.budget) / heads);
-        for (size_t i = 0; i < own.size(); ++i) combined[i] = std::max(combined[i], own[i] - threshold);
+        scores.push_back(true_scores(world, head));
+        others.push_back(world.log2_exact(head) - best_score(world, head));
       }
-      const int threshold = reference::draw_threshold(combined, world.shape.budget);
+      const reference::GroupDraw group = reference::group_draw(scores, others, 1.0, world.shape.budget);
       for (uint64_t seed : {1, 2, 3}) {
         const std::vector<Chosen> chosen = world.run(*strategy, seed);
         CHECK(chosen.size() == 1 && !chosen[0].certain);
-        CHECK(chosen[0].keys == reference::draw(combined, world.shape.begin, threshold, seed));
+        CHECK(chosen[0].keys == reference::draw(group.scores, world.shape.begin, group.threshold, seed));
         for (size_t i = 0; i < chosen[0].keys.size(); ++i) {
-          const int score = combined[chosen[0].keys[i] - world.shape.begin];
-          CHECK_NEAR(chosen[0].offsets[i], -std::log2(reference::draw_probability(threshold - score)), 1e-5);
+          const int distance = group.threshold - group.scores[chosen[0].keys[i] - world.shape.begin];
+          CHECK_NEAR(chosen[0].offsets[i], -std::log2(reference::draw_probability(distance)), 1e-5);
         }
       }
     }

@@ -59,4 +59,22 @@ int draw_threshold(const std::vector<int> &scores, double rows) {
   return threshold;
 }
 
+GroupDraw group_draw(const std::vector<std::vector<int>> &scores, const std::vector<double> &others,
+                     double beta, double rows) {
+  if (scores.size() == 1) return {scores[0], draw_threshold(scores[0], rows)};
+  GroupDraw group{std::vector<int>(scores[0].size(), INT16_MIN), 0};
+  for (size_t head = 0; head < scores.size(); ++head) {
+    double attended = std::exp2(others[head]);
+    for (int score : scores[head]) attended += std::exp2(score / (32 * beta));
+    double share = 32 * beta * std::log2(attended);
+    share = share < INT16_MIN ? INT16_MIN : share > INT16_MAX ? INT16_MAX : share;
+    for (size_t i = 0; i < scores[head].size(); ++i) {
+      const int above = scores[head][i] - static_cast<int>(std::lrint(share));
+      if (above > group.scores[i]) group.scores[i] = above < INT16_MAX ? above : INT16_MAX;
+    }
+  }
+  group.threshold = draw_threshold(group.scores, rows);
+  return group;
+}
+
 }  // namespace sounder::reference

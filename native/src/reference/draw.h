@@ -23,4 +23,13 @@ double expected_rows(const std::vector<int> &scores, int threshold);
 // The least threshold at which at most so many of the keys are read, as expected; none below all scores.
 int draw_threshold(const std::vector<int> &scores, double rows);
 
+// What a group of heads draws by. scores [heads][keys]: beta · log2 of what a key weighs, in units of 1/32
+// octave. others: log2 of what each head attends beside these keys, on the scale of the scores.
+struct GroupDraw {
+  std::vector<int> scores;
+  int threshold;
+};
+GroupDraw group_draw(const std::vector<std::vector<int>> &scores, const std::vector<double> &others,
+                     double beta, double rows);
+
 }  // namespace sounder::reference

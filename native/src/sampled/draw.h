@@ -32,7 +32,8 @@ struct ScoreHistogram {
   uint32_t bins[kHistogramBins];
   int32_t reference;  // score of bin 0
   int32_t threshold;  // what was found
-  int32_t padding[14];
+  uint64_t weight;    // of a segment's keys, DrawKernels::weigh
+  int32_t padding[12];
 };
 static_assert(sizeof(ScoreHistogram) == 4 * kHistogramBins + 64);
 

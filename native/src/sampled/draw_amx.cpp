@@ -4,6 +4,6 @@
 
 namespace sounder {
 
-const DrawKernels kDrawAmx = {"amx", maximum, count, combine, draw};
+const DrawKernels kDrawAmx = {"amx", maximum, weigh, count, combine, draw};
 
 }  // namespace sounder

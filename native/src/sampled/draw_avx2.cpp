@@ -4,6 +4,6 @@
 
 namespace sounder {
 
-const DrawKernels kDrawAvx2 = {"avx2", maximum, count, combine, draw};
+const DrawKernels kDrawAvx2 = {"avx2", maximum, weigh, count, combine, draw};
 
 }  // namespace sounder

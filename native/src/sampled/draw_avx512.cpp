@@ -4,6 +4,6 @@
 
 namespace sounder {
 
-const DrawKernels kDrawAvx512 = {"avx512", maximum, count, combine, draw};
+const DrawKernels kDrawAvx512 = {"avx512", maximum, weigh, count, combine, draw};
 
 }  // namespace sounder

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "../attention/partial.h"
 #include "draw_scratch.h"
@@ -11,13 +12,6 @@
 namespace sounder {
 
 namespace {
-
-// Every so manieth key of the context is counted, a power of two. All are where no δ follows.
-int count_stride(const StrategyView &view) {
-  int stride = 1;
-  while (view.heads > 1 && (view.end - view.begin) / (2 * stride) >= kLeastCountedKeys) stride *= 2;
-  return stride;
-}
 
 // All segments' histograms of a head as one.
 ScoreHistogram &merge_segments(const StrategyView &view, int head, int segments) {
@@ -33,54 +27,75 @@ ScoreHistogram &merge_segments(const StrategyView &view, int head, int segments)
   return all;
 }
 
+// DrawKernels::weigh wants a reference that all scores are at or below; whole octaves make what a key weighs
+// the same whatever the others of its segment are, but for the last bits.
+int weight_reference(int most) { return (most + kScoreUnits - 1) & -kScoreUnits; }
+
+uint32_t beta_shrink(float beta) {
+  return static_cast<uint32_t>(std::lrint(std::min(65536.0 / double{beta}, double{(1 << 20) - 1})));
+}
+
+// a + b as logarithms.
+double add_log2(double a, double b) {
+  const double most = std::max(a, b);
+  return std::isinf(most) ? most : most + std::log2(std::exp2(a - most) + std::exp2(b - most));
+}
+
 // log2 of sum exp(q·k / sqrt(d)) of a head, relative to what a score of 0 stands for: sink and tail exactly,
 // the keys to choose from by their scores.
-double log2_attention(const StrategyView &view, int head, const ScoreHistogram &all, float zero, float beta) {
-  const double unit = 1.0 / (kScoreUnits * double{beta});
-  double sum = 0;
-  for (int b = 0; b < kHistogramBins; ++b)
-    if (all.bins[b] > 0) sum += all.bins[b] * std::exp2(-b * unit);
-  double most = all.reference * unit, total = sum * count_stride(view);
+double log2_attention(const StrategyView &view, int head, int segments, float beta, float zero) {
+  double total = -std::numeric_limits<double>::infinity();
+  for (int s = 0; s < segments; ++s) {
+    const ScoreHistogram &part = histogram_of(view, head, s);
+    if (part.weight == 0) continue;
+    const double weight = std::log2(static_cast<double>(part.weight) * kWeightUnit);
+    total = add_log2(total, weight_reference(part.reference) / (kScoreUnits * double{beta}) + weight);
+  }
   const int size = partial_floats(view.head_dim);
   for (int part = 0; part < 2; ++part) {
     const float *state = view.exact + (int64_t{2} * head + part) * size;
-    const double own_sum = state[view.head_dim], own_most = double{state[view.head_dim + 1]} - zero;
-    if (!(own_sum > 0)) continue;
-    if (own_most > most) total *= std::exp2(most - own_most);
-    total += own_sum * std::exp2(std::min(0.0, own_most - most));
-    most = std::max(most, own_most);
+    const float sum = state[view.head_dim], most = state[view.head_dim + 1];
+    if (sum > 0) total = add_log2(total, std::log2(double{sum}) + most - zero);
   }
-  return most + std::log2(total);
+  return total;
 }
 
 }  // namespace
 
-void count_heads(const DrawKernels &kernels, const StrategyView &view, int segment) {
+void look_at_heads(const DrawKernels &kernels, const StrategyView &view, int segment, float beta) {
   const KeyRange range = segment_range(view, segment);
-  const int first = segment_first(view, segment), stride = count_stride(view);
-  // Every stride-th key of the context, wherever segments begin.
-  const int counted = std::min(range.end, (range.begin + stride - 1) / stride * stride);
+  const int from = range.begin - segment_first(view, segment), count = range.end - range.begin;
   for (int head = 0; head < view.heads; ++head) {
-    const int16_t *scores = segment_scores(view, head, segment) - first;
+    const int16_t *scores = segment_scores(view, head, segment) + from;
     ScoreHistogram &histogram = histogram_of(view, head, segment);
-    std::fill_n(histogram.bins, kHistogramBins, 0);
-    histogram.reference = kernels.maximum(scores + range.begin, range.end - range.begin);
-    kernels.count(scores + counted, range.end - counted, stride, histogram.reference, histogram.bins);
+    histogram.reference = kernels.maximum(scores, count);
+    if (view.heads > 1) {
+      histogram.weight =
+          kernels.weigh(scores, count, weight_reference(histogram.reference), beta_shrink(beta));
+    } else {
+      std::fill_n(histogram.bins, kHistogramBins, 0);
+      kernels.count(scores, count, histogram.reference, histogram.bins);
+    }
   }
 }
 
 void find_head_thresholds(const StrategyView &view, int segments, float beta, const HeadZero &zero) {
+  if (view.heads == 1) {
+    ScoreHistogram &all = merge_segments(view, 0, segments);
+    all.threshold = all.reference - threshold_place(all.bins, static_cast<uint64_t>(view.budget) << 32);
+    return;
+  }
   int most = INT16_MIN;
   for (int head = 0; head < view.heads; ++head) {
-    ScoreHistogram &all = merge_segments(view, head, segments);
-    if (view.heads == 1) {
-      all.threshold = all.reference - threshold_place(all.bins, static_cast<uint64_t>(view.budget) << 32);
-      return;
-    }
-    const double threshold = log2_attention(view, head, all, zero(head), beta) * kScoreUnits * beta;
-    // combine takes int16: only scores at the end of their range are moved by this.
-    all.threshold = static_cast<int32_t>(std::lrint(std::clamp<double>(threshold, INT16_MIN, INT16_MAX)));
-    most = std::max(most, all.reference - all.threshold);
+    const double threshold = log2_attention(view, head, segments, beta, zero(head)) * kScoreUnits * beta;
+    // combine takes int16: only scores at the end of their range are moved by this. NaN, of keys that are no
+    // numbers, becomes the least.
+    ScoreHistogram &all = histogram_of(view, head, kMostSegments);
+    all.threshold = threshold > INT16_MIN
+                        ? static_cast<int>(std::lrint(std::min<double>(threshold, INT16_MAX)))
+                        : INT16_MIN;
+    for (int s = 0; s < segments; ++s)
+      most = std::max(most, histogram_of(view, head, s).reference - all.threshold);
   }
   histogram_of(view, view.heads, kMostSegments).reference = std::min<int>(most, INT16_MAX);
 }
@@ -96,7 +111,7 @@ void combine_heads(const DrawKernels &kernels, const StrategyView &view, int seg
   ScoreHistogram &histogram = histogram_of(view, view.heads, segment);
   std::fill_n(histogram.bins, kHistogramBins, 0);
   histogram.reference = histogram_of(view, view.heads, kMostSegments).reference;
-  kernels.count(combined, count, 1, histogram.reference, histogram.bins);
+  kernels.count(combined, count, histogram.reference, histogram.bins);
 }
 
 void find_group_threshold(const StrategyView &view, int segments) {

@@ -9,7 +9,7 @@
 //
 // So rows are read by how much of some head's attention they are: a head whose attention is nearly all in
 // sink and tail gets few. (On SmolLM2's attention the error of a group was an eighth less than with equal
-// shares.) The thresholds come from histograms and are integers: neither segments nor threads change them.
+// shares.) The thresholds are integers: neither threads nor, but for rounding, segments change them.
 // Where more than kHistogramBins / kScoreUnits octaves of scores would be read, less than the budget is.
 #pragma once
 
@@ -20,14 +20,10 @@
 
 namespace sounder {
 
-// τ is found from at least so many keys, a part of them where there are more: it decides how heads share the
-// budget, which δ, found from all keys, then meets.
-constexpr int kLeastCountedKeys = 8192;
-
-// Phase: the segment's scores → a histogram for each head.
-void count_heads(const DrawKernels &kernels, const StrategyView &view, int segment);
-// beta: what true logarithms were multiplied by to be scores. zero(head): log2 of what a score of 0 stands
-// for.
+// Phase: the segment's scores → what they weigh, for each head; for a single head their histogram.
+// beta: what true logarithms were multiplied by to be scores.
+void look_at_heads(const DrawKernels &kernels, const StrategyView &view, int segment, float beta);
+// zero(head): log2 of what a score of 0 stands for.
 using HeadZero = std::function<float(int head)>;
 void find_head_thresholds(const StrategyView &view, int segments, float beta, const HeadZero &zero);
 

@@ -36,15 +36,21 @@ struct DrawKernels {
   const char *name;
   // The largest score; the least int16 of none.
   int16_t (*maximum)(const int16_t *scores, int count);
-  // bins[min(reference - min(score, reference), kHistogramBins - 1)] += 1 for every stride-th score, from the
-  // first on. reference: an int16.
-  void (*count)(const int16_t *scores, int count, int stride, int reference, uint32_t *bins);
+  // What keys with these scores weigh, in units of 2^-22 of a key with score `reference` ≥ all scores:
+  // the sum of high[k / 4 % 8] * low[k % 4] >> k / 32, with k the distance below the reference, high and low
+  // the halves of 2^-(k % 32 / 32) in 11 bits. beta_shrink: 65536, or k = distance * beta_shrink / 65536
+  // rounded, where distances of more than 4095 count as that; below 2^20.
+  uint64_t (*weigh)(const int16_t *scores, int count, int reference, uint32_t beta_shrink);
+  // bins[min(reference - min(score, reference), kHistogramBins - 1)] += 1 for each score. reference: an int16
+  void (*count)(const int16_t *scores, int count, int reference, uint32_t *bins);
   // combined[i] = max over heads of scores[h * stride + i] - thresholds[h * threshold_stride], saturated;
   // thresholds within int16
   void (*combine)(const int16_t *scores, int64_t stride, const int32_t *thresholds, int64_t threshold_stride,
                   int heads, int count, int16_t *combined);
   int (*draw)(const DrawTask &task);
 };
+
+constexpr double kWeightUnit = 0x1p-22;
 
 // The table of the level of this name; nullptr if this build has none.
 const DrawKernels *draw_kernels(const char *level);

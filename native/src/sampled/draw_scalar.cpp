@@ -4,6 +4,6 @@
 
 namespace sounder {
 
-const DrawKernels kDrawScalar = {"scalar", maximum, count, combine, draw};
+const DrawKernels kDrawScalar = {"scalar", maximum, weigh, count, combine, draw};
 
 }  // namespace sounder

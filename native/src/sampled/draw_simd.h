@@ -46,6 +46,15 @@ template <int kBits>
 SOUNDER_INLINE Ints shift_right(Ints x) {
   return {_mm512_srli_epi32(x.v, kBits)};
 }
+SOUNDER_INLINE void store_ints(int32_t *p, Ints x) { _mm512_storeu_si512(p, x.v); }
+// Products of lanes of less than 2^15.
+SOUNDER_INLINE Ints mul_shorts(Ints a, Ints b) { return {_mm512_madd_epi16(a.v, b.v)}; }
+// A table of 8 values, twice: the one that the lowest bits say.
+struct Table {
+  __m512i v;
+};
+SOUNDER_INLINE Table load_table(const int32_t *values) { return {_mm512_loadu_si512(values)}; }
+SOUNDER_INLINE Ints look_up(Table table, Ints place) { return {_mm512_permutexvar_epi32(place.v, table.v)}; }
 // 0 where bits ≥ 32
 SOUNDER_INLINE Ints shift_right_by(Ints x, Ints bits) { return {_mm512_srlv_epi32(x.v, bits.v)}; }
 // Writes the lanes of x where test is 0 to `to`, in order, and something behind them, kInts in all.
@@ -92,6 +101,21 @@ SOUNDER_INLINE Ints exclusive_or(Ints a, Ints b) { return {_mm256_xor_si256(a.v,
 template <int kBits>
 SOUNDER_INLINE Ints shift_right(Ints x) {
   return {_mm256_srli_epi32(x.v, kBits)};
+}
+SOUNDER_INLINE void store_ints(int32_t *p, Ints x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x.v);
+}
+// Products of lanes of less than 2^15.
+SOUNDER_INLINE Ints mul_shorts(Ints a, Ints b) { return {_mm256_madd_epi16(a.v, b.v)}; }
+// A table of 8 values: the one that the lowest bits say.
+struct Table {
+  __m256i v;
+};
+SOUNDER_INLINE Table load_table(const int32_t *values) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(values))};
+}
+SOUNDER_INLINE Ints look_up(Table table, Ints place) {
+  return {_mm256_permutevar8x32_epi32(table.v, place.v)};
 }
 // 0 where bits ≥ 32
 SOUNDER_INLINE Ints shift_right_by(Ints x, Ints bits) { return {_mm256_srlv_epi32(x.v, bits.v)}; }
@@ -160,9 +184,17 @@ template <int kBits>
 SOUNDER_INLINE Ints shift_right(Ints x) {
   return of_bits(bits_of(x) >> kBits);
 }
+SOUNDER_INLINE void store_ints(int32_t *p, Ints x) { *p = x.v; }
+SOUNDER_INLINE Ints mul_shorts(Ints a, Ints b) { return {a.v * b.v}; }
+// A table of 8 values: the one that the lowest bits say.
+struct Table {
+  const int32_t *values;
+};
+SOUNDER_INLINE Table load_table(const int32_t *values) { return {values}; }
+SOUNDER_INLINE Ints look_up(Table table, Ints place) { return {table.values[place.v & 7]}; }
 // 0 where bits ≥ 32
 SOUNDER_INLINE Ints shift_right_by(Ints x, Ints bits) {
-  return bits.v >= 32 ? Ints{0} : of_bits(bits_of(x) >> bits.v);
+  return bits_of(bits) >= 32 ? Ints{0} : of_bits(bits_of(x) >> bits.v);
 }
 // Writes x to `to`; counts it when test is 0.
 SOUNDER_INLINE int store_where_zero(int32_t *to, Ints x, Ints test) {

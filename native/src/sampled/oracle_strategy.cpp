@@ -148,7 +148,7 @@ void OracleStrategy::add_up_weights(const StrategyView &view) const {
 void OracleStrategy::run_phase(int phase, const StrategyView &view, int segment) const {
   if (phase == 0) score(view, segment);
   if (phase == 1) weigh(view, segment);
-  if (phase == 1 && is_shared(view)) count_heads(draw_, view, segment);
+  if (phase == 1 && is_shared(view)) look_at_heads(draw_, view, segment, 1.0f);
   if (phase == 2) combine_heads(draw_, view, segment);
 }
 

@@ -29,7 +29,7 @@ class SketchStrategy : public Strategy {
     if (phase == kPrepare) prepare(view);
     if (phase == kScan) {
       scan(view, segment);
-      count_heads(draw_, view, segment);
+      look_at_heads(draw_, view, segment, view.params->beta);
     }
     if (phase == kCombine) combine_heads(draw_, view, segment);
   }
