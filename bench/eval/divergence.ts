@@ -8,7 +8,7 @@ import {
   type StepSequence,
 } from "../../src/engine/engine.ts";
 import { Failure } from "../../src/errors.ts";
-import type { StrategySpec } from "./strategies.ts";
+import { exactUntil, type StrategySpec } from "./strategies.ts";
 
 /** An engine whose logits can be read after a step, in the order of the step's tokens. */
 export interface LogitsEngine extends Engine {
@@ -156,7 +156,9 @@ export async function diverge(
   try {
     for (let at = 0; at < from; at += engine.limits.maxStepTokens) {
       const tokens = text.tokens.subarray(at, Math.min(from, at + engine.limits.maxStepTokens));
-      await step(engine, [{ ...QUIET, context: root, tokens, promptTokens: from }]);
+      await step(engine, [
+        { ...QUIET, context: root, tokens, promptTokens: from, ...exactUntil(from, specs) },
+      ]);
     }
     for (const spec of specs) all.push(new Sums(spec, engine.forkContext(root, from)));
     engine.capture(true);

@@ -15,7 +15,7 @@ import {
 import { Failure } from "../../src/errors.ts";
 import type { TextProcessor } from "../../src/tokenizer/tokenizer.ts";
 import type { PreparedDocument } from "./prepare.ts";
-import type { StrategySpec } from "./strategies.ts";
+import { exactUntil, type StrategySpec } from "./strategies.ts";
 
 /** A: the reply is sampled. B: the question too. The document is exact in both. */
 export type Setup = "A" | "B";
@@ -68,17 +68,17 @@ async function append(
   engine: Engine,
   context: ContextId,
   tokens: ArrayLike<number>,
-  promptTokens: number,
-  samples: boolean,
+  more: Pick<StepSequence, "promptTokens" | "attention"> & { samples: boolean },
 ): Promise<SequenceResult> {
   const all = Int32Array.from(tokens);
   let last: SequenceResult | undefined;
   for (let at = 0; at < all.length; at += engine.limits.maxStepTokens) {
     const part = all.subarray(at, at + engine.limits.maxStepTokens);
     const isLast = at + part.length === all.length;
+    const { samples, ...rest } = more;
     const sampling = isLast && samples ? GREEDY : null;
     const { sequences } = await engine.step([
-      { ...QUIET, context, tokens: part, promptTokens, sampling },
+      { ...QUIET, context, tokens: part, ...rest, sampling },
     ]);
     last = succeeded(sequences[0]!);
   }
@@ -213,7 +213,10 @@ async function jobsOf(
   }
   if (setups.includes("A")) {
     const asked = contexts.fork(root, shared);
-    const { token } = await append(contexts.engine, asked, rest, shared, true);
+    const { token } = await append(contexts.engine, asked, rest, {
+      promptTokens: shared,
+      samples: true,
+    });
     for (const spec of strategies) {
       const context = contexts.fork(asked, prompt.length);
       jobs.push({ ...job("A", spec, prompt.length), context, next: [token], made: [token] });
@@ -233,7 +236,11 @@ export async function askDocument(
   using contexts = new Contexts(engine);
   const root = contexts.create();
   const { prompts: [prompt], shared } = document;
-  await append(engine, root, prompt!.subarray(0, shared), shared, false);
+  await append(engine, root, prompt!.subarray(0, shared), {
+    promptTokens: shared,
+    samples: false,
+    ...exactUntil(shared, questioning.strategies),
+  });
   const jobs: Job[] = [];
   for (const question of document.questions.keys()) {
     jobs.push(...await jobsOf(contexts, root, document, question, questioning));

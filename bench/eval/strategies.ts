@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Strategies as a command line names them, and the indexes that they need. */
-import { type AttentionParams, FULL_ATTENTION } from "../../src/engine/engine.ts";
+import {
+  type AttentionParams,
+  FULL_ATTENTION,
+  type StepSequence,
+} from "../../src/engine/engine.ts";
 import { type IndexSettings, NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
 import { indexBytes, lshBytes, samplingLayers } from "../../src/model/index_memory.ts";
@@ -59,7 +63,8 @@ export function parseStrategy(text: string, seed = 1n): StrategySpec {
   if (hasBudget !== (budget !== undefined)) {
     throw wrong(text, hasBudget ? "it needs a budget" : "it takes no budget");
   }
-  const share = hasBudget ? numberIn(text, budget!, 1e-6, 1) : 1;
+  // A budget of 1 is exact attention, with lsh too, whose tables decide how much is read.
+  const share = hasBudget ? numberIn(text, budget!, 1e-6, 1) : strategy === "lsh" ? 0.02 : 1;
   const params = withOptions(text, { ...FULL_ATTENTION, strategy, budget: share, seed }, options);
   return { name: text.trim(), params, needs: needsOf(text, strategy, { bits, first, second }) };
 }
@@ -113,6 +118,18 @@ export function indexBytesOf(
   tokens: number,
 ): Record<string, number> {
   return Object.fromEntries(specs.map((spec) => [spec.name, bytesOfIndex(config, spec, tokens)]));
+}
+
+/**
+ * The attention of steps before `from`: exact, but with `lsh` among the strategies they build its tables, which
+ * forks then share.
+ */
+export function exactUntil(
+  from: number,
+  specs: readonly StrategySpec[],
+): Pick<StepSequence, "attention"> {
+  const lsh = specs.find(({ params }) => params.strategy === "lsh");
+  return lsh === undefined ? {} : { attention: { ...lsh.params, from, verify: false } };
 }
 
 /** Strategies that one engine serves, and its indexes. */

@@ -65,6 +65,7 @@ Deno.test("the document is computed once and exactly; A samples from the reply o
   const documentTokens = seen.filter(({ attention, sampling }) => !attention && !sampling)
     .reduce((sum, { tokens }) => sum + tokens.length, 0);
   assertEquals(documentTokens, shared);
+  assert(seen.some(({ attention }) => attention !== undefined));
   const sampled = seen.flatMap(({ attention }) => attention === undefined ? [] : [attention.from]);
   assertEquals(new Set(sampled), new Set([shared, ...prompts.map(({ length }) => length)]));
   for (const { attention, tokens } of seen) {
@@ -83,6 +84,15 @@ Deno.test("the document's tokens are those before the first question, even if qu
   assertEquals(document.shared, begin);
   assertEquals(commonLength([[1, 2, 3], [1, 2, 3]]), 2);
   assertEquals(commonLength([[1, 2, 3], [1, 5, 3]]), 1);
+});
+
+Deno.test("tables are built with the document, which stays exact", async () => {
+  const { seen, document, replies } = await run("full,lsh:10x150", ["A", "B"]);
+  const building = seen.filter(({ sampling }) => sampling === null);
+  assertEquals(building.reduce((sum, { tokens }) => sum + tokens.length, 0), document.shared);
+  assert(building.every(({ attention }) => attention?.strategy === "lsh"));
+  assert(building.every(({ attention }) => attention!.from === document.shared));
+  assertEquals(replies.length, 8);
 });
 
 Deno.test("a sample takes families in turn", () => {
