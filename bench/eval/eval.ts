@@ -6,14 +6,15 @@
  */
 import { parseArgs } from "node:util";
 import { NativeEngine } from "../../ffi/engine.ts";
+import { NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
 import type { ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
 import type { TextProcessor } from "../../src/tokenizer/tokenizer.ts";
 import { readDocuments, sampleDocuments } from "./documents.ts";
 import {
-  COMMON_HELP,
   COMMON_OPTIONS,
+  commonHelp,
   commonOf,
   parseFlags,
   ROOT,
@@ -54,7 +55,7 @@ const HELP = `deno task eval [flags]
                           each with /beta=…, /collisions=… or /draws=… after it
   --families LIST         only these (default: all)
   --documents N           at most so many, of all families in turn (default: all)
-${COMMON_HELP}
+${commonHelp(NO_INDEX.leastRows)}
   --out DIR               where accuracy.md, .json and .svg go (default: bench/results/eval)`;
 
 type Flags = ReturnType<typeof parse>;
@@ -117,7 +118,7 @@ async function chosenDocuments(flags: Flags, text: TextProcessor): Promise<Prepa
 
 async function evaluate(flags: Flags): Promise<string> {
   const source = await openModel(flags.model);
-  const common = commonOf(flags, source.config);
+  const common = commonOf(flags, source.config, NO_INDEX.leastRows);
   const specs = parseStrategies(flags.strategies, BigInt(common.seed));
   const setups = setupsOf(flags.setups);
   const threads = wholeNumber("threads", flags.threads, 0);

@@ -14,33 +14,51 @@ export const COMMON_OPTIONS = {
   "dense-layers": { type: "string", default: "0" },
   sink: { type: "string", default: String(NO_INDEX.sink) },
   window: { type: "string", default: String(NO_INDEX.window) },
+  "least-rows": { type: "string" },
   seed: { type: "string", default: "1" },
   threads: { type: "string", default: "0" },
   help: { type: "boolean", default: false },
 } as const;
 
-export const COMMON_HELP =
-  `  --dense-layers LIST     layers that are always exact, or none (default: 0)
-  --sink N, --window N    first and last tokens that are always read (default: ${NO_INDEX.sink} and ${NO_INDEX.window})
+/** The help on them; `leastRows` is what `--least-rows` is without the flag. */
+export function commonHelp(leastRows: number): string {
+  const { sink, window } = NO_INDEX;
+  return `  --dense-layers LIST     layers that are always exact, or none (default: 0)
+  --sink N, --window N    first and last tokens that are always read (default: ${sink} and ${window})
+  --least-rows N          rows that a KV head reads at least, whatever the budget (default: ${leastRows})
   --seed N                of the index and of all draws (default: 1)
   --threads N             default: one for each physical core`;
+}
 
 /** Values of {@linkcode COMMON_OPTIONS}. */
-export type CommonFlags = Record<"dense-layers" | "sink" | "window" | "seed" | "threads", string>;
+export type CommonFlags =
+  & Record<"dense-layers" | "sink" | "window" | "seed" | "threads", string>
+  & { "least-rows"?: string | undefined };
 
 /** What all strategies of a run share. */
 export interface Common {
-  denseLayers: number[];
+  denseLayers: readonly number[];
   sink: number;
   window: number;
+  leastRows: number;
   seed: number;
 }
 
-export function commonOf(flags: CommonFlags, { layers }: ModelConfig): Common {
+/** How pages put it. */
+export function commonText({ denseLayers, sink, window, leastRows, seed }: Common): string {
+  return `Exact layers: ${
+    denseLayers.join(", ") || "none"
+  }; the first ${sink} and at least the last ` +
+    `${window} tokens are always read, and at least ${leastRows} rows of a KV head; seed ${seed}.`;
+}
+
+/** Reads them; `leastRows` is what `--least-rows` is without the flag. */
+export function commonOf(flags: CommonFlags, { layers }: ModelConfig, leastRows: number): Common {
   return {
     denseLayers: layerList(flags["dense-layers"], layers),
     sink: wholeNumber("sink", flags.sink, 0),
     window: wholeNumber("window", flags.window, 1),
+    leastRows: wholeNumber("least-rows", flags["least-rows"] ?? String(leastRows), 1),
     seed: wholeNumber("seed", flags.seed, 0),
   };
 }

@@ -9,8 +9,8 @@ import type { ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
 import { blocksFor, diverge, type Divergence } from "./divergence.ts";
 import {
-  COMMON_HELP,
   COMMON_OPTIONS,
+  commonHelp,
   commonOf,
   parseFlags,
   ROOT,
@@ -31,6 +31,8 @@ import { readTexts, TEXTS, type TextTokens } from "./texts.ts";
 
 const STRATEGIES = "sketch@0.01,sketch@0.02,sketch@0.04,lsh:10x150,quest:16@0.04,topk@0.02," +
   "oracle@0.02,sketch1@0.01,sketch1@0.02,sketch1@0.04,lsh:9x120,sketch4@0.02,lsh:8x75";
+/** Texts of some thousand tokens: the server's floor would make small budgets alike. */
+const LEAST_ROWS = 1;
 const OPTIONS = {
   model: { type: "string", default: `${ROOT}models/smollm2-135m-instruct/model.gguf` },
   texts: { type: "string", default: TEXTS },
@@ -48,7 +50,7 @@ const HELP = `deno task eval:kl [flags]
   --strategies LIST       default: ${STRATEGIES}
   --last N                tokens that are sampled and compared (default: 256)
   --tokens N              most tokens of a text (default: the model's context)
-${COMMON_HELP}
+${commonHelp(LEAST_ROWS)}
   --out DIR               where kl.md, kl.json and kl.svg go (default: bench/results/kl)`;
 
 const CHUNK = 1024;
@@ -94,7 +96,7 @@ async function runGroup(
 async function main(flags: ReturnType<typeof parse>): Promise<string> {
   const source = await openModel(flags.model);
   const { config } = source;
-  const common = commonOf(flags, config);
+  const common = commonOf(flags, config, LEAST_ROWS);
   const last = wholeNumber("last", flags.last, 1);
   const threads = wholeNumber("threads", flags.threads, 0);
   const most = flags.tokens === undefined ? config.context : wholeNumber("tokens", flags.tokens, 2);

@@ -2,19 +2,16 @@
 /** Writes how far strategies lie from full attention: a Markdown table, JSON with every position, a plot. */
 import { chartSvg, type Panel, type Series } from "../figures/chart.ts";
 import type { Divergence } from "./divergence.ts";
+import { type Common, commonText } from "./flags.ts";
 import { type Interval, meanInterval } from "./intervals.ts";
 import { kindOf, percent, table } from "./tables.ts";
 
-export interface DivergenceFacts {
+export interface DivergenceFacts extends Common {
   model: string;
   texts: { name: string; tokens: number }[];
   last: number;
   command: string;
   engine: string;
-  denseLayers: readonly number[];
-  sink: number;
-  window: number;
-  seed: number;
   indexBytes: Readonly<Record<string, number>>;
 }
 
@@ -90,9 +87,9 @@ function page(scores: readonly DivergenceScore[], facts: DivergenceFacts): strin
   return [
     `# Divergence from full attention: ${facts.model}`,
     `Kullback-Leibler divergence of the next token's distribution from that of full attention, over the last ` +
-    `${facts.last} tokens of each text, given the same tokens. Texts and their tokens: ${texts}. Exact layers: ${
-      facts.denseLayers.join(", ") || "none"
-    }; the first ${facts.sink} and at least the last ${facts.window} tokens are always read; seed ${facts.seed}. ` +
+    `${facts.last} tokens of each text, given the same tokens. Texts and their tokens: ${texts}. ${
+      commonText(facts)
+    } ` +
     `${facts.engine}.`,
     "Means of texts. In brackets: 95 % intervals from resampled runs of 16 positions. Shares of keys and rows " +
     "are of those that there were to choose from.",

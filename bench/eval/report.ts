@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes what an evaluation found: a Markdown table, JSON with every reply, and a plot. */
 import { chartSvg, type Panel, type Series } from "../figures/chart.ts";
+import { type Common, commonText } from "./flags.ts";
 import type { Interval } from "./intervals.ts";
 import type { Reply } from "./run.ts";
 import type { Score } from "./summary.ts";
 import { percent, table } from "./tables.ts";
 
 /** What was run, for readers of the files. */
-export interface RunFacts {
+export interface RunFacts extends Common {
   model: string;
   file: string;
   documents: number;
   /** The command line that makes the same files. */
   command: string;
   engine: string;
-  denseLayers: readonly number[];
-  sink: number;
-  window: number;
-  seed: number;
   /** Bytes of index for a key of a layer and KV head, by strategy. */
   indexBytes: Readonly<Record<string, number>>;
   kvBytes: number;
@@ -88,9 +85,7 @@ export function accuracyMarkdown(scores: readonly Score[], facts: RunFacts): str
   });
   return [
     `# Accuracy of ${facts.model}`,
-    `${facts.documents} documents of \`${facts.file}\`. Exact layers: ${
-      facts.denseLayers.join(", ") || "none"
-    }; the first ${facts.sink} and at least the last ${facts.window} tokens are always read; seed ${facts.seed}. ` +
+    `${facts.documents} documents of \`${facts.file}\`. ${commonText(facts)} ` +
     `Greedy decoding. The KV of a key takes ${facts.kvBytes} bytes. ${facts.engine}.`,
     "Means are of families. In brackets: 95 % intervals, from documents resampled within their families for " +
     "means and differences, Wilson's at the effective number of questions for single families. Shares of keys " +

@@ -11,8 +11,8 @@ import type { ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
 import { blocksFor } from "../eval/divergence.ts";
 import {
-  COMMON_HELP,
   COMMON_OPTIONS,
+  commonHelp,
   commonOf,
   layerList,
   parseFlags,
@@ -44,6 +44,8 @@ const STRATEGIES = [
   "lsh:9x120",
   "lsh:8x75",
 ].join(",");
+/** Texts of some thousand tokens: the server's floor would make small budgets alike. */
+const LEAST_ROWS = 1;
 const OPTIONS = {
   model: { type: "string", default: `${ROOT}models/smollm2-135m-instruct/model.gguf` },
   text: { type: "string", default: `${TEXTS}/prose.txt` },
@@ -66,7 +68,7 @@ const HELP = `deno task figures [flags]
   --layers LIST           layers to look at (default: six, spread evenly)
   --positions N           query positions, spread over the last 512 (default: 12)
   --draws N               draws of each strategy (default: 2)
-${COMMON_HELP}
+${commonHelp(LEAST_ROWS)}
   --out DIR               where figures.md, figures.json and *.svg go (default: bench/results/figures)`;
 
 /** Query positions lie in so many last tokens. */
@@ -181,7 +183,7 @@ function lookingOf(
 async function main(flags: Flags): Promise<string> {
   const source = await openModel(flags.model);
   const { config } = source;
-  const common = commonOf(flags, config);
+  const common = commonOf(flags, config, LEAST_ROWS);
   const specs = parseStrategies(flags.strategies, BigInt(common.seed));
   const most = flags.tokens === undefined ? config.context : wholeNumber("tokens", flags.tokens, 2);
   const [text] = await withText(

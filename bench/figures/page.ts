@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes the figures, their page and their numbers. */
+import { type Common, commonText } from "../eval/flags.ts";
 import { table } from "../eval/tables.ts";
 import { chartSvg, type Panel, type Point } from "./chart.ts";
 import {
@@ -36,17 +37,13 @@ export interface Drawn {
   engine: string;
 }
 
-export interface FigureFacts {
+export interface FigureFacts extends Common {
   model: string;
   text: string;
   command: string;
   shape: Shape;
   sketchBits: number;
   looking: Looking;
-  denseLayers: readonly number[];
-  sink: number;
-  window: number;
-  seed: number;
 }
 
 const COVERED = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
@@ -121,9 +118,7 @@ function pageOf(
     `# Sampled attention on what ${facts.model} makes of ${facts.text}`,
     `${reading.tokens} tokens; ${looking.positions.length} query positions of the last 512, layers ${
       looking.layers.join(", ")
-    }, all heads, ${looking.draws} draws. Exact layers: ${
-      facts.denseLayers.join(", ") || "none"
-    }; the first ${facts.sink} and at least the last ${facts.window} tokens are always read; seed ${facts.seed}. ` +
+    }, all heads, ${looking.draws} draws. ${commonText(facts)} ` +
     `${engine}.`,
     "## Error of the attention output against what is read",
     "![error](error.svg)",

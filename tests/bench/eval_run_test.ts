@@ -123,6 +123,7 @@ const FACTS: RunFacts = {
   denseLayers: [0],
   sink: 4,
   window: 64,
+  leastRows: 256,
   seed: 1,
   indexBytes: { "full": 0, "sketch@0.02": 19 },
   kvBytes: 256,
