@@ -221,7 +221,7 @@ enum sounder_statistic {
    * chance. */
   SOUNDER_STATISTIC_EFFECTIVE_SAMPLES = 5,
   SOUNDER_STATISTIC_STANDARD_ERROR = 6, /* of the attention output, relative, root of the mean square */
-  SOUNDER_STATISTIC_VERIFY_ERROR = 7,   /* relative error of the attention output; -1: not verified */
+  SOUNDER_STATISTIC_VERIFY_ERROR = 7,   /* the true one of the same, -1: not verified */
   SOUNDER_STATISTIC_COUNT = 8
 };
 

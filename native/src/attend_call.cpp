@@ -70,13 +70,12 @@ SampledParams read_attention(const ModelConfig &config, const int32_t *ints, con
   return params;
 }
 
-void write_statistics(const ModelConfig &config, int keys, const SampledParams &params,
+void write_statistics(int keys, int window, int layers_seen, const SampledParams &params,
                       const SampledStatistics &sampled, float *statistics) {
-  const int window = config.sliding_window;
   const double total = window > 0 ? std::min(keys, window) : keys, layers = sampled.layers;
-  const double saved = layers * sampled.offloaded - sampled.chosen_keys;
+  const double saved = layers * sampled.offloaded - sampled.chosen_keys;  // over all layers looked at
   std::fill_n(statistics, SOUNDER_STATISTIC_COUNT, 0.0f);
-  statistics[SOUNDER_STATISTIC_KEYS_READ] = static_cast<float>(total - saved / config.layers);
+  statistics[SOUNDER_STATISTIC_KEYS_READ] = static_cast<float>(total - saved / layers_seen);
   statistics[SOUNDER_STATISTIC_KEYS_TOTAL] = static_cast<float>(total);
   statistics[SOUNDER_STATISTIC_VERIFY_ERROR] = -1;
   if (sampled.layers == 0) return;
@@ -89,7 +88,7 @@ void write_statistics(const ModelConfig &config, int keys, const SampledParams &
   statistics[SOUNDER_STATISTIC_STANDARD_ERROR] =
       static_cast<float>(std::sqrt(sampled.squared_error / layers));
   if (params.verify)
-    statistics[SOUNDER_STATISTIC_VERIFY_ERROR] = static_cast<float>(sampled.verify_error / layers);
+    statistics[SOUNDER_STATISTIC_VERIFY_ERROR] = static_cast<float>(std::sqrt(sampled.verify_error / layers));
 }
 
 namespace {
@@ -120,7 +119,7 @@ void cover_with_lsh(LoadedModel &model, Context &context) {
   LshTables &tables = model.contexts.lsh_of(context);
   const int length = static_cast<int>(context.tokens.size());
   const int until = tables.target(length, length, model.config.window);
-  if (until <= tables.covered() || until <= model.config.least_rows) return;
+  if (until <= tables.covered() || until < kLshTailKeys) return;
   try {
     model.transformer.extend_lsh_of(tables, context.blocks.data(), until);
   } catch (...) {
@@ -159,7 +158,7 @@ void Engine::attend(const AttendCall &call) {
     SampledStatistics statistics;
     model.transformer.attend_alone(call.layer, {call.q, call.output, context.blocks.data(), length - 1,
                                                 params, context.lsh.get(), &statistics});
-    write_statistics(model.config, length, params, statistics, call.statistics);
+    write_statistics(length, model.config.sliding_window, 1, params, statistics, call.statistics);
     if (call.scores == nullptr) return;
     const bool estimated = params.attention == SOUNDER_ATTENTION_SKETCH;
     KeyScores scores(model.config, model.kernels.name, model.blocks);

@@ -90,12 +90,13 @@ class StepRun {
     batch_.sequences.push_back(std::move(sequence));
   }
 
-  // What comes before sampled_from is prompt. A context of few keys is exact: tables would be in vain.
+  // What comes before sampled_from is prompt. A context of few keys is exact: tables are large
+  // for few keys, and would be most of the memory where contexts are many and short.
   void plan_lsh(Context &context, BatchSequence &sequence) {
     sequence.lsh = &model_.contexts.lsh_of(context);
     sequence.lsh_until = sequence.lsh->target(sequence.position + sequence.count,
                                               sequence.params.sampled_from, model_.config.window);
-    if (sequence.lsh_until <= model_.config.least_rows) sequence.lsh_until = sequence.lsh->covered();
+    if (sequence.lsh_until < kLshTailKeys) sequence.lsh_until = sequence.lsh->covered();
   }
 
   void resolve_tokens(const Context &context, int32_t *tokens, int count) const {
@@ -180,8 +181,9 @@ class StepRun {
       model_.contexts.commit(*held_[s], batch_.tokens.data() + sequence.first_token, sequence.count,
                              call_.sampled[s], sequence.sampled_from);
       held_[s] = nullptr;
-      write_statistics(model_.config, sequence.position + sequence.count, sequence.params,
-                       sequence.statistics, call_.statistics + int64_t{s} * SOUNDER_STATISTIC_COUNT);
+      write_statistics(sequence.position + sequence.count, model_.config.sliding_window, model_.config.layers,
+                       sequence.params, sequence.statistics,
+                       call_.statistics + int64_t{s} * SOUNDER_STATISTIC_COUNT);
     }
     if (engine_.capture_enabled_) engine_.capture_ = capture_;
   }

@@ -61,8 +61,9 @@ StepRequest read_request(const ModelConfig &config, const StepCall &call, int se
 // or the engine has not the index that it takes.
 SampledParams read_attention(const ModelConfig &config, const int32_t *ints, const float *floats);
 
-// The statistics of a token that sees so many keys, [SOUNDER_STATISTIC_COUNT].
-void write_statistics(const ModelConfig &config, int keys, const SampledParams &params,
+// The statistics of a token that sees so many keys, [SOUNDER_STATISTIC_COUNT]. window: the model's, 0 for
+// none; layers: how many it attended in, whether they sampled or not.
+void write_statistics(int keys, int window, int layers, const SampledParams &params,
                       const SampledStatistics &sampled, float *statistics);
 
 // The parameters of sounder_attend.

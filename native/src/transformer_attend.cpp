@@ -87,8 +87,8 @@ void Transformer::attend(Batch &batch, int index) {
 
 namespace {
 
-// Mean over heads of |sampled - exact| / |exact|.
-double relative_error(const float *sampled, const float *exact, int heads, int head_dim) {
+// Mean over heads of |sampled - exact|² / |exact|².
+double squared_error(const float *sampled, const float *exact, int heads, int head_dim) {
   double sum = 0;
   for (int head = 0; head < heads; ++head, sampled += head_dim, exact += head_dim) {
     double difference = 0, size = 0;
@@ -96,7 +96,7 @@ double relative_error(const float *sampled, const float *exact, int heads, int h
       difference += (double{sampled[i]} - exact[i]) * (double{sampled[i]} - exact[i]);
       size += double{exact[i]} * exact[i];
     }
-    if (size > 0) sum += std::sqrt(difference / size);
+    if (size > 0) sum += difference / size;
   }
   return sum / heads;
 }
@@ -122,7 +122,7 @@ void Transformer::verify(Batch &batch, int index) {
     BatchSequence &sequence = *verified_[i];
     const int64_t row = sequence.first_row + sequence.rows - 1;
     sequence.statistics.verify_error +=
-        relative_error(attended_ + row * config_.q_width(), jobs_[i].output, config_.heads, config_.head_dim);
+        squared_error(attended_ + row * config_.q_width(), jobs_[i].output, config_.heads, config_.head_dim);
     sequence.layers_verified = sequence.statistics.layers;
   }
 }
@@ -144,7 +144,7 @@ void Transformer::attend_alone(int index, const AttendRequest &request) {
     if (request.params.verify) {
       exact.output = exact_.data();
       attention_.run(blocks_.slab(index), &exact, 1);
-      statistics.verify_error = relative_error(request.output, exact.output, config_.heads, config_.head_dim);
+      statistics.verify_error = squared_error(request.output, exact.output, config_.heads, config_.head_dim);
     }
   } else {
     attention_.run(blocks_.slab(index), &exact, 1);

@@ -6,6 +6,8 @@
 
 namespace {
 
+constexpr int kInts = SOUNDER_CONFIG_INT_COUNT;
+
 using tiny::Config;
 using tiny::Engine;
 using tiny::Sequence;
@@ -136,39 +138,55 @@ TEST("a configuration with missing or impossible arrays is refused") {
     return sounder_configure(engine.handle(), ints.data(), int_count, floats.data(), float_count,
                              frequencies.data(), frequency_count);
   };
-  CHECK(configure(20, 2, 6) == SOUNDER_INVALID);
-  CHECK(configure(21, 1, 6) == SOUNDER_INVALID);
-  CHECK(configure(21, 2, 5) == SOUNDER_INVALID);
+  CHECK(configure(kInts - 1, 2, 6) == SOUNDER_INVALID);
+  CHECK(configure(kInts, 1, 6) == SOUNDER_INVALID);
+  CHECK(configure(kInts, 2, 5) == SOUNDER_INVALID);
   CHECK(engine.error() == "There are 5 RoPE frequencies, 12 rotated dimensions take 6.");
-  CHECK(sounder_configure(engine.handle(), nullptr, 21, floats.data(), 2, frequencies.data(), 6) ==
+  CHECK(sounder_configure(engine.handle(), nullptr, kInts, floats.data(), 2, frequencies.data(), 6) ==
         SOUNDER_INVALID);
-  CHECK(sounder_configure(engine.handle(), ints.data(), 21, nullptr, 2, frequencies.data(), 6) ==
+  CHECK(sounder_configure(engine.handle(), ints.data(), kInts, nullptr, 2, frequencies.data(), 6) ==
         SOUNDER_INVALID);
-  CHECK(sounder_configure(engine.handle(), ints.data(), 21, floats.data(), 2, nullptr, 6) == SOUNDER_INVALID);
+  CHECK(sounder_configure(engine.handle(), ints.data(), kInts, floats.data(), 2, nullptr, 6) ==
+        SOUNDER_INVALID);
   for (float bad : {NAN, INFINITY, -1.0f}) {
     floats = {bad, 1};
-    CHECK(configure(21, 2, 6) == SOUNDER_INVALID);
+    CHECK(configure(kInts, 2, 6) == SOUNDER_INVALID);
     floats = {1e-5f, bad};
-    CHECK(configure(21, 2, 6) == SOUNDER_INVALID);
+    CHECK(configure(kInts, 2, 6) == SOUNDER_INVALID);
   }
   floats = Config{}.floats();
   frequencies[3] = NAN;
-  CHECK(configure(21, 2, 6) == SOUNDER_INVALID);
+  CHECK(configure(kInts, 2, 6) == SOUNDER_INVALID);
   CHECK(engine.error() == "RoPE frequency 3 is nan; it must be finite.");
   int64_t figures[SOUNDER_PLAN_COUNT];
-  CHECK(sounder_plan_memory(nullptr, 21, figures, SOUNDER_PLAN_COUNT) == SOUNDER_INVALID);
-  CHECK(sounder_plan_memory(ints.data(), 21, nullptr, SOUNDER_PLAN_COUNT) == SOUNDER_INVALID);
-  CHECK(sounder_plan_memory(ints.data(), 21, figures, 3) == SOUNDER_INVALID);
+  CHECK(sounder_plan_memory(nullptr, kInts, figures, SOUNDER_PLAN_COUNT) == SOUNDER_INVALID);
+  CHECK(sounder_plan_memory(ints.data(), kInts, nullptr, SOUNDER_PLAN_COUNT) == SOUNDER_INVALID);
+  CHECK(sounder_plan_memory(ints.data(), kInts, figures, 3) == SOUNDER_INVALID);
 }
 
 TEST("the memory formula does not overflow at the ends of its ranges, and is what its comment says") {
   std::vector<int32_t> ints = {1024, 1 << 17, 1 << 20, 1024, 1024,    256,     1 << 24, 1 << 24, 0, 0, 1,
                                1,    256,     1,       1024, 1 << 23, 1 << 16, 1 << 16, 1 << 16, 0, 0};
+  ints.resize(kInts);
+  ints[SOUNDER_CONFIG_WINDOW] = ints[SOUNDER_CONFIG_LEAST_ROWS] = ints[SOUNDER_CONFIG_LSH_CENTRING] = 1;
   int64_t figures[SOUNDER_PLAN_COUNT];
-  CHECK(sounder_plan_memory(ints.data(), 21, figures, SOUNDER_PLAN_COUNT) == SOUNDER_OK);
+  CHECK(sounder_plan_memory(ints.data(), kInts, figures, SOUNDER_PLAN_COUNT) == SOUNDER_OK);
   CHECK(figures[SOUNDER_PLAN_BLOCK_BYTES] == int64_t{1} << 38);
   CHECK(figures[SOUNDER_PLAN_KV_BYTES] == int64_t{1} << 61);
   CHECK(figures[SOUNDER_PLAN_WORKSPACE_BYTES] > 0);
+  CHECK(figures[SOUNDER_PLAN_INDEX_BYTES] == 0 && figures[SOUNDER_PLAN_LSH_BYTES] == 0);
+  ints[SOUNDER_CONFIG_SKETCH_BITS] = 4;
+  ints[SOUNDER_CONFIG_QUEST_PAGE] = 16;
+  ints[SOUNDER_CONFIG_LSH_BITS] = 15;
+  ints[SOUNDER_CONFIG_LSH_TABLES] = 1000;
+  ints[SOUNDER_CONFIG_LSH_TOKENS] = 1 << 30;
+  CHECK(sounder_plan_memory(ints.data(), kInts, figures, SOUNDER_PLAN_COUNT) == SOUNDER_OK);
+  // 4 bits: mean, scales, planes; quest: 8 pages of two float32 vectors.
+  const int64_t record = 576 + 256 + 4 * 32 * 128 + 8 * 2 * 256 * 4;
+  CHECK(figures[SOUNDER_PLAN_INDEX_BYTES] == (record << 20));
+  CHECK(figures[SOUNDER_PLAN_BLOCK_BYTES] == (int64_t{1} << 38) + (record << 20));
+  CHECK(figures[SOUNDER_PLAN_KV_BYTES] > int64_t{1} << 61 && figures[SOUNDER_PLAN_LSH_BYTES] > int64_t{1}
+                                                                                                   << 61);
   // Llama 3.1 8B in bf16: 8,030,261,248 parameters, 65 norms of 4,096 in float32.
   Config config;
   config.layers = 32;
@@ -180,7 +198,7 @@ TEST("the memory formula does not overflow at the ends of its ranges, and is wha
   config.vocabulary = 128256;
   config.f32 = false;
   ints = config.ints();
-  CHECK(sounder_plan_memory(ints.data(), 21, figures, SOUNDER_PLAN_COUNT) == SOUNDER_OK);
+  CHECK(sounder_plan_memory(ints.data(), kInts, figures, SOUNDER_PLAN_COUNT) == SOUNDER_OK);
   CHECK(figures[SOUNDER_PLAN_WEIGHT_BYTES] == 2 * 8030261248 + 2 * 65 * 4096);
   CHECK(figures[SOUNDER_PLAN_BLOCK_BYTES] == int64_t{32} * 8 * 128 * 2 * 128 * 2);
 }
@@ -206,7 +224,7 @@ TEST("a loaded engine tells its figures, and is not changed any more") {
   CHECK(sounder_load_progress(engine.handle()) == 1000);
   std::vector<int32_t> ints = Config{}.ints();
   int64_t plan[SOUNDER_PLAN_COUNT], figures[SOUNDER_INFO_COUNT];
-  CHECK(sounder_plan_memory(ints.data(), 21, plan, SOUNDER_PLAN_COUNT) == SOUNDER_OK);
+  CHECK(sounder_plan_memory(ints.data(), kInts, plan, SOUNDER_PLAN_COUNT) == SOUNDER_OK);
   CHECK(sounder_info_figures(engine.handle(), figures, SOUNDER_INFO_COUNT) == SOUNDER_OK);
   CHECK(figures[SOUNDER_INFO_WEIGHT_BYTES] == plan[SOUNDER_PLAN_WEIGHT_BYTES]);
   CHECK(figures[SOUNDER_INFO_BLOCK_BYTES] == plan[SOUNDER_PLAN_BLOCK_BYTES]);

@@ -12,12 +12,12 @@
 
 namespace tiny {
 
-constexpr int kPrompt = 1500;
+constexpr int kPrompt = 2300;
 
 inline Config sampling_config() {
   Config config;
-  config.context = 2048;
-  config.kv_blocks = 64;
+  config.context = 3000;
+  config.kv_blocks = 96;
   config.max_step_tokens = 512;
   config.sketch_bits = 2;
   config.lsh_bits = 4;

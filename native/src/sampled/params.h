@@ -26,7 +26,7 @@ struct SampledStatistics {
   double chosen_rows = 0;      // rows read by a KV head, mean over KV heads, summed over layers
   double inverse_samples = 0;  // 1 / effective samples, mean over query heads, summed over layers
   double squared_error = 0;    // squared relative standard error, likewise
-  double verify_error = 0;     // |output - exact| / |exact|, likewise; only when verified
+  double verify_error = 0;     // |output - exact|² / |exact|², likewise; only when verified
 };
 
 }  // namespace sounder
