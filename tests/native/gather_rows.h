@@ -36,14 +36,15 @@ struct Case {
   uint32_t seed = 1;
 };
 
-// -log2 of the chance to share two of 150 tables of 10 bits, at each point's cosine.
+// -log2 of the chance to share two of 150 tables of 10 bits, at each point's cosine, and a slope that is
+// nowhere 0, so that places beyond the table's ends would show.
 inline std::vector<float> collision_table() {
   std::vector<float> table(sounder::kCollisionPoints + 1);
   for (int i = 0; i <= sounder::kCollisionPoints; ++i) {
     const double cosine = 2.0 * i / sounder::kCollisionPoints - 1;
     const double p = std::pow(1 - std::acos(cosine) / std::acos(-1.0), 10.0);
     const double u = 1 - std::pow(1 - p, 150) - 150 * p * std::pow(1 - p, 149);
-    table[i] = static_cast<float>(-std::log2(std::max(u, 1e-4)));
+    table[i] = static_cast<float>(-std::log2(std::max(u, 1e-4)) + 0.4 * (1 - cosine));
   }
   return table;
 }
