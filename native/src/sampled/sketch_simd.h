@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the sketch kernels need beyond cpu/simd.h: Bytes looked up in tables of
-// 16, sums of them in Words, Ints of kLanes int32, Masks of lanes. Only for
-// level files, with the rules of cpu/simd.h.
+// What the sketch kernels need beyond cpu/simd.h: Bytes looked up in tables of 16, sums of them in Words,
+// Ints of kLanes int32, Masks of lanes. Only for level files, with the rules of cpu/simd.h.
 #pragma once
 
 #include "../cpu/simd.h"
@@ -17,6 +16,7 @@ struct Bytes {
   __m512i v;
 };
 SOUNDER_INLINE Bytes load_bytes(const void *p) { return {_mm512_loadu_si512(p)}; }
+SOUNDER_INLINE void store_bytes(uint8_t *p, Bytes x) { _mm512_storeu_si512(p, x.v); }
 SOUNDER_INLINE Bytes zero_bytes() { return {_mm512_setzero_si512()}; }
 SOUNDER_INLINE Bytes low_nibbles(Bytes x) { return {_mm512_and_si512(x.v, _mm512_set1_epi8(15))}; }
 SOUNDER_INLINE Bytes high_nibbles(Bytes x) {
@@ -27,26 +27,20 @@ SOUNDER_INLINE Bytes load_table(const uint8_t *p) {
 }
 SOUNDER_INLINE Bytes look_up(Bytes table, Bytes nibbles) { return {_mm512_shuffle_epi8(table.v, nibbles.v)}; }
 SOUNDER_INLINE Bytes add(Bytes a, Bytes b) { return {_mm512_add_epi8(a.v, b.v)}; }
+// Sums up to here are made as they are written: in another order they would not fit the registers.
+SOUNDER_INLINE void settle(Bytes &x) { __asm__("" : "+v"(x.v)); }
 
-// kBytes sums below 2^16. Those of even bytes are mixed: 256 times their odd
-// neighbour lies on top of them.
+// Weighted sums of rows of bytes, 16 bits each: of the first and the second 8 of every 16.
 struct Words {
-  __m512i mixed, odd;
+  __m512i low, high;
 };
 SOUNDER_INLINE Words zero_words() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
-SOUNDER_INLINE Words add(Words a, Bytes b) {
-  return {_mm512_add_epi16(a.mixed, b.v), _mm512_add_epi16(a.odd, _mm512_srli_epi16(b.v, 8))};
-}
-SOUNDER_INLINE Words twice(Words a) {
-  return {_mm512_add_epi16(a.mixed, a.mixed), _mm512_add_epi16(a.odd, a.odd)};
-}
-SOUNDER_INLINE void store_words(uint16_t *to, Words a) {
-  const __m512i even = _mm512_sub_epi16(a.mixed, _mm512_slli_epi16(a.odd, 8));
-  const __m512i low = _mm512_unpacklo_epi16(even, a.odd), high = _mm512_unpackhi_epi16(even, a.odd);
-  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
-  const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-  _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
-  _mm512_storeu_si512(to + 32, _mm512_permutex2var_epi64(low, second, high));
+// weights: of a, and 256 times that of b.
+SOUNDER_INLINE Words add_rows(Words to, const uint8_t *a, const uint8_t *b, int weights) {
+  const __m512i x = load_bytes(a).v, y = load_bytes(b).v;
+  const __m512i w = _mm512_set1_epi16(static_cast<short>(weights));
+  return {_mm512_add_epi16(to.low, _mm512_maddubs_epi16(_mm512_unpacklo_epi8(x, y), w)),
+          _mm512_add_epi16(to.high, _mm512_maddubs_epi16(_mm512_unpackhi_epi8(x, y), w))};
 }
 
 // Sum of the products of n pairs, n a multiple of 32.
@@ -57,24 +51,45 @@ SOUNDER_INLINE int32_t dot(const int16_t *a, const int16_t *b, int n) {
   return _mm512_reduce_add_epi32(sum);
 }
 
-SOUNDER_INLINE Vec load_whole(const uint16_t *p) {
-  return {
-      _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))))};
+// 4 * kLanes values, each Vec 4 of every 16.
+struct Quad {
+  Vec v[4];
+};
+// 2^23 + x: floats that have the bits of x at their end.
+SOUNDER_INLINE Quad above_2_23(Words x) {
+  const __m512i top = _mm512_set1_epi16(0x4b00);
+  return {{{_mm512_castsi512_ps(_mm512_unpacklo_epi16(x.low, top))},
+           {_mm512_castsi512_ps(_mm512_unpackhi_epi16(x.low, top))},
+           {_mm512_castsi512_ps(_mm512_unpacklo_epi16(x.high, top))},
+           {_mm512_castsi512_ps(_mm512_unpackhi_epi16(x.high, top))}}};
 }
-SOUNDER_INLINE Vec load_whole(const int16_t *p) {
-  return {
-      _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))))};
+SOUNDER_INLINE Quad load_bf16(const uint16_t *p) {
+  const __m512i none = _mm512_setzero_si512(), a = load_bytes(p).v, b = load_bytes(p + 32).v;
+  const __m512i even = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
+  const __m512i odd = _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15);
+  const __m512i low = _mm512_permutex2var_epi64(a, even, b), high = _mm512_permutex2var_epi64(a, odd, b);
+  return {{{_mm512_castsi512_ps(_mm512_unpacklo_epi16(none, low))},
+           {_mm512_castsi512_ps(_mm512_unpackhi_epi16(none, low))},
+           {_mm512_castsi512_ps(_mm512_unpacklo_epi16(none, high))},
+           {_mm512_castsi512_ps(_mm512_unpackhi_epi16(none, high))}}};
+}
+// Rounded to the nearest, ties to even, at most ±32767. NaN counts as the least.
+SOUNDER_INLINE __m512i clamped(Vec a, Vec b) {
+  const __m512 most = _mm512_set1_ps(32767.0f);
+  const __m512i first = _mm512_cvtps_epi32(_mm512_min_ps(most, a.v));
+  const __m512i second = _mm512_cvtps_epi32(_mm512_min_ps(most, b.v));
+  return _mm512_max_epi16(_mm512_packs_epi32(first, second), _mm512_set1_epi16(-32767));
+}
+SOUNDER_INLINE void store_clamped(int16_t *p, const Quad &x) {
+  const __m512i low = clamped(x.v[0], x.v[1]), high = clamped(x.v[2], x.v[3]);
+  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+  const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  _mm512_storeu_si512(p, _mm512_permutex2var_epi64(low, first, high));
+  _mm512_storeu_si512(p + 32, _mm512_permutex2var_epi64(low, second, high));
 }
 // Rounded to the nearest, ties to even; |x| ≤ 32767.
 SOUNDER_INLINE void store_rounded(int16_t *p, Vec x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x.v)));
-}
-// As store_rounded, first what is beyond ±32767 brought to it. NaN counts as
-// the least.
-SOUNDER_INLINE void store_clamped(int16_t *p, Vec x) {
-  const __m512i whole = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(32767.0f), x.v));
-  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p),
-                      _mm256_max_epi16(_mm512_cvtsepi32_epi16(whole), _mm256_set1_epi16(-32767)));
 }
 SOUNDER_INLINE Vec fused(Vec a, Vec b, Vec c) { return fma(a, b, c); }
 SOUNDER_INLINE Vec square_root(Vec x) { return {_mm512_sqrt_ps(x.v)}; }
@@ -117,6 +132,9 @@ struct Bytes {
 SOUNDER_INLINE Bytes load_bytes(const void *p) {
   return {_mm256_loadu_si256(static_cast<const __m256i *>(p))};
 }
+SOUNDER_INLINE void store_bytes(uint8_t *p, Bytes x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x.v);
+}
 SOUNDER_INLINE Bytes zero_bytes() { return {_mm256_setzero_si256()}; }
 SOUNDER_INLINE Bytes low_nibbles(Bytes x) { return {_mm256_and_si256(x.v, _mm256_set1_epi8(15))}; }
 SOUNDER_INLINE Bytes high_nibbles(Bytes x) {
@@ -127,25 +145,20 @@ SOUNDER_INLINE Bytes load_table(const uint8_t *p) {
 }
 SOUNDER_INLINE Bytes look_up(Bytes table, Bytes nibbles) { return {_mm256_shuffle_epi8(table.v, nibbles.v)}; }
 SOUNDER_INLINE Bytes add(Bytes a, Bytes b) { return {_mm256_add_epi8(a.v, b.v)}; }
+// Sums up to here are made as they are written: in another order they would not fit the registers.
+SOUNDER_INLINE void settle(Bytes &x) { __asm__("" : "+x"(x.v)); }
 
-// kBytes sums below 2^16. Those of even bytes are mixed: 256 times their odd
-// neighbour lies on top of them.
+// Weighted sums of rows of bytes, 16 bits each: of the first and the second 8 of every 16.
 struct Words {
-  __m256i mixed, odd;
+  __m256i low, high;
 };
 SOUNDER_INLINE Words zero_words() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-SOUNDER_INLINE Words add(Words a, Bytes b) {
-  return {_mm256_add_epi16(a.mixed, b.v), _mm256_add_epi16(a.odd, _mm256_srli_epi16(b.v, 8))};
-}
-SOUNDER_INLINE Words twice(Words a) {
-  return {_mm256_add_epi16(a.mixed, a.mixed), _mm256_add_epi16(a.odd, a.odd)};
-}
-SOUNDER_INLINE void store_words(uint16_t *to, Words a) {
-  const __m256i even = _mm256_sub_epi16(a.mixed, _mm256_slli_epi16(a.odd, 8));
-  const __m256i low = _mm256_unpacklo_epi16(even, a.odd), high = _mm256_unpackhi_epi16(even, a.odd);
-  __m256i *at = reinterpret_cast<__m256i *>(to);
-  _mm256_storeu_si256(at, _mm256_permute2x128_si256(low, high, 0x20));
-  _mm256_storeu_si256(at + 1, _mm256_permute2x128_si256(low, high, 0x31));
+// weights: of a, and 256 times that of b.
+SOUNDER_INLINE Words add_rows(Words to, const uint8_t *a, const uint8_t *b, int weights) {
+  const __m256i x = load_bytes(a).v, y = load_bytes(b).v;
+  const __m256i w = _mm256_set1_epi16(static_cast<short>(weights));
+  return {_mm256_add_epi16(to.low, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(x, y), w)),
+          _mm256_add_epi16(to.high, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(x, y), w))};
 }
 
 // Sum of the products of n pairs, n a multiple of 32.
@@ -161,24 +174,44 @@ SOUNDER_INLINE int32_t dot(const int16_t *a, const int16_t *b, int n) {
   return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
 }
 
-SOUNDER_INLINE Vec load_whole(const uint16_t *p) {
-  return {_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))))};
+// 4 * kLanes values, each Vec 4 of every 16.
+struct Quad {
+  Vec v[4];
+};
+// 2^23 + x: floats that have the bits of x at their end.
+SOUNDER_INLINE Quad above_2_23(Words x) {
+  const __m256i top = _mm256_set1_epi16(0x4b00);
+  return {{{_mm256_castsi256_ps(_mm256_unpacklo_epi16(x.low, top))},
+           {_mm256_castsi256_ps(_mm256_unpackhi_epi16(x.low, top))},
+           {_mm256_castsi256_ps(_mm256_unpacklo_epi16(x.high, top))},
+           {_mm256_castsi256_ps(_mm256_unpackhi_epi16(x.high, top))}}};
 }
-SOUNDER_INLINE Vec load_whole(const int16_t *p) {
-  return {_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))))};
+SOUNDER_INLINE Quad load_bf16(const uint16_t *p) {
+  const __m256i none = _mm256_setzero_si256(), a = load_bytes(p).v, b = load_bytes(p + 16).v;
+  const __m256i low = _mm256_permute2x128_si256(a, b, 0x20), high = _mm256_permute2x128_si256(a, b, 0x31);
+  return {{{_mm256_castsi256_ps(_mm256_unpacklo_epi16(none, low))},
+           {_mm256_castsi256_ps(_mm256_unpackhi_epi16(none, low))},
+           {_mm256_castsi256_ps(_mm256_unpacklo_epi16(none, high))},
+           {_mm256_castsi256_ps(_mm256_unpackhi_epi16(none, high))}}};
+}
+// Rounded to the nearest, ties to even, at most ±32767. NaN counts as the least.
+SOUNDER_INLINE __m256i clamped(Vec a, Vec b) {
+  const __m256 most = _mm256_set1_ps(32767.0f);
+  const __m256i first = _mm256_cvtps_epi32(_mm256_min_ps(most, a.v));
+  const __m256i second = _mm256_cvtps_epi32(_mm256_min_ps(most, b.v));
+  return _mm256_max_epi16(_mm256_packs_epi32(first, second), _mm256_set1_epi16(-32767));
+}
+SOUNDER_INLINE void store_clamped(int16_t *p, const Quad &x) {
+  const __m256i low = clamped(x.v[0], x.v[1]), high = clamped(x.v[2], x.v[3]);
+  __m256i *at = reinterpret_cast<__m256i *>(p);
+  _mm256_storeu_si256(at, _mm256_permute2x128_si256(low, high, 0x20));
+  _mm256_storeu_si256(at + 1, _mm256_permute2x128_si256(low, high, 0x31));
 }
 // Rounded to the nearest, ties to even; |x| ≤ 32767.
 SOUNDER_INLINE void store_rounded(int16_t *p, Vec x) {
   const __m256i whole = _mm256_cvtps_epi32(x.v);
   _mm_storeu_si128(reinterpret_cast<__m128i *>(p),
                    _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
-}
-// As store_rounded, first what is beyond ±32767 brought to it. NaN counts as
-// the least.
-SOUNDER_INLINE void store_clamped(int16_t *p, Vec x) {
-  const __m256i whole = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(32767.0f), x.v));
-  const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-  _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm_max_epi16(half, _mm_set1_epi16(-32767)));
 }
 SOUNDER_INLINE Vec fused(Vec a, Vec b, Vec c) { return fma(a, b, c); }
 SOUNDER_INLINE Vec square_root(Vec x) { return {_mm256_sqrt_ps(x.v)}; }
@@ -220,20 +253,24 @@ struct Bytes {
   int v;
 };
 SOUNDER_INLINE Bytes load_bytes(const void *p) { return {nullptr, *static_cast<const uint8_t *>(p)}; }
+SOUNDER_INLINE void store_bytes(uint8_t *p, Bytes x) { *p = static_cast<uint8_t>(x.v); }
 SOUNDER_INLINE Bytes zero_bytes() { return {nullptr, 0}; }
 SOUNDER_INLINE Bytes low_nibbles(Bytes x) { return {nullptr, x.v & 15}; }
 SOUNDER_INLINE Bytes high_nibbles(Bytes x) { return {nullptr, x.v >> 4}; }
 SOUNDER_INLINE Bytes load_table(const uint8_t *p) { return {p, 0}; }
 SOUNDER_INLINE Bytes look_up(Bytes table, Bytes nibble) { return {nullptr, table.table[nibble.v]}; }
 SOUNDER_INLINE Bytes add(Bytes a, Bytes b) { return {nullptr, a.v + b.v}; }
+SOUNDER_INLINE void settle(Bytes &) {}
 
 struct Words {
-  int v;
+  int v[4];
 };
-SOUNDER_INLINE Words zero_words() { return {0}; }
-SOUNDER_INLINE Words add(Words a, Bytes b) { return {a.v + b.v}; }
-SOUNDER_INLINE Words twice(Words a) { return {2 * a.v}; }
-SOUNDER_INLINE void store_words(uint16_t *to, Words a) { *to = static_cast<uint16_t>(a.v); }
+SOUNDER_INLINE Words zero_words() { return {{0, 0, 0, 0}}; }
+// weights: of a, and 256 times that of b.
+SOUNDER_INLINE Words add_rows(Words to, const uint8_t *a, const uint8_t *b, int weights) {
+  for (int i = 0; i < 4; ++i) to.v[i] += (weights & 255) * a[i] + (weights >> 8) * b[i];
+  return to;
+}
 
 SOUNDER_INLINE int32_t dot(const int16_t *a, const int16_t *b, int n) {
   int32_t sum = 0;
@@ -241,14 +278,25 @@ SOUNDER_INLINE int32_t dot(const int16_t *a, const int16_t *b, int n) {
   return sum;
 }
 
-SOUNDER_INLINE Vec load_whole(const uint16_t *p) { return {static_cast<float>(*p)}; }
-SOUNDER_INLINE Vec load_whole(const int16_t *p) { return {static_cast<float>(*p)}; }
+// 4 * kLanes values.
+struct Quad {
+  Vec v[4];
+};
+// 2^23 + x
+SOUNDER_INLINE Quad above_2_23(Words x) {
+  Quad result;
+  for (int i = 0; i < 4; ++i) result.v[i].v = static_cast<float>((1 << 23) + x.v[i]);
+  return result;
+}
+SOUNDER_INLINE Quad load_bf16(const uint16_t *p) {
+  return {{load(p), load(p + 1), load(p + 2), load(p + 3)}};
+}
 // Rounded to the nearest, ties to even; |x| ≤ 32767.
 SOUNDER_INLINE void store_rounded(int16_t *p, Vec x) { *p = static_cast<int16_t>(round_to_integer(x).v); }
-// As store_rounded, first what is beyond ±32767 brought to it. NaN counts as
-// the least.
-SOUNDER_INLINE void store_clamped(int16_t *p, Vec x) {
-  store_rounded(p, {x.v > -32767.0f ? (x.v < 32767.0f ? x.v : 32767.0f) : -32767.0f});
+// Rounded to the nearest, ties to even, at most ±32767. NaN counts as the least.
+SOUNDER_INLINE float clamped(float x) { return x > -32767.0f ? (x < 32767.0f ? x : 32767.0f) : -32767.0f; }
+SOUNDER_INLINE void store_clamped(int16_t *p, const Quad &x) {
+  for (int i = 0; i < 4; ++i) store_rounded(p + i, {clamped(x.v[i].v)});
 }
 SOUNDER_INLINE Vec fused(Vec a, Vec b, Vec c) { return {__builtin_fmaf(a.v, b.v, c.v)}; }
 SOUNDER_INLINE Vec square_root(Vec x) { return {__builtin_sqrtf(x.v)}; }
