@@ -101,6 +101,17 @@ TEST("a tail that grew long waits for memory without failing") {
   CHECK(tables.covered() == 4864);
 }
 
+TEST("without memory for a longer segment beside those that it takes in, it does not take them in") {
+  const LshShape shape = shape_of(16, 6, 5, 2, 1);
+  const Keys keys(shape, 8192, 5);
+  ThreadTeam team(2);
+  const int64_t most = lsh_bytes(shape, 1024) + 2 * lsh_bytes(shape, 512);
+  const auto index = index_of(shape, nullptr, most);
+  LshTables tables(index);
+  for (int until : {1024, 1536, 2048}) keys.cover(tables, team, until);
+  CHECK(tables.segment_count(0) == 3 && tables.covered() == 2048 && index->used_bytes() == most);
+}
+
 TEST("tables grow by whole segments in a prompt, up to its window at its end, then when the tail is long") {
   constexpr int kSegment = kLshSegmentKeys, kPrompt = 2 * kSegment + 1000;
   LshShape shape = shape_of(1, 1, 1);

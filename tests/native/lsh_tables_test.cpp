@@ -134,22 +134,22 @@ TEST("a fork shares the whole segments of its tokens, and both go on alone") {
   const LshShape shape = shape_of(32, 6, 5, 2, 2);
   const Keys keys(shape, 1024, 5);
   Keys other(shape, 1024, 6);
-  for (int head = 0; head < 4; ++head) std::copy_n(keys.key(head, 0), 512 * 32, other.key(head, 0));
+  for (int head = 0; head < 4; ++head) std::copy_n(keys.key(head, 0), 768 * 32, other.key(head, 0));
   other.lay_out();
   ThreadTeam team(2);
   const auto index = index_of(shape);
   LshTables tables(index), alone(index), first(index);
-  for (int until : {256, 512, 768}) keys.cover(tables, team, until);
+  for (int until : {512, 768, 896}) keys.cover(tables, team, until);
   const int64_t used = index->used_bytes();
-  auto fork = tables.fork(600);
-  CHECK(index->used_bytes() == used && fork->covered() == 512);
+  auto fork = tables.fork(800);
+  CHECK(index->used_bytes() == used && fork->covered() == 768);
   CHECK(&fork->segment(0, 1) == &tables.segment(0, 1));
-  CHECK(tables.fork(511)->covered() == 256 && tables.fork(512)->covered() == 512);
-  CHECK(tables.fork(255)->covered() == 0 && tables.fork(5000)->covered() == 768);
+  CHECK(tables.fork(767)->covered() == 512 && tables.fork(768)->covered() == 768);
+  CHECK(tables.fork(511)->covered() == 0 && tables.fork(5000)->covered() == 896);
   other.cover(*fork, team, 1024);
-  for (int until : {256, 512, 1024}) other.cover(alone, team, until);
+  for (int until : {512, 768, 1024}) other.cover(alone, team, until);
   CHECK(same_tables(*fork, alone));
-  for (int until : {256, 512, 768}) keys.cover(first, team, until);
+  for (int until : {512, 768, 896}) keys.cover(first, team, until);
   CHECK(same_tables(tables, first));
 }
 
@@ -158,14 +158,14 @@ TEST("truncating and covering again gives what covering gives") {
   const Keys keys(shape, 1024, 5);
   ThreadTeam team(2);
   const auto index = index_of(shape);
-  for (int tokens : {0, 100, 256, 300, 639, 640, 900, 1024}) {
+  for (int tokens : {0, 100, 256, 300, 767, 768, 900, 1024}) {
     LshTables tables(index), expected(index);
-    for (int until : {256, 640, 1024}) keys.cover(tables, team, until);
+    for (int until : {256, 768, 1024}) keys.cover(tables, team, until);
     tables.truncate(tokens);
-    const int left = tokens < 256 ? 0 : tokens < 640 ? 256 : tokens < 1024 ? 640 : 1024;
+    const int left = tokens < 256 ? 0 : tokens < 768 ? 256 : tokens < 1024 ? 768 : 1024;
     CHECK(tables.covered() == left && tables.covered(1) == left);
     keys.cover(tables, team, 1024);
-    for (int until : {256, 640, 1024})
+    for (int until : {256, 768, 1024})
       if (until <= left) keys.cover(expected, team, until);
     keys.cover(expected, team, 1024);
     CHECK(same_tables(tables, expected));
@@ -196,4 +196,38 @@ TEST("a step that is rolled back, at whatever layer, leaves tables and memory as
   tables.extend(team, 0, keys.slabs[0].data(), keys.blocks.data(), 1024);
   tables.commit();
   CHECK(same_tables(tables, expected) && index->used_bytes() == used);
+}
+
+TEST("short segments after the first become one, as in a binary counter, and a rolled back step parts them") {
+  const LshShape shape = shape_of(32, 6, 5, 2, 2);
+  const Keys keys(shape, 1024 + 128, 5);
+  ThreadTeam team(2);
+  const auto index = index_of(shape);
+  LshTables tables(index);
+  auto ends = [&](int layer) {
+    std::vector<int> ends;
+    for (int i = 0; i < tables.segment_count(layer); ++i) ends.push_back(tables.segment(layer, i).end());
+    return ends;
+  };
+  const std::vector<std::vector<int>> expected = {{128},           {128, 256},           {128, 384},
+                                                  {128, 384, 512}, {128, 640},           {128, 640, 768},
+                                                  {128, 640, 896}, {128, 640, 896, 1024}};
+  for (size_t i = 0; i < expected.size(); ++i) {
+    keys.cover(tables, team, 128 * (static_cast<int>(i) + 1));
+    CHECK(ends(0) == expected[i] && ends(1) == expected[i]);
+    check_tables(keys, tables);
+  }
+  const int64_t used = index->used_bytes();
+  tables.extend(team, 0, keys.slabs[0].data(), keys.blocks.data(), 1152);
+  CHECK(ends(0) == (std::vector<int>{128, 1152}) && ends(1) == expected.back());
+  CHECK(tables.covered(0) == 1152 && tables.covered(1) == 1024 && tables.covered() == 1024);
+  tables.roll_back();
+  CHECK(ends(0) == expected.back() && index->used_bytes() == used);
+  auto fork = tables.fork(1024);
+  keys.cover(tables, team, 1152);
+  CHECK(ends(1) == (std::vector<int>{128, 1152}) && fork->segment_count(0) == 4);
+  check_tables(keys, tables);
+  check_tables(keys, *fork);
+  tables.truncate(1151);
+  CHECK(ends(0) == std::vector<int>{128});
 }

@@ -44,7 +44,8 @@ class LshTables {
 
   // Keys that tables should cover when the context has `length` tokens, the first prompt_tokens of them
   // prompt: whole segments while the prompt is computed, all that lies before the window when it ends, later
-  // a segment whenever the tail has kLshTailKeys tokens. A multiple of the block size, ≥ covered().
+  // a segment whenever the tail has kLshTailKeys tokens, which takes in short ones before it. A multiple of
+  // the block size, ≥ covered().
   int target(int length, int prompt_tokens, int window);
 
   // A step covers keys [covered(), until): extend for each layer with tables as its K is there, then exactly
@@ -67,11 +68,15 @@ class LshTables {
   const LshSegment &segment(int layer, int number) const;
 
  private:
-  void add_segments(int until);
+  size_t stay_beside(int until) const;
+  void add_segments(size_t stay, int until);
+  bool begin_segments(int until);
+  bool has_new(int layer) const;
 
   std::shared_ptr<LshIndex> index_;
   std::vector<std::shared_ptr<const LshSegment>> segments_;
   std::vector<std::shared_ptr<LshSegment>> new_segments_;  // of the step
+  size_t stay_ = 0;                                        // segments that those of the step do not replace
   bool growth_can_wait_ = false;                           // what target asked for is a tail that grew long
   bool waits_ = false;                                     // and there was no memory for it in this step
 };

@@ -23,11 +23,27 @@ int LshTables::target(int length, int prompt_tokens, int window) {
   return most;
 }
 
+// Many short segments take more memory and time than one long one, so a new segment takes in those before it
+// that are no longer than it: as in a binary counter, a key is hashed again at most a few times. The first
+// segment, whose mean all use, stays. Returns how many segments stay.
+size_t LshTables::stay_beside(int until) const {
+  size_t count = segments_.size();
+  int begin = covered();
+  for (; count > 1; --count) {
+    const LshSegment &last = *segments_[count - 1];
+    if (last.keys > until - begin || until - last.begin > kLshSegmentKeys) break;
+    begin = last.begin;
+  }
+  return count;
+}
+
 // All segments of the step at once, so that memory that is missing is missed at the first layer.
-void LshTables::add_segments(int until) {
+void LshTables::add_segments(size_t stay, int until) {
+  new_segments_.clear();
+  stay_ = stay;
   segments_.reserve(segments_.size() + static_cast<size_t>((until - covered()) / kLshSegmentKeys) + 1);
   std::shared_ptr<LshMeans> means = segments_.empty() ? nullptr : segments_.front()->means;
-  for (int begin = covered(); begin < until;) {
+  for (int begin = stay == 0 ? 0 : segments_[stay - 1]->end(); begin < until;) {
     const int keys = std::min(kLshSegmentKeys, until - begin);
     new_segments_.push_back(std::make_shared<LshSegment>(index_, begin, keys, means));
     means = new_segments_.front()->means;
@@ -35,31 +51,39 @@ void LshTables::add_segments(int until) {
   }
 }
 
+// False when the tail waits for memory.
+bool LshTables::begin_segments(int until) {
+  const size_t stay = stay_beside(until);
+  try {
+    if (stay < segments_.size()) {
+      add_segments(stay, until);
+      return true;
+    }
+  } catch (const Failure &) {  // the old segments and the one that takes them in do not fit beside each other
+  }
+  try {
+    add_segments(segments_.size(), until);
+  } catch (const Failure &) {
+    new_segments_.clear();
+    if (!growth_can_wait_) throw;
+    waits_ = true;
+  }
+  return !waits_;
+}
+
 void LshTables::extend(ThreadTeam &team, int layer, const void *slab, const int32_t *blocks, int until) {
   if (until <= covered() || waits_ || index_->slot(layer) < 0) return;
-  if (new_segments_.empty()) {
-    try {
-      add_segments(until);
-    } catch (const Failure &) {
-      new_segments_.clear();
-      if (!growth_can_wait_) throw;
-      waits_ = true;
-      return;
-    }
-  }
+  if (new_segments_.empty() && !begin_segments(until)) return;
   for (const std::shared_ptr<LshSegment> &segment : new_segments_) segment->build(team, layer, slab, blocks);
 }
 
-namespace {
-bool is_whole(const LshSegment &segment) {
-  return std::find(segment.is_built.begin(), segment.is_built.end(), false) == segment.is_built.end();
-}
-}  // namespace
-
 void LshTables::commit() noexcept {
-  for (std::shared_ptr<LshSegment> &segment : new_segments_) {
-    if (!is_whole(*segment)) break;
-    segments_.push_back(std::move(segment));
+  const auto is_whole = [](const std::shared_ptr<LshSegment> &segment) {
+    return std::find(segment->is_built.begin(), segment->is_built.end(), false) == segment->is_built.end();
+  };
+  if (!new_segments_.empty() && std::all_of(new_segments_.begin(), new_segments_.end(), is_whole)) {
+    segments_.resize(stay_);
+    segments_.insert(segments_.end(), new_segments_.begin(), new_segments_.end());
   }
   roll_back();
 }
@@ -76,18 +100,19 @@ int LshTables::covered(int layer) const {
   return count == 0 ? 0 : segment(layer, count - 1).end();
 }
 
-int LshTables::segment_count(int layer) const {
+// Whether the segments of the step are there at this layer.
+bool LshTables::has_new(int layer) const {
   const int slot = index_->slot(layer);
-  size_t count = segments_.size();
-  if (slot < 0) return static_cast<int>(count);
-  for (const std::shared_ptr<LshSegment> &segment : new_segments_)
-    count += segment->is_built[static_cast<size_t>(slot)] ? 1 : 0;
-  return static_cast<int>(count);
+  return slot >= 0 && !new_segments_.empty() && new_segments_.back()->is_built[static_cast<size_t>(slot)];
 }
 
-const LshSegment &LshTables::segment(int, int number) const {
+int LshTables::segment_count(int layer) const {
+  return static_cast<int>(has_new(layer) ? stay_ + new_segments_.size() : segments_.size());
+}
+
+const LshSegment &LshTables::segment(int layer, int number) const {
   const size_t place = static_cast<size_t>(number);
-  return place < segments_.size() ? *segments_[place] : *new_segments_[place - segments_.size()];
+  return has_new(layer) && place >= stay_ ? *new_segments_[place - stay_] : *segments_[place];
 }
 
 void LshTables::truncate(int tokens) noexcept {
