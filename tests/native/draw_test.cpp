@@ -172,6 +172,20 @@ TEST("thresholds are where a search from above finds them, and meet the rows wit
   }
 }
 
+TEST("no place further on expects so few rows, whatever the histogram and however the search goes") {
+  std::mt19937 random(7);
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<uint32_t> bins(kHistogramBins);
+    const uint32_t kinds = 1 + random() % 40, most = 1u << random() % 20;
+    for (uint32_t i = 0; i < kinds; ++i) bins[random() % kHistogramBins] = random() % most;
+    const uint64_t rows = (uint64_t{random()} << 32 | random()) >> random() % 32;
+    const int place = threshold_place(bins.data(), rows);
+    CHECK(place >= -kMostDistance && place < kHistogramBins);
+    CHECK(place == -kMostDistance || expected_rows(bins.data(), place) <= rows);
+    CHECK(place == kHistogramBins - 1 || expected_rows(bins.data(), place + 1) > rows);
+  }
+}
+
 TEST("merged histograms are those of all keys") {
   std::mt19937 random(4);
   for (int lower : {0, 1, 500, 1022, 1023, 1024, 60000}) {
