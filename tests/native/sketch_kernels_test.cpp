@@ -112,17 +112,16 @@ TEST("every level gives the scores that the definition says, to the integer") {
   });
 }
 
-TEST(
-    "queries whose values are all as large as can be are looked up without "
-    "overflow") {
+TEST("queries and keys that add up to as much as can be are looked up without overflow") {
   each_level([](const SketchKernels &kernels) {
     for (int d : {64, 128, 256})
       for (int bits : kBits) {
-        const IndexShape shape{d, bits, 0, 0, false};
-        const World world(kernels, shape, Kind::kOffset, 2, 7);
+        const IndexShape shape{d, bits, kCentringOff, 0, true};
+        World world(kernels, shape, Kind::kGaussian, 2, 7);
         // The rotation is orthonormal: its columns are what it makes of unit vectors, and the query with
         // these products is the one that it turns to ±1 everywhere.
-        Keys queries(5, Floats(static_cast<size_t>(d)));
+        // The last one is turned to ±0.75, but for its first value.
+        Keys queries(6, Floats(static_cast<size_t>(d)));
         for (int j = 0; j < d; ++j) {
           Floats unit(static_cast<size_t>(d));
           unit[static_cast<size_t>(j)] = 1;
@@ -134,8 +133,16 @@ TEST(
             queries[3][static_cast<size_t>(j)] += i % 8 < 4 ? column[i] : -column[i];
           }
           queries[4][static_cast<size_t>(j)] = 1e6f * queries[2][static_cast<size_t>(j)];  // scores end
+          queries[5][static_cast<size_t>(j)] = 0.75f * queries[3][static_cast<size_t>(j)] + 0.25f * column[0];
         }
+        // Every sign of such a key selects what counts: no sum is greater.
+        for (size_t i = 0; i < world.keys.size(); i += 2) world.keys[i] = queries[i / 2 % 4];
+        world.records.clear();
+        world.sketches.clear();
+        for (int b = 0; b < 2; ++b) world.seal(kernels, b);
         check_scores(kernels, world, queries, 1.0f, name_of(kernels, shape, -1));
+        for (const Floats &alone : queries)
+          check_scores(kernels, world, {alone}, 1.0f, name_of(kernels, shape, -1));
       }
   });
 }
