@@ -6,10 +6,7 @@
 // best of all is taken; rates by processor time say what waiting for a core hides.
 //
 //   attention_bench [threads] [GiB of KV to read in turn, more than the last cache holds] [part of names]
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
@@ -18,9 +15,14 @@
 #include <vector>
 
 #include "attention/attention.h"
+#include "common.h"
 #include "cpu/kernels.h"
 #include "threads.h"
 
+using bench::kNever;
+using bench::measure;
+using bench::read_stream;
+using bench::Slab;
 using sounder::AttentionShape;
 using sounder::kBlockTokens;
 
@@ -28,40 +30,6 @@ namespace {
 
 constexpr AttentionShape kShapes[] = {{9, 3, 64, 0, false}, {32, 8, 128, 0, false}};
 constexpr int kGroups[] = {1, 2, 4, 8};
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-constexpr double kNever = 1e9;
-
-// Lowers `least`, in seconds, to the shortest of the repeats.
-template <typename F>
-void measure(double &least, int repeats, F body) {
-  for (int i = 0; i < repeats; ++i) {
-    double start = seconds();
-    body();
-    least = std::min(least, seconds() - start);
-  }
-}
-
-struct Slab {
-  explicit Slab(int64_t bytes_) : bytes(bytes_) {
-    data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) {
-      std::fprintf(stderr, "no %lld bytes of memory for the KV; give fewer GiB\n",
-                   static_cast<long long>(bytes));
-      std::exit(1);
-    }
-    madvise(data, bytes, MADV_HUGEPAGE);
-  }
-  ~Slab() { munmap(data, bytes); }
-  Slab(const Slab &) = delete;
-  Slab &operator=(const Slab &) = delete;
-
-  int64_t bytes;
-  void *data;
-};
 
 void fill(sounder::ThreadTeam &team, const Slab &slab) {
   constexpr int64_t kPiece = 1 << 20;
@@ -79,33 +47,7 @@ void fill(sounder::ThreadTeam &team, const Slab &slab) {
 
 // ---- the roofs -------------------------------------------------------------------------------------
 
-#define SUM_WORDS_BODY                                 \
-  uint64_t sum = 0;                                    \
-  for (int64_t i = 0; i < count; ++i) sum += words[i]; \
-  return sum;
-__attribute__((target("avx512f"))) uint64_t sum_words_avx512(const uint64_t *words, int64_t count) {
-  SUM_WORDS_BODY
-}
-__attribute__((target("avx2"))) uint64_t sum_words_avx2(const uint64_t *words, int64_t count){
-    SUM_WORDS_BODY} uint64_t sum_words_plain(const uint64_t *words, int64_t count) {
-  SUM_WORDS_BODY
-}
-
 constexpr int64_t kStreamBytes = int64_t{256} << 20;
-
-void stream_read(sounder::ThreadTeam &team, const Slab &slab, int64_t from, double &time) {
-  auto sum_words = __builtin_cpu_supports("avx512f") ? sum_words_avx512
-                   : __builtin_cpu_supports("avx2")  ? sum_words_avx2
-                                                     : sum_words_plain;
-  constexpr int64_t kPiece = 1 << 18;
-  std::vector<uint64_t> sums(team.size() * 8);
-  const char *data = static_cast<const char *>(slab.data) + from;
-  auto body = [&](int piece, int thread) {
-    sums[thread * 8] += sum_words(reinterpret_cast<const uint64_t *>(data + piece * kPiece), kPiece / 8);
-  };
-  measure(time, 1, [&] { team.run(static_cast<int>(kStreamBytes / kPiece), body); });
-  if (std::accumulate(sums.begin(), sums.end(), uint64_t{0}) == 1) std::printf("\n");  // keeps the loads
-}
 
 constexpr int kChains = 12, kMultiplies = 1 << 18;
 using Eight = float __attribute__((vector_size(32)));
@@ -188,7 +130,8 @@ struct Bench {
   }
 
   void measure_roofs() {
-    stream_read(team, slab, (next_stream++ * kStreamBytes) % slab.bytes, stream);
+    const char *from = static_cast<const char *>(slab.data) + (next_stream++ * kStreamBytes) % slab.bytes;
+    measure(stream, 1, [&] { read_stream(team, from, kStreamBytes); });
     multiply(team, peak);
   }
 
