@@ -10,7 +10,7 @@ const NATIVE = /\.(h|cpp|c|inc|cu|cuh)$/;
 const GENERATED = new Set(["ffi/symbols.ts"]);
 const MAX_LINES = 300;
 const MAX_KERNEL_LINES = 400;
-const KERNELS = /^native\/src\/(cpu|attention|cuda|onednn)\//;
+const KERNELS = /^native\/src\/(cpu|attention|sampled|cuda|onednn)\//;
 /** The ABI header is a manual, read by section. */
 const MANUALS = new Set(["native/include/sounder.h"]);
 /** Assembled here so that this file does not contain it. */

@@ -35,7 +35,7 @@ struct BatchSequence {
   bool cancelled = false;
   int32_t failure = SOUNDER_OK;  // why it was dropped, when nobody cancelled it
   std::string problem = {};
-  int sampled_from = INT32_MAX;  // position of the first row that sampled in some layer
+  int sampled_from = INT32_MAX;       // position of the first row that sampled in some layer
   SampledStatistics statistics = {};  // of the last row
   int layers_verified = 0;
 };
