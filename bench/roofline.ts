@@ -14,11 +14,16 @@ async function run(command: string, ...args: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** Builds a native bench program and returns the "name value unit" lines that it prints. */
-export async function nativeBench(name: string, ...args: string[]): Promise<string[]> {
+/** Builds a native bench program, and returns where it lies. */
+export async function buildBench(name: string): Promise<string> {
   await run("cmake", "--preset", "release", "-DSOUNDER_BENCH=ON");
   await run("cmake", "--build", "../build/release", "--parallel", "--target", name);
-  return (await run(`../build/release/${name}`, ...args)).trim().split("\n");
+  return decodeURIComponent(new URL(`build/release/${name}`, ROOT).pathname);
+}
+
+/** Builds a native bench program and returns the "name value unit" lines that it prints. */
+export async function nativeBench(name: string, ...args: string[]): Promise<string[]> {
+  return (await run(await buildBench(name), ...args)).trim().split("\n");
 }
 
 /** The figure of a line that starts with a name. */
