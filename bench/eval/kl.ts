@@ -70,7 +70,7 @@ async function runGroup(
   const engine = await NativeEngine.open(source, {
     threads,
     context,
-    kvBlocks: blocksFor(context, last, specs.length),
+    kvBlocks: Math.max(...texts.map(({ tokens }) => blocksFor(tokens.length, last, specs.length))),
     maxContexts: specs.length + 1,
     maxStepTokens: CHUNK,
     maxStepSequences: specs.length,

@@ -103,3 +103,18 @@ Deno.test("kinds of strategies", () => {
     "full",
   ]);
 });
+
+Deno.test("a text and its forks have room wherever their last tokens begin in a block", async () => {
+  const specs = parseStrategies("full,sketch@0.02,oracle@0.02");
+  for (const [tokens, last] of [[300, 70], [385, 128], [384, 128], [260, 5], [257, 2]] as const) {
+    const engine = new LogitsFake({
+      vocabulary: 20,
+      maxStepTokens: 96,
+      kvBlocks: blocksFor(tokens, last, specs.length),
+      maxContexts: 4,
+      maxStepSequences: 3,
+    });
+    await diverge(engine, { name: "t", tokens: new Int32Array(tokens).fill(1) }, specs, last);
+    assertEquals(engine.outOfBlocks, 0, `${tokens} ${last}`);
+  }
+});
