@@ -74,6 +74,18 @@ TEST("topk chooses what sorting chooses, of equal scores the earlier keys") {
   });
 }
 
+TEST("topk stops among negative scores too") {
+  each_level([](const char *level) {
+    for (int budget : {256, 700, 1000}) {
+      World world({3, 64, 4, 1024, budget}, 8);
+      for (float &x : world.q) x = -std::fabs(x);
+      for (float &x : world.k) x = std::fabs(x);
+      world.lay_out();
+      check_topk(world, level);
+    }
+  });
+}
+
 TEST("topk of all keys chooses all") {
   each_level([](const char *level) {
     for (int more : {0, 1, 1000}) {

@@ -19,10 +19,10 @@ constexpr int kDigits = 4;
 constexpr Digit kDigit[kDigits] = {{22, 10}, {12, 10}, {2, 10}, {0, 2}};
 static_assert(1 << 10 == kHistogramBins);
 
-// An unsigned number that grows with the score; 0 for NaN, and one number for both zeros.
+// An unsigned number that grows with the score; 0 for NaN. (A score is no -0: sums begin with 0.)
 uint32_t rank_of(float score) {
   if (std::isnan(score)) return 0;
-  const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0f);
+  const uint32_t bits = std::bit_cast<uint32_t>(score);
   return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
 
