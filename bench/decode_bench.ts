@@ -6,6 +6,7 @@
  *   deno task bench:decode                                    recall at 32,000 tokens
  *   deno task bench:decode --lengths 8192,32000 --strategies full,sketch@0.02,lsh
  *   deno task bench:decode --dummy bench/shapes/8-layers.json --lengths 98304,262144
+ *   deno task bench:decode --dense-layers none                 every layer samples
  *
  * Contexts of recall are prefilled; those of random weights are filled with noise, since nobody would wait for
  * their prefill. Positions may pass the trained range: this measures speed.
@@ -32,7 +33,7 @@ function paramsOf(text: string): AttentionParams {
   const [name, budget] = text.split("@");
   const strategy = STRATEGIES.find((one) => one === name);
   if (strategy === undefined) throw new Error(`${text}: a strategy is one of ${STRATEGIES}`);
-  return { ...FULL_ATTENTION, strategy, budget: Number(budget ?? "0.02"), beta: 0.9, seed: 1n };
+  return { ...FULL_ATTENTION, strategy, budget: Number(budget ?? "0.02"), beta: 1, seed: 1n };
 }
 
 interface Row {
@@ -110,6 +111,7 @@ const { values } = parseArgs({
     "dummy": { type: "string" },
     "bits": { type: "string", default: "2" },
     "lsh": { type: "string", default: "10x150" },
+    "dense-layers": { type: "string", default: "0" },
   },
 });
 const lengths = values.lengths.split(",").map(Number).toSorted((a, b) => a - b);
@@ -128,6 +130,9 @@ const engine = await NativeEngine.open(source, {
   maxStepSequences: 2,
   index: {
     ...NO_INDEX,
+    denseLayers: values["dense-layers"] === "none"
+      ? []
+      : values["dense-layers"].split(",").map(Number),
     sketchBits: Number(values.bits) as 1 | 2 | 4,
     lsh: strategies.some((name) => name.startsWith("lsh"))
       ? { bits: bits!, tables: tables! }
