@@ -236,7 +236,8 @@ TEST("keys parallel to the query, opposite to it, equal to the mean and of zero 
           Asker asker(keys, tables, 4, 0, 256, collisions);
           asker.q = shapes.q;
           asker.aim(0, 0);
-          auto found = asker.ask(*strategy_of(shape, level, 4));
+          const auto strategy = strategy_of(shape, level, 4);
+          auto found = asker.ask(*strategy);
           for (int head = 0; head < 4; ++head) {
             for (float offset : found[head].offsets) CHECK(std::isfinite(offset));
             CHECK(std::isfinite(found[head].collision.mean));
@@ -256,13 +257,14 @@ TEST("keys that are all equal are found as often as their weight says") {
   for (int i = 1; i < 128; ++i) std::copy_n(keys.key(0, 0), 64, keys.key(0, i));
   keys.lay_out();
   write_values(keys);
+  const auto strategy = strategy_of(shape, "scalar");
   double mean = 0;
   for (int seed = 0; seed < kSeeds; ++seed) {
     LshTables tables(make_lsh_index(shape, "scalar", uint64_t(seed), kPlenty));
     keys.cover(tables, team, 128);
     Asker asker(keys, tables, 1, 0, 128, 2);
     draw_queries(asker, 8);
-    Found found = asker.ask(*strategy_of(shape, "scalar"))[0];
+    Found found = asker.ask(*strategy)[0];
     CHECK(found.keys.empty() || found.keys.size() == 128);
     if (found.keys.empty()) continue;
     const std::vector<float> state = attend(asker, found, 0, "scalar");
