@@ -58,7 +58,8 @@ bool sampled_range(const SampledShape &shape, const SampledParams &params, int p
   if (keys <= shape.least_rows) return false;
   const double share = std::ceil(static_cast<double>(params.budget) * keys);
   *range = {begin, end, std::max(shape.least_rows, static_cast<int>(share))};
-  return range->budget < keys;
+  // Tables decide how much lsh reads, whatever its budget.
+  return range->budget < keys || params.attention == SOUNDER_ATTENTION_LSH;
 }
 
 SampledViews::SampledViews(const char *level, const SampledShape &shape, int threads, int most_jobs,
