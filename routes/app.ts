@@ -9,7 +9,7 @@ import type { AppOptions, Context, Deps, Env, Handler } from "./context.ts";
 import { ApiError, toApiError } from "./errors.ts";
 import { health, root, version } from "./health.ts";
 import { listModels, showModel } from "./models.ts";
-import { detokenize, tokenize } from "./tokenize.ts";
+import { detokenize, tokenize, tokenizerInfo } from "./tokenize.ts";
 
 export type { AppOptions } from "./context.ts";
 
@@ -33,6 +33,7 @@ function routesOf(deps: Deps): Routes {
     "/v1/completions": { POST: completions(deps) },
     "/tokenize": { POST: tokenize(deps) },
     "/detokenize": { POST: detokenize(deps) },
+    "/tokenizer_info": { GET: tokenizerInfo(deps) },
   };
 }
 

@@ -14,7 +14,7 @@ import { admit, newHead, tokensWanted } from "./admission.ts";
 import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
 import { invalid } from "./errors.ts";
-import { chatLogprobs } from "./logprobs.ts";
+import { chatLogprobs, promptLogprobs } from "./logprobs.ts";
 import { requireModel } from "./models.ts";
 import { type ChatBody, parseChat } from "./schemas/chat.ts";
 
@@ -42,7 +42,7 @@ export function chatCompletions(deps: Deps): Handler {
       continuesPrompt: false,
       maxTokens: body.maxTokens,
       logprobs: tokensWanted(body),
-      scorePrompt: false,
+      scorePrompt: body.promptLogprobs,
     });
     if (body.stream) {
       return streamAnswer(c, deps, admitted, new ChatWriter(body, prompt, options.pingSeconds > 0));
@@ -62,7 +62,10 @@ function wholeAnswer({ head, prompts }: Admitted, body: ChatBody, all: Collectio
     ...(body.returnTokenIds ? { token_ids: tokens.map((info) => info.token) } : {}),
   }));
   const ids = body.returnTokenIds ? { prompt_token_ids: [...prompts[0]!] } : {};
-  return { ...head, choices, usage: all.usage, ...ids };
+  const scored = body.promptLogprobs === null
+    ? {}
+    : { prompt_logprobs: promptLogprobs(all.scored[0] ?? [], body.promptLogprobs) };
+  return { ...head, choices, usage: all.usage, ...ids, ...scored };
 }
 
 /** Deltas of a chat answer. */

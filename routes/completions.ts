@@ -13,7 +13,12 @@ import {
 } from "./answer.ts";
 import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
-import { type CompletionLogprobs, CompletionLogprobWriter, extendLogprobs } from "./logprobs.ts";
+import {
+  type CompletionLogprobs,
+  CompletionLogprobWriter,
+  extendLogprobs,
+  promptLogprobs,
+} from "./logprobs.ts";
 import { requireModel } from "./models.ts";
 import { type CompletionBody, parseCompletion } from "./schemas/completions.ts";
 
@@ -43,7 +48,7 @@ export function completions(deps: Deps): Handler {
         maxTokens: body.maxTokens,
         continuesPrompt: true,
         logprobs: tokensWanted(body),
-        scorePrompt: body.echo && body.logprobs !== null,
+        scorePrompt: scoredAlternatives(body),
       },
     );
     if (body.stream) {
@@ -52,6 +57,13 @@ export function completions(deps: Deps): Handler {
     const all = await collect(admitted);
     return all === null ? clientLeft() : c.json(wholeAnswer(admitted, body, all, echoes));
   };
+}
+
+/** What echo and `prompt_logprobs` ask of the prompt's tokens; null: nothing. */
+function scoredAlternatives({ echo, logprobs, promptLogprobs }: CompletionBody): number | null {
+  const echoed = echo ? logprobs : null;
+  if (echoed === null || promptLogprobs === null) return echoed ?? promptLogprobs;
+  return Math.max(echoed, promptLogprobs);
 }
 
 /** Text prompts are the author's own, markers and all, so special tokens in them are special. */
@@ -86,6 +98,9 @@ function wholeAnswer(
       logprobs: wholeLogprobs(body, tokens, all.scored[prompt] ?? null, echo),
       finish_reason: reason,
       stop_reason: stopString,
+      ...(body.promptLogprobs === null ? {} : {
+        prompt_logprobs: promptLogprobs(all.scored[prompt] ?? [], body.promptLogprobs),
+      }),
       ...(body.returnTokenIds
         ? {
           prompt_token_ids: [...prompts[prompt]!],
@@ -105,7 +120,7 @@ function wholeLogprobs(
 ): CompletionLogprobs | null {
   if (body.logprobs === null) return null;
   const writer = new CompletionLogprobWriter(body.logprobs);
-  const columns = writer.prompt(scored ?? [], echo);
+  const columns = writer.prompt(body.echo ? scored ?? [] : [], echo);
   extendLogprobs(columns, writer.generated(tokens));
   return columns;
 }

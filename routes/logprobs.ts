@@ -35,6 +35,32 @@ export function chatLogprobs(tokens: readonly TokenInfo[], top: number): ChatLog
   return { content, refusal: null };
 }
 
+/** vLLM's entry for one token that may stand at a position. `rank` counts from 1; null: beyond those shown. */
+interface PromptLogprob {
+  logprob: number;
+  rank: number | null;
+  decoded_token: string;
+}
+
+/**
+ * vLLM's `prompt_logprobs`: for each token of the prompt the `top` likeliest tokens at its place and itself, by
+ * id; null for the first, which nothing predicts.
+ */
+export function promptLogprobs(
+  tokens: readonly TokenInfo[],
+  top: number,
+): (Record<string, PromptLogprob> | null)[] {
+  return tokens.map((info) => {
+    if (info.logprob === null) return null;
+    const best = info.alternatives.map((other, i) => ({ ...other, rank: i + 1 }));
+    const own = best.find(({ token }) => token === info.token) ?? { ...info, rank: null };
+    const shown = [own, ...best.slice(0, top)].map(({ token, logprob, rank, text }) =>
+      [token, { logprob: finite(logprob ?? IMPOSSIBLE), rank, decoded_token: text }] as const
+    );
+    return Object.fromEntries(shown);
+  });
+}
+
 /** `choices[].logprobs` of a plain completion: columns instead of rows. */
 export interface CompletionLogprobs {
   tokens: string[];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `POST /tokenize` and `POST /detokenize`, for clients of vLLM and of llama.cpp. */
+/** `POST /tokenize`, `POST /detokenize` and `GET /tokenizer_info`, for clients of vLLM and of llama.cpp. */
 import type { Service } from "../src/types.ts";
 import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
@@ -36,6 +36,19 @@ export function detokenize(deps: Deps): Handler {
     const json = await readJson(c.req.raw, options.maxBodyBytes);
     const text = service.decode(parseDetokenize(json, requireModel(deps, json["model"])));
     return c.json({ prompt: text, content: text });
+  };
+}
+
+/** What a client needs that tokenizes here but renders templates itself, as lm-evaluation-harness does. */
+export function tokenizerInfo({ service }: Deps): Handler {
+  return (c) => {
+    const { bosToken, eosToken, chatTemplate } = service.tokenizerInfo();
+    return c.json({
+      bos_token: bosToken,
+      eos_token: eosToken,
+      chat_template: chatTemplate,
+      model_max_length: service.model().contextTokens,
+    });
   };
 }
 

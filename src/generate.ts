@@ -74,7 +74,7 @@ class GenerationStream implements Generation, JobOutput {
     );
     this.#counts = new Array(spec.n).fill(0);
     this.#unfinished = spec.n;
-    this.#prompt = request.scorePrompt ? [texts.info(spec.prompt[0]!, null, [])] : null;
+    this.#prompt = request.scorePrompt !== null ? [texts.info(spec.prompt[0]!, null, [])] : null;
     this.#buffer = new EventBuffer(context.undeliveredTokens ?? MOST_UNDELIVERED_TOKENS, {
       drained: () => this.handle?.resume(),
       left: () => this.cancel(),

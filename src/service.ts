@@ -9,7 +9,12 @@ import { Failure } from "./errors.ts";
 import { contextTokens, prepareJob, startGeneration, TokenTexts } from "./generate.ts";
 import { Verification } from "./generate/sampled_usage.ts";
 import { Scheduler, type SchedulerOptions } from "./scheduler/scheduler.ts";
-import type { ChatMessage, ChatOptions, TextProcessor } from "./tokenizer/tokenizer.ts";
+import type {
+  ChatMessage,
+  ChatOptions,
+  TextProcessor,
+  TokenizerInfo,
+} from "./tokenizer/tokenizer.ts";
 import type { Generation, GenerationRequest, ModelInfo, Service, ServiceStatus } from "./types.ts";
 
 /** What a service needs to become ready. It owns engine and text from then on and closes them. */
@@ -157,6 +162,10 @@ export class ModelService implements Service {
     const { text } = this.#require();
     for (let i = 0; i < tokens.length; i++) this.#requireToken(tokens[i]!);
     return text.tokenizer.decode(tokens, options);
+  }
+
+  tokenizerInfo(): TokenizerInfo {
+    return this.#require().text.info;
   }
 
   tokenBytes(token: number): Uint8Array {

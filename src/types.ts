@@ -2,7 +2,7 @@
 /** The nouns that routes and the generation loop share. Routes see these and {@linkcode Service}. */
 import type { AttentionRequest } from "./engine/attention.ts";
 import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
-import type { ChatMessage, ChatOptions } from "./tokenizer/tokenizer.ts";
+import type { ChatMessage, ChatOptions, TokenizerInfo } from "./tokenizer/tokenizer.ts";
 
 /** One prompt and what to do with it. A request with several prompts is several of these. */
 export interface GenerationRequest {
@@ -28,8 +28,8 @@ export interface GenerationRequest {
   continuesPrompt: boolean;
   /** null: no log-probabilities; otherwise how many alternatives to report for a token. */
   logprobs: number | null;
-  /** Report the log-probabilities of the prompt's tokens too (completions' echo). */
-  scorePrompt: boolean;
+  /** Report the prompt's log-probabilities too, with so many alternatives a token; null: don't. */
+  scorePrompt: number | null;
   /** How generated tokens attend; the prompt's attend exactly. */
   attention: AttentionRequest;
 }
@@ -145,6 +145,7 @@ export interface Service {
     options?: { addSpecial?: boolean; parseSpecial?: boolean },
   ): Promise<Int32Array>;
   decode(tokens: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
+  tokenizerInfo(): TokenizerInfo;
   /** Text of single tokens, for `/tokenize`. */
   tokenBytes(token: number): Uint8Array;
 }

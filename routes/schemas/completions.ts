@@ -45,7 +45,9 @@ export function parseCompletion(value: Record<string, unknown>, model: ModelInfo
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? DEFAULT_MAX_TOKENS;
   const settings = settingsOf(body, model, maxTokens);
   const echo = body.echo ?? false;
-  if (maxTokens === 0 && !echo) refuse(["max_tokens"], 'must be at least 1 without "echo": true');
+  if (maxTokens === 0 && !echo && body.prompt_logprobs === undefined) {
+    refuse(["max_tokens"], 'must be at least 1 without "echo": true or "prompt_logprobs"');
+  }
   if (body.best_of !== undefined && body.best_of !== settings.n) {
     refuse(["best_of"], `must equal n (${settings.n}): Sounder returns every choice that it makes`);
   }

@@ -29,6 +29,9 @@ const stopText = text.refine((value) => value !== "" && value.length <= MAX_STOP
   error: `must be a text of 1 to ${MAX_STOP_LENGTH} characters`,
 });
 
+/** Alternatives of a token that may be asked for. */
+export const alternatives: z.ZodType<number> = integer(0, MAX_ALTERNATIVES);
+
 /** Shared fields; all may be absent. */
 export const generationShape = {
   model: text.optional(),
@@ -56,6 +59,7 @@ export const generationShape = {
   skip_special_tokens: flag.optional(),
   logit_bias: z.unknown().optional(),
   return_token_ids: flag.optional(),
+  prompt_logprobs: alternatives.optional(),
   sounder: z.unknown().optional(),
 };
 
@@ -69,6 +73,8 @@ export interface Delivery {
   /** Running token counts in every chunk, as vLLM has it. */
   continuousUsage: boolean;
   returnTokenIds: boolean;
+  /** Alternatives of each of the prompt's tokens, in vLLM's shape; null: the prompt is not scored. */
+  promptLogprobs: number | null;
 }
 
 /** What the shared fields say about one prompt's generation. */
@@ -83,12 +89,16 @@ export function deliveryOf(body: GenerationFields): Delivery {
   if (body.stream_options !== undefined && !stream) {
     refuse(["stream_options"], 'needs "stream": true');
   }
+  if (body.prompt_logprobs !== undefined && stream) {
+    refuse(["prompt_logprobs"], 'can\'t be streamed: leave out "stream": true');
+  }
   const includeUsage = body.stream_options?.include_usage ?? false;
   return {
     stream,
     includeUsage,
     continuousUsage: includeUsage && (body.stream_options?.continuous_usage_stats ?? false),
     returnTokenIds: body.return_token_ids ?? false,
+    promptLogprobs: body.prompt_logprobs ?? null,
   };
 }
 
@@ -159,6 +169,3 @@ function logitBiasOf(value: unknown, model: ModelInfo): Map<number, number> {
   }
   return biases;
 }
-
-/** Alternatives of a token that may be asked for. */
-export const alternatives: z.ZodType<number> = integer(0, MAX_ALTERNATIVES);

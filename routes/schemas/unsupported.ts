@@ -34,10 +34,6 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   allowed_token_ids: constrained,
   bad_words: { harmless: empty, rule: CONSTRAINED },
   use_beam_search: { harmless: off, rule: "isn't supported: Sounder samples" },
-  prompt_logprobs: {
-    harmless: off,
-    rule: 'isn\'t supported: ask /v1/completions with "echo": true and "logprobs"',
-  },
   truncate_prompt_tokens: {
     harmless: never,
     rule: "isn't supported: Sounder never cuts a prompt; shorten it yourself",

@@ -43,6 +43,9 @@ function checkFields(request: GenerationRequest, limits: EngineLimits): void {
     }
   }
   if (request.logprobs !== null) requireInteger("logprobs", request.logprobs, 0, MAX_ALTERNATIVES);
+  if (request.scorePrompt !== null) {
+    requireInteger("prompt_logprobs", request.scorePrompt, 0, MAX_ALTERNATIVES);
+  }
   if (request.stop.includes("")) invalid("A stop string must not be empty.", "stop");
 }
 
@@ -139,7 +142,7 @@ export function prepareJob(
     minTokens: request.minTokens,
     endTokens: ends,
     alternatives: request.logprobs ?? 0,
-    scoreAlternatives: request.scorePrompt ? request.logprobs ?? 0 : null,
+    scoreAlternatives: request.scorePrompt,
     attention: chooseAttention(policy, request.attention, request.prompt.length, sampling.seed),
   };
 }

@@ -10,7 +10,13 @@ import { readGguf } from "./read_gguf.ts";
 import { type LoadedTokenizer, readHuggingFace } from "./read_huggingface.ts";
 import { encodeHow, SpecTokenizer } from "./spec_tokenizer.ts";
 import { ChatTemplate } from "./template.ts";
-import type { ChatMessage, ChatOptions, EncodeOptions, TextProcessor } from "./tokenizer.ts";
+import type {
+  ChatMessage,
+  ChatOptions,
+  EncodeOptions,
+  TextProcessor,
+  TokenizerInfo,
+} from "./tokenizer.ts";
 import { workerAllowed, WorkerClient } from "./worker_client.ts";
 
 /** Options of {@linkcode loadTextProcessor}. */
@@ -66,6 +72,7 @@ function read(source: TokenizerSource, vocabulary: number | undefined): LoadedTo
 
 class LoadedTextProcessor implements TextProcessor {
   readonly tokenizer: SpecTokenizer;
+  readonly info: TokenizerInfo;
   readonly #chat: ChatRenderer;
   readonly #worker: WorkerClient | null;
   readonly #threshold: number;
@@ -73,8 +80,14 @@ class LoadedTextProcessor implements TextProcessor {
   constructor(loaded: LoadedTokenizer, options: LoadOptions) {
     const ends = new Set([...(options.endTokens ?? []), ...loaded.endTokens]);
     this.tokenizer = new SpecTokenizer(loaded.spec, [...ends]);
+    const sources = templateSources(loaded.templates, options);
+    this.info = {
+      bosToken: loaded.variables.bos_token ?? null,
+      eosToken: loaded.variables.eos_token ?? null,
+      chatTemplate: sources.get("default") ?? null,
+    };
     this.#chat = new ChatRenderer(
-      compileTemplates(loaded.templates, options),
+      compileTemplates(sources, options.now),
       loaded.variables,
       new SpecialTokenGuard(loaded.spec.added),
     );
@@ -119,18 +132,17 @@ class LoadedTextProcessor implements TextProcessor {
   }
 }
 
-function compileTemplates(
+function templateSources(
   found: ReadonlyMap<string, string>,
-  options: LoadOptions,
+  { chatTemplate }: LoadOptions,
+): Map<string, string> {
+  const sources = chatTemplate == null ? found : new Map([["default", chatTemplate]]);
+  return new Map([...sources].filter(([, source]) => source.trim() !== ""));
+}
+
+function compileTemplates(
+  sources: ReadonlyMap<string, string>,
+  now: LoadOptions["now"],
 ): Map<string, ChatTemplate> {
-  const sources = new Map(found);
-  if (options.chatTemplate != null) {
-    sources.clear();
-    sources.set("default", options.chatTemplate);
-  }
-  const templates = new Map<string, ChatTemplate>();
-  for (const [name, source] of sources) {
-    if (source.trim() !== "") templates.set(name, new ChatTemplate(source, options.now));
-  }
-  return templates;
+  return new Map([...sources].map(([name, source]) => [name, new ChatTemplate(source, now)]));
 }

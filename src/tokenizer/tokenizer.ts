@@ -62,6 +62,14 @@ export interface ChatOptions {
   extra?: Record<string, unknown>;
 }
 
+/** What clients that tokenize or render by themselves ask for. */
+export interface TokenizerInfo {
+  bosToken: string | null;
+  eosToken: string | null;
+  /** The source of the template that conversations without tools use. */
+  chatTemplate: string | null;
+}
+
 /**
  * Tokenizer and template of one model, off the event loop where the text is long. This is what the
  * server uses; `src/tokenizer/load.ts` makes one from a model.
@@ -69,6 +77,7 @@ export interface ChatOptions {
 export interface TextProcessor {
   readonly tokenizer: Tokenizer;
   readonly hasChatTemplate: boolean;
+  readonly info: TokenizerInfo;
   /** Special tokens only where the template put them: those in a message's content stay text. */
   encodeChat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<Int32Array>;
   /** The rendered prompt, for people. @throws {Failure} kind `invalid` with the template's own sentence. */

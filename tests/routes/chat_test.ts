@@ -59,7 +59,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
       skipSpecialTokens: true,
       continuesPrompt: false,
       logprobs: null,
-      scorePrompt: false,
+      scorePrompt: null,
       attention: SERVER_ATTENTION,
     });
     assertEquals({ ...sampling, seed: 0n }, {
@@ -122,7 +122,7 @@ Deno.test("every sampling field reaches the scheduler", async () => {
     skipSpecialTokens: false,
     continuesPrompt: false,
     logprobs: 20,
-    scorePrompt: false,
+    scorePrompt: null,
     attention: {
       strategy: "sketch",
       budget: 0.01,

@@ -154,7 +154,7 @@ Deno.test("echo with logprobs: the prompt's first token has none, offsets run th
   const request = { prompt: "é🐗b", echo: true, logprobs: 1, max_tokens: 2 };
   const service = new FakeService(speak(["c🐗", "d"]));
   const answer = await ok(await post(appOver(service), PATH, request));
-  assert(service.requests[0]!.scorePrompt);
+  assertEquals(service.requests[0]!.scorePrompt, 1);
   const [{ text, logprobs }] = answer.choices;
   assertEquals(text, "é🐗bc🐗d");
   assertEquals(logprobs.tokens.length, 10);

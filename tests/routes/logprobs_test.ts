@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assertEquals } from "@std/assert";
-import { CompletionLogprobWriter } from "../../routes/logprobs.ts";
+import { CompletionLogprobWriter, promptLogprobs } from "../../routes/logprobs.ts";
 import { tokenInfo } from "../fixtures/fake_service.ts";
 
 Deno.test("offsets of an echo: SentencePiece's first space and BOS are no part of the text", () => {
@@ -20,6 +20,20 @@ Deno.test("a byte order mark counts as the character that it is", () => {
   const writer = new CompletionLogprobWriter(0);
   const tokens = ["\ufeff", "a"].map((text, i) => tokenInfo(i, text));
   assertEquals(writer.generated(tokens).text_offset, [0, 1]);
+});
+
+Deno.test("prompt_logprobs: the likeliest tokens with their ranks, and the token itself wherever it ranks", () => {
+  const likely = tokenInfo(97, "a", -0.5, 3);
+  const unlikely = { ...likely, token: 200, text: "z", logprob: -9 };
+  assertEquals(promptLogprobs([tokenInfo(5, "<s>", null), likely, unlikely], 1), [
+    null,
+    { "97": { logprob: -0.5, rank: 1, decoded_token: "a" } },
+    {
+      "97": { logprob: -0.5, rank: 1, decoded_token: "a" },
+      "200": { logprob: -9, rank: null, decoded_token: "z" },
+    },
+  ]);
+  assertEquals(Object.keys(promptLogprobs([unlikely], 0)[0]!), ["200"]);
 });
 
 Deno.test("minus infinity and NaN become -9999", () => {

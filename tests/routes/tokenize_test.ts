@@ -70,3 +70,12 @@ Deno.test("/detokenize names the token that is wrong", async () => {
     assertEquals((await failed(await post(app, "/detokenize", { tokens }), 400)).param, param);
   }
 });
+
+Deno.test("/tokenizer_info names the special tokens and the template", async () => {
+  assertEquals(await ok(await appOver(new FakeService()).request("/tokenizer_info")), {
+    bos_token: "<s>",
+    eos_token: "</s>",
+    chat_template: "{{ messages }}",
+    model_max_length: 4096,
+  });
+});

@@ -159,7 +159,7 @@ Deno.test("a scored prompt comes first, and nothing predicts its first token", a
   const prompt = promptOf(700);
   for (const n of [1, 3]) {
     const { scheduler, generate } = setUp({ next: says("ok") });
-    const events = await collect(generate({ prompt, n, scorePrompt: true, logprobs: 1 }));
+    const events = await collect(generate({ prompt, n, scorePrompt: 1 }));
     const [first] = events;
     assert(first?.type === "prompt");
     assertEquals(first.tokens.map(({ token }) => token), [...prompt]);
@@ -174,7 +174,7 @@ Deno.test("a scored prompt comes first, and nothing predicts its first token", a
 });
 
 Deno.test("a prompt's scores don't depend on the chunks that it runs in", async () => {
-  const fields = { prompt: promptOf(90), scorePrompt: true, maxTokens: 0 };
+  const fields = { prompt: promptOf(90), scorePrompt: 0, maxTokens: 0 };
   const { prompt } = await answer({ maxStepTokens: 1000 }, fields);
   for (const maxStepTokens of [1, 7, 89, 90]) {
     assertEquals((await answer({ maxStepTokens }, fields)).prompt, prompt);
@@ -183,12 +183,12 @@ Deno.test("a prompt's scores don't depend on the chunks that it runs in", async 
 
 Deno.test("with max_tokens 0 the prompt is scored and nothing is generated", async () => {
   for (const n of [1, 2]) {
-    const summary = await answer({}, { scorePrompt: true, maxTokens: 0, n });
+    const summary = await answer({}, { scorePrompt: 0, maxTokens: 0, n });
     assertEquals(summary.prompt!.length, 5);
     assertEquals(summary.reasons, new Array(n).fill("length"));
     assertEquals(summary.usage!.completionTokens, 0);
   }
-  const single = await answer({}, { prompt: promptOf(1), scorePrompt: true, maxTokens: 0 });
+  const single = await answer({}, { prompt: promptOf(1), scorePrompt: 0, maxTokens: 0 });
   assertEquals(single.prompt, [null]);
   const unscored = await answer({}, { maxTokens: 0 });
   assertEquals([unscored.prompt, unscored.reasons], [null, ["length"]]);

@@ -86,7 +86,7 @@ export function randomRequest(random: Random, length: number, limits: EngineLimi
     skipSpecialTokens: random.chance(0.5),
     continuesPrompt: false,
     logprobs: random.chance(0.3) ? random.integer(0, 3) : null,
-    scorePrompt: random.chance(0.2),
+    scorePrompt: random.chance(0.2) ? random.integer(0, 3) : null,
     attention: {
       ...SERVER_ATTENTION,
       strategy: random.pick(["auto", "full", "sketch", "lsh", "oracle"] as const),
