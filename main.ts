@@ -6,8 +6,12 @@
 import { NativeEngine } from "./ffi/engine.ts";
 import { machineFigures, openLibrary } from "./ffi/library.ts";
 import { createApp } from "./routes/app.ts";
+import { Metrics } from "./routes/metrics.ts";
+import { entryText } from "./routes/request_record.ts";
 import { helpText, type Options, parseCommandLine } from "./src/cli.ts";
 import { Failure } from "./src/errors.ts";
+import { readKeys } from "./src/keys.ts";
+import { createLog, type Log } from "./src/log.ts";
 import type { ModelSource } from "./src/model/model.ts";
 import { dummyModel, openModel } from "./src/model/source.ts";
 import { planFor, planSummary, planText, type ServerPlan } from "./src/plan.ts";
@@ -32,8 +36,8 @@ async function find(options: Options): Promise<{ source: ModelSource; plan: Serv
 }
 
 /** A line that is rewritten on a terminal, and printed at most every few seconds elsewhere. */
-function progressLine(what: string): (share: number) => void {
-  const isTerminal = Deno.stderr.isTerminal();
+function progressLine(what: string, log: Log): (share: number) => void {
+  const isTerminal = log.format === "text" && Deno.stderr.isTerminal();
   let last = performance.now();
   return (share) => {
     const text = `${what} … ${Math.round(100 * share)}%`;
@@ -43,14 +47,19 @@ function progressLine(what: string): (share: number) => void {
       );
     } else if (performance.now() - last > 2000) {
       last = performance.now();
-      console.error(text);
+      log.info(text);
     }
   };
 }
 
-async function load(service: ModelService, options: Options, signal: AbortSignal): Promise<string> {
+async function load(
+  service: ModelService,
+  options: Options,
+  log: Log,
+  signal: AbortSignal,
+): Promise<string> {
   const { source, plan } = await find(options);
-  const show = progressLine(`Loading ${source.name}`);
+  const show = progressLine(`Loading ${source.name}`, log);
   const [engine, text] = await Promise.all([
     NativeEngine.open(source, {
       ...plan.settings,
@@ -97,7 +106,8 @@ function listen(
 /** The request to paste: on the embedded model a question about a document, elsewhere a greeting. */
 function exampleRequest(url: string, service: ModelService, options: Options): string {
   const { id, hasChatTemplate } = service.model();
-  const key = options.apiKey === null ? "" : ` -H 'Authorization: Bearer YOUR_KEY'`;
+  const open = options.apiKeys.length === 0 && options.apiKeyFile === null;
+  const key = open ? "" : ` -H 'Authorization: Bearer YOUR_KEY'`;
   const question = options.model === EMBEDDED_MODEL
     ? "Ada keeps the lamp. The secret code for the harbour gate is: 5273107. Ben rows.\\n" +
       "What is the secret code for the harbour gate?"
@@ -109,29 +119,37 @@ function exampleRequest(url: string, service: ModelService, options: Options): s
 }
 
 async function serve(options: Options): Promise<number> {
+  const log = createLog(options.log, options.quiet);
+  const metrics = new Metrics();
   const service = new ModelService({
     maxWaiting: options.queue,
     deterministic: options.deterministic,
+    observer: metrics,
   });
+  const fileKeys = options.apiKeyFile === null ? [] : await readKeys(options.apiKeyFile);
   const app = createApp(service, {
-    apiKey: options.apiKey,
+    apiKeys: [...options.apiKeys, ...fileKeys],
+    sharedCache: options.sharedCache,
     pingSeconds: options.pingSeconds,
     version: VERSION,
+    metrics,
+    log: log.error,
+    logRequest: (entry) => log.request(entry, entryText(entry)),
   });
   const server = listen(app, options);
   const host = options.host.includes(":") ? `[${options.host}]` : options.host;
   const url = `http://${host}:${server.addr.port}`;
-  console.error(`Sounder ${VERSION} on ${url} (loading)`);
+  log.info(`Sounder ${VERSION} on ${url} (loading)`);
   const stopping = new AbortController();
   const stopped = onSignals(stopping);
   try {
-    const summary = await load(service, options, stopping.signal);
+    const summary = await load(service, options, log, stopping.signal);
     if (!stopping.signal.aborted) {
-      console.error(
+      log.info(
         `${summary}\n  address  ${url}\nReady. Try:\n\n${exampleRequest(url, service, options)}\n`,
       );
       await stopped;
-      console.error("Stopping: running requests may finish …");
+      log.info("Stopping: running requests may finish …");
     }
   } catch (error) {
     if (!stopping.signal.aborted) {
@@ -143,7 +161,7 @@ async function serve(options: Options): Promise<number> {
   await service.drain(DRAIN_MS);
   await Promise.race([server.shutdown(), new Promise((done) => setTimeout(done, 1000))]);
   await service.close();
-  console.error("Stopped.");
+  log.info("Stopped.");
   return 0;
 }
 

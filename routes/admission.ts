@@ -2,6 +2,7 @@
 /** Admission: before any header goes out, so that a refusal is a real status. */
 import type { GenerationRequest, ModelInfo, Service } from "../src/types.ts";
 import type { Admitted, Head } from "./answer.ts";
+import type { Context } from "./context.ts";
 import { invalid } from "./errors.ts";
 import { Job } from "./job.ts";
 import type { Delivery } from "./schemas/generation.ts";
@@ -23,19 +24,23 @@ export function tokensWanted(body: Delivery & { logprobs: number | null }): numb
 
 /** Hands all prompts to the service, or none: throws what it refused the first with. */
 export function admit(
+  c: Context,
   service: Service,
-  signal: AbortSignal,
   head: Head,
   delivery: Delivery,
   prompts: readonly Int32Array[],
-  request: Omit<GenerationRequest, "id" | "prompt">,
+  request: Omit<GenerationRequest, "id" | "prompt" | "cacheScope">,
 ): Admitted {
+  const record = c.get("record");
+  record.asks(head.model, delivery.stream);
+  const cacheScope = c.get("cacheScope");
   const requests = prompts.map((prompt, i): GenerationRequest => {
     if (prompt.length === 0) {
       throw invalid("prompt", "The prompt has no tokens: nothing to go on from");
     }
-    return { id: prompts.length === 1 ? head.id : `${head.id}-${i}`, prompt, ...request };
+    const id = prompts.length === 1 ? head.id : `${head.id}-${i}`;
+    return { id, prompt, cacheScope, ...request };
   });
-  const job = new Job(service, requests, signal);
+  const job = new Job(service, requests, c.req.raw.signal, record);
   return { job, n: request.n, prompts, head, delivery };
 }

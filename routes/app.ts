@@ -2,12 +2,14 @@
 /** The HTTP application: which path does what, and what happens around every request. */
 import { Hono } from "hono";
 import type { Service } from "../src/types.ts";
-import { authorize } from "./auth.ts";
+import { authorized, recorded } from "./around.ts";
+import { ApiKeys } from "./auth.ts";
 import { chatCompletions } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { AppOptions, Context, Deps, Env, Handler } from "./context.ts";
 import { ApiError, toApiError } from "./errors.ts";
-import { health, root, version } from "./health.ts";
+import { health, live, root, version } from "./health.ts";
+import { Metrics, metricsText } from "./metrics.ts";
 import { listModels, showModel } from "./models.ts";
 import { detokenize, tokenize, tokenizerInfo } from "./tokenize.ts";
 
@@ -16,15 +18,15 @@ export type { AppOptions } from "./context.ts";
 /** Longest request body unless the options say otherwise. */
 export const DEFAULT_BODY_BYTES = 32 * 1024 * 1024;
 
-/** Paths that need no key: load balancers ask them. */
-const OPEN_PATHS = new Set(["/", "/health", "/ping", "/version"]);
-
 type Routes = Record<string, { GET?: Handler; POST?: Handler }>;
 
 function routesOf(deps: Deps): Routes {
   return {
     "/": { GET: root(deps) },
     "/health": { GET: health(deps) },
+    "/health/ready": { GET: health(deps) },
+    "/health/live": { GET: live() },
+    "/metrics": { GET: metricsText(deps) },
     "/ping": { GET: health(deps) },
     "/version": { GET: version(deps) },
     "/v1/models": { GET: listModels(deps) },
@@ -42,25 +44,20 @@ export function createApp(service: Service, options: AppOptions): Hono<Env> {
   const deps: Deps = {
     service,
     options: {
-      apiKey: null,
+      apiKeys: [],
+      sharedCache: false,
       modelAliases: [],
       maxBodyBytes: DEFAULT_BODY_BYTES,
       pingSeconds: 10,
       log: (line) => console.error(line),
+      logRequest: () => {},
+      metrics: new Metrics(),
       ...options,
     },
   };
   const app = new Hono<Env>({ strict: false });
-  app.use(async (c, next) => {
-    const requestId = requestIdOf(c.req.header("x-request-id"));
-    c.set("requestId", requestId);
-    c.header("x-request-id", requestId);
-    const { apiKey } = deps.options;
-    if (apiKey && c.req.method !== "OPTIONS" && !OPEN_PATHS.has(c.req.path)) {
-      authorize(c.req.raw, apiKey);
-    }
-    await next();
-  });
+  app.use(recorded(deps));
+  app.use(authorized(new ApiKeys(deps.options.apiKeys, deps.options.sharedCache)));
   const routes = routesOf(deps);
   for (const [path, handlers] of Object.entries(routes)) mount(app, path, handlers);
   app.notFound((c) => answer(c, notFound(c, routes)));
@@ -70,6 +67,10 @@ export function createApp(service: Service, options: AppOptions): Hono<Env> {
 
 function mount(app: Hono<Env>, path: string, handlers: Routes[string]): void {
   const methods = Object.keys(handlers);
+  app.use(path, async (c, next) => {
+    c.set("route", path);
+    await next();
+  });
   for (const [method, handler] of Object.entries(handlers)) app.on(method, path, handler);
   // Hono answers HEAD through the GET handler.
   const allow = [...methods, ...(handlers.GET ? ["HEAD"] : []), "OPTIONS"].join(", ");
@@ -82,12 +83,6 @@ function mount(app: Hono<Env>, path: string, handlers: Routes[string]): void {
   });
 }
 
-/** An incoming id is kept when it is safe to print; it is what the client's logs show. */
-function requestIdOf(given: string | undefined): string {
-  if (given !== undefined && /^[\w.:-]{1,128}$/.test(given)) return given;
-  return `req_${crypto.randomUUID().replaceAll("-", "")}`;
-}
-
 function notFound(c: Context, routes: Routes): ApiError {
   const { method, path } = c.req;
   const hint = Object.hasOwn(routes, `/v1${path}`) ? `: did you mean /v1${path}?` : "";
@@ -98,5 +93,7 @@ function notFound(c: Context, routes: Routes): ApiError {
 }
 
 function answer(c: Context, error: ApiError): Response {
+  const { code, type } = error.body.error;
+  c.set("error", code ?? type);
   return c.json(error.body, error.status as 400, { ...error.headers });
 }

@@ -38,8 +38,8 @@ export function completions(deps: Deps): Handler {
     }
     const echoes = body.echo ? echoesOf(service, body, prompts) : null;
     const admitted = admit(
+      c,
       service,
-      signal,
       newHead("cmpl", "text_completion", model),
       body,
       prompts,

@@ -2,13 +2,17 @@
 /** What every route gets, and the limits of the HTTP layer. */
 import type { Context as HonoContext } from "hono";
 import type { Service } from "../src/types.ts";
+import type { Metrics } from "./metrics.ts";
+import type { RequestEntry, RequestRecord } from "./request_record.ts";
 
 /** Options of `createApp`. */
 export interface AppOptions {
   /** Shown by `/version`. */
   version: string;
-  /** Clients must send it as a bearer token; null: everybody may ask. */
-  apiKey?: string | null;
+  /** Clients must send one of them as a bearer token; none: everybody may ask. */
+  apiKeys?: readonly string[];
+  /** Requests of different keys share cached KV, which lets timing tell what others asked. */
+  sharedCache?: boolean;
   /** Further names under which the model may be asked for. */
   modelAliases?: readonly string[];
   /** Longest request body (default 32 MiB: a prompt of a million tokens takes 5 to 10). */
@@ -21,6 +25,10 @@ export interface AppOptions {
   pingSeconds?: number;
   /** Where bugs and engine failures are reported (default: stderr). */
   log?: (line: string) => void;
+  /** Told of each request when it has ended; not of those that only ask how the server is. */
+  logRequest?: (entry: RequestEntry) => void;
+  /** What `/metrics` shows (default: only what the routes count). */
+  metrics?: Metrics;
 }
 
 /** What the routes share. */
@@ -31,7 +39,16 @@ export interface Deps {
 
 /** Variables of a request in Hono's context. */
 export interface Env {
-  Variables: { requestId: string };
+  Variables: {
+    requestId: string;
+    record: RequestRecord;
+    /** The path as the app names it. */
+    route: string;
+    /** What the error that is the answer is called in log and metrics. */
+    error?: string;
+    /** Only requests of the same scope may share KV. */
+    cacheScope: string;
+  };
 }
 
 /** A request being answered. */

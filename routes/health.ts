@@ -3,7 +3,7 @@
 import type { VerifyTotals } from "../src/types.ts";
 import type { Deps, Handler } from "./context.ts";
 
-/** `GET /health`, `GET /ping`: 200 when requests are taken, otherwise 503 and why not. */
+/** `GET /health`, `/health/ready`, `/ping`: 200 when requests are taken, otherwise 503 and why not. */
 export function health({ service }: Deps): Handler {
   return (c) => {
     const { state, progress, reason, ...load } = service.status();
@@ -25,6 +25,11 @@ export function health({ service }: Deps): Handler {
         return c.json({ status: state, reason }, 503);
     }
   };
+}
+
+/** `GET /health/live`: 200 as long as the process answers, whether or not it takes requests. */
+export function live(): Handler {
+  return (c) => c.json({ status: "alive" });
 }
 
 function verifyBody({ tokens, meanError, largestError }: VerifyTotals): Record<string, unknown> {

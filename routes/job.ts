@@ -3,6 +3,7 @@
 import { Failure } from "../src/errors.ts";
 import type { Generation, GenerationEvent, GenerationRequest, Service } from "../src/types.ts";
 import { merge } from "./merge.ts";
+import type { JobOutcome, RequestRecord } from "./request_record.ts";
 
 /** An event and the prompt whose generation it belongs to. */
 export interface JobEvent {
@@ -14,18 +15,27 @@ export interface JobEvent {
 export class Job {
   readonly #generations: Generation[] = [];
   readonly #signal: AbortSignal;
+  readonly #record: RequestRecord;
   #cancelled = false;
+  #ended = false;
   readonly #abort = () => this.cancel();
 
   /** Admits all requests or none: throws what the service threw for the first that it refused. */
-  constructor(service: Service, requests: readonly GenerationRequest[], signal: AbortSignal) {
+  constructor(
+    service: Service,
+    requests: readonly GenerationRequest[],
+    signal: AbortSignal,
+    record: RequestRecord,
+  ) {
     this.#signal = signal;
+    this.#record = record;
     try {
       for (const request of requests) this.#generations.push(service.generate(request));
     } catch (error) {
-      this.cancel();
+      for (const generation of this.#generations) generation.cancel();
       throw error;
     }
+    record.generating();
     signal.addEventListener("abort", this.#abort, { once: true });
     if (signal.aborted) this.cancel();
   }
@@ -38,20 +48,26 @@ export class Job {
   /** Ends every generation now. Does nothing when they have ended. */
   cancel(): void {
     this.#cancelled = true;
-    this.#release();
+    this.#release("cancelled");
   }
 
   /** Everything that happens, in the order in which it happens; to be read once. */
   async *events(): AsyncGenerator<JobEvent> {
     let left = this.#generations.length;
+    let outcome: JobOutcome = "cancelled";
     try {
       for await (const { source, value } of merge(this.#generations)) {
         if (this.#cancelled) return;
         if (value.type === "done") left--;
+        if (left === 0) outcome = "ok";
         yield { prompt: source, event: value };
       }
+      if (left > 0) outcome = "error";
+    } catch (error) {
+      outcome = "error";
+      throw error;
     } finally {
-      this.#release();
+      this.#release(outcome);
     }
     if (left > 0 && !this.#cancelled) {
       throw new Failure(
@@ -61,8 +77,11 @@ export class Job {
     }
   }
 
-  #release(): void {
+  #release(outcome: JobOutcome): void {
     this.#signal.removeEventListener("abort", this.#abort);
     for (const generation of this.#generations) generation.cancel();
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#record.ended(this.#generations, outcome);
   }
 }

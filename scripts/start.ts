@@ -38,6 +38,7 @@ async function permissions(options: Options): Promise<string[]> {
   const libraries = [`${ROOT}build/release`, ...(library ? [fromCaller(library)] : [])];
   const model = options.model ?? options.dummyWeights!;
   const reads = [...libraries, `${ROOT}src/tokenizer`, ...await modelPaths(model)];
+  if (options.apiKeyFile !== null) reads.push(options.apiKeyFile);
   return [
     `--allow-net=${options.port === 0 ? host : `${host}:${options.port}`}`,
     `--allow-read=${reads.join(",")}`,
@@ -48,7 +49,7 @@ async function permissions(options: Options): Promise<string[]> {
 
 /** The arguments for main.ts, paths made absolute. */
 function absolutePaths(args: readonly string[]): string[] {
-  const flags = ["--model", "--dummy-weights"];
+  const flags = ["--model", "--dummy-weights", "--api-key-file"];
   return args.map((arg, i) => {
     const flag = flags.find((name) => arg.startsWith(`${name}=`));
     if (flag !== undefined) return `${flag}=${fromCaller(arg.slice(flag.length + 1))}`;

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { ATTENTION_FLAGS, type AttentionOptions, readAttentionFlags } from "./attention_flags.ts";
 import { Failure } from "./errors.ts";
+import type { LogFormat } from "./log.ts";
 
 /** What the command line asked for. */
 export interface Options {
@@ -21,7 +22,14 @@ export interface Options {
   memory: string | null;
   /** Longest context in tokens; null: what the model was made for, as far as memory goes. */
   context: number | null;
-  apiKey: string | null;
+  /** Keys of which clients must send one; with those of `apiKeyFile`. None: everybody may ask. */
+  apiKeys: string[];
+  apiKeyFile: string | null;
+  /** Requests of different keys share cached KV. */
+  sharedCache: boolean;
+  log: LogFormat;
+  /** No lines about requests. */
+  quiet: boolean;
   /** Requests that may wait. */
   queue: number;
   /** Seconds of silence after which a stream gets a comment; 0: never. */
@@ -55,8 +63,16 @@ const FLAGS: Record<string, Flag> = {
   "context": { value: "TOKENS", help: "longest prompt and answer together (default: the model's)" },
   "api-key": {
     value: "KEY",
-    help: "ask clients for this key (or environment variable SOUNDER_API_KEY)",
+    help: "ask clients for this key (or environment variable SOUNDER_API_KEY); repeatable",
+    multiple: true,
   },
+  "api-key-file": { value: "FILE", help: "keys, one a line: any of them will do" },
+  "shared-cache": {
+    value: null,
+    help: "requests of different keys share cached KV, which timing can tell",
+  },
+  "log": { value: "text|json", help: "one line for each request, as text or JSON (default: text)" },
+  "quiet": { value: null, help: "no lines about requests" },
   "queue": { value: "N", help: "requests that may wait before 429 (default: 64)" },
   "ping": {
     value: "SECONDS",
@@ -128,6 +144,20 @@ function command(positionals: readonly string[], values: Values): Options["comma
   return word;
 }
 
+function logFormat(format: string): LogFormat {
+  if (format !== "text" && format !== "json") {
+    invalid(`--log takes text or json, not "${format}"`);
+  }
+  return format;
+}
+
+function apiKeysOf(flags: string[], environment: string | null): string[] {
+  if (flags.length > 0 || environment === null) return flags;
+  // An unset variable in a script must not open a server that was to be locked.
+  if (environment === "") invalid("SOUNDER_API_KEY is empty: set it to a key, or unset it");
+  return [environment];
+}
+
 /**
  * Reads the command line.
  * @param args without the program's name
@@ -163,7 +193,11 @@ export function parseCommandLine(
     threads: number("threads", 0, 1, 1024),
     memory: text("memory"),
     context: text("context") === null ? null : number("context", 0, 16, 1 << 24),
-    apiKey: text("api-key") ?? defaults.apiKey,
+    apiKeys: apiKeysOf(texts("api-key"), defaults.apiKey),
+    apiKeyFile: text("api-key-file"),
+    sharedCache: values["shared-cache"] === true,
+    log: logFormat(text("log") ?? "text"),
+    quiet: values.quiet === true,
     queue: number("queue", 64, 0, 100_000),
     pingSeconds: number("ping", 10, 0, 3600),
     deterministic: values.deterministic === true,

@@ -4,9 +4,11 @@ import type { SequenceResult } from "./engine/engine.ts";
 import type { Failure } from "./errors.ts";
 import { ChoiceText, type Released } from "./generate/choice_text.ts";
 import { EventBuffer } from "./generate/event_buffer.ts";
+import { Meter } from "./generate/meter.ts";
 import { addSampled, NO_SAMPLED, sampledToken } from "./generate/sampled_usage.ts";
 import { stopPatterns } from "./generate/stop_matcher.ts";
 import { TokenTexts } from "./generate/token_texts.ts";
+import type { Observer } from "./observer.ts";
 import type { GivenLogprobs, JobOutput, JobSpec, TokenEnd } from "./scheduler/job.ts";
 import type { JobHandle, Scheduler } from "./scheduler/scheduler.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
@@ -27,6 +29,7 @@ export interface GenerationContext {
   undeliveredTokens?: number;
   /** A token was verified. */
   verified?: (error: number) => void;
+  observer?: Observer | undefined;
 }
 
 /**
@@ -55,8 +58,9 @@ class GenerationStream implements Generation, JobOutput {
   /** The scored prompt as far as it is known; null: not asked for, or sent. */
   #prompt: TokenInfo[] | null;
   #unfinished: number;
-  readonly #usage: Usage;
+  readonly usage: Usage;
   readonly #verified: (error: number) => void;
+  readonly #meter: Meter;
 
   constructor(context: GenerationContext, request: GenerationRequest, spec: JobSpec) {
     const { tokenizer, texts } = context;
@@ -79,7 +83,7 @@ class GenerationStream implements Generation, JobOutput {
       drained: () => this.handle?.resume(),
       left: () => this.cancel(),
     });
-    this.#usage = {
+    this.usage = {
       promptTokens: spec.prompt.length,
       completionTokens: 0,
       cachedTokens: 0,
@@ -89,6 +93,11 @@ class GenerationStream implements Generation, JobOutput {
       sampled: NO_SAMPLED,
     };
     this.#verified = context.verified ?? (() => {});
+    this.#meter = new Meter(context.observer, this.usage, spec.n);
+  }
+
+  get firstTokenMs(): number | null {
+    return this.#meter.firstTokenMs;
   }
 
   get stalled(): boolean {
@@ -100,6 +109,7 @@ class GenerationStream implements Generation, JobOutput {
   }
 
   cancel(): void {
+    this.#meter.stop("abort");
     this.#buffer.discard();
     this.handle?.cancel();
   }
@@ -124,6 +134,7 @@ class GenerationStream implements Generation, JobOutput {
     const text = this.#choices[choice]!;
     const count = ++this.#counts[choice]!;
     this.#count(result);
+    this.#meter.token(choice);
     const mayStop = count >= this.#request.minTokens;
     if (end !== "end_token") {
       const { token, logprob, alternatives } = result;
@@ -140,7 +151,7 @@ class GenerationStream implements Generation, JobOutput {
   }
 
   #count({ keysRead, keysTotal, sampled }: SequenceResult): void {
-    const usage = this.#usage;
+    const { usage } = this;
     usage.completionTokens++;
     usage.keysRead += keysRead;
     usage.keysTotal += keysTotal;
@@ -155,6 +166,7 @@ class GenerationStream implements Generation, JobOutput {
   }
 
   fail(failure: Failure): void {
+    this.#meter.stop("error");
     this.#buffer.end(failure);
   }
 
@@ -165,9 +177,10 @@ class GenerationStream implements Generation, JobOutput {
   }
 
   #finish(choice: number, reason: "stop" | "length", stopString: string | null): void {
+    this.#meter.finish(choice, reason);
     this.#buffer.push({ type: "finish", choice, reason, stopString }, 0);
     if (--this.#unfinished > 0) return;
-    this.#buffer.push({ type: "done", usage: this.#usage }, 0);
+    this.#buffer.push({ type: "done", usage: this.usage }, 0);
     this.#buffer.end(null);
   }
 }

@@ -8,6 +8,7 @@ import type { Engine } from "./engine/engine.ts";
 import { Failure } from "./errors.ts";
 import { contextTokens, prepareJob, startGeneration, TokenTexts } from "./generate.ts";
 import { Verification } from "./generate/sampled_usage.ts";
+import type { Observer } from "./observer.ts";
 import { Scheduler, type SchedulerOptions } from "./scheduler/scheduler.ts";
 import type {
   ChatMessage,
@@ -42,8 +43,13 @@ type State = "loading" | "ready" | "draining" | "failed";
 const RETRY_WHILE_LOADING_SECONDS = 2;
 const RETRY_WHILE_DRAINING_SECONDS = 10;
 
+/** How a service works. */
+export interface ServiceOptions extends SchedulerOptions {
+  observer?: Observer;
+}
+
 export class ModelService implements Service {
-  readonly #options: SchedulerOptions;
+  readonly #options: ServiceOptions;
   #state: State = "loading";
   #progress = 0;
   #reason: string | null = null;
@@ -51,7 +57,7 @@ export class ModelService implements Service {
   #closing: Promise<void> | null = null;
   readonly #verification = new Verification();
 
-  constructor(options: SchedulerOptions = {}) {
+  constructor(options: ServiceOptions = {}) {
     this.#options = options;
   }
 
@@ -138,8 +144,12 @@ export class ModelService implements Service {
     if (this.#state === "draining") throw this.#unavailable();
     const { tokenizer } = text;
     const spec = prepareJob(request, engine.limits, tokenizer.endTokens, policy);
-    const verified = (error: number) => this.#verification.add(error);
-    return startGeneration({ scheduler, tokenizer, texts, verified }, request, spec);
+    const { observer } = this.#options;
+    const verified = (error: number) => {
+      this.#verification.add(error);
+      observer?.verified(error);
+    };
+    return startGeneration({ scheduler, tokenizer, texts, verified, observer }, request, spec);
   }
 
   // The methods below are async so that an unavailable service rejects, as a failing tokenizer does.

@@ -32,6 +32,8 @@ export interface GenerationRequest {
   scorePrompt: number | null;
   /** How generated tokens attend; the prompt's attend exactly. */
   attention: AttentionRequest;
+  /** Only requests of the same scope may share KV: otherwise timing would tell what others asked. */
+  cacheScope: string;
 }
 
 /** Why a choice ended. */
@@ -88,6 +90,10 @@ export interface Usage {
 
 /** An admitted request. Iterate its events; leaving the loop early cancels it. */
 export interface Generation extends AsyncIterable<GenerationEvent> {
+  /** What was counted so far; all of it once it has ended, however that came. */
+  readonly usage: Readonly<Usage>;
+  /** Milliseconds from its admission to its first token; null before that. */
+  readonly firstTokenMs: number | null;
   /** Ends it now and frees what it holds. Does nothing when it has ended. */
   cancel(): void;
 }

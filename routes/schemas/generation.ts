@@ -80,7 +80,7 @@ export interface Delivery {
 /** What the shared fields say about one prompt's generation. */
 export type Settings = Omit<
   GenerationRequest,
-  "id" | "prompt" | "maxTokens" | "logprobs" | "scorePrompt" | "continuesPrompt"
+  "id" | "prompt" | "cacheScope" | "maxTokens" | "logprobs" | "scorePrompt" | "continuesPrompt"
 >;
 
 /** How the answer is to be delivered. */

@@ -8,6 +8,7 @@
  */
 import type { Engine, StepResult } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
+import type { Observer } from "../observer.ts";
 import { Absorber } from "./absorb.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { Contexts } from "./contexts.ts";
@@ -24,6 +25,7 @@ export interface SchedulerOptions extends JobOptions {
   /** Prompt tokens that may wait in all (default: four contexts full). */
   maxWaitingTokens?: number;
   clock?: Clock;
+  observer?: Pick<Observer, "step">;
 }
 
 /** What the owner of a submitted job can do with it. */
@@ -218,7 +220,15 @@ export class Scheduler {
       outcome = await step;
       this.#contexts.end();
     }
-    this.#pace.stepped(this.#clock.now() - started, prefillTokens, decodeTokens);
+    const totalMs = this.#clock.now() - started;
+    this.#pace.stepped(totalMs, prefillTokens, decodeTokens);
+    this.#options.observer?.step({
+      totalMs,
+      stageMs: "error" in outcome ? null : outcome.result.stageMs,
+      sequences: entries.length,
+      prefillTokens,
+      decodeTokens,
+    });
     if ("error" in outcome) {
       const failure = engineFailure(outcome.error);
       for (const { sequence } of entries) {

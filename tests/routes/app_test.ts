@@ -105,7 +105,7 @@ Deno.test("413 and 400 reach a client through a socket", async () => {
 });
 
 Deno.test("with a key, requests without it are 401; health and version stay open", async () => {
-  const app = appOver(new FakeService(), { apiKey: "säcret" });
+  const app = appOver(new FakeService(), { apiKeys: ["säcret"] });
   for (
     const authorization of [
       "",
@@ -138,7 +138,7 @@ function latin1(text: string): string {
 
 Deno.test("the right key is let in", async () => {
   for (const apiKey of ["sk-secret", "säcret"]) {
-    const app = appOver(new FakeService(), { apiKey });
+    const app = appOver(new FakeService(), { apiKeys: [apiKey] });
     for (const authorization of [`Bearer ${latin1(apiKey)}`, `bearer  ${latin1(apiKey)}`]) {
       await ok(await post(app, CHAT, { messages }, { headers: { authorization } }));
     }

@@ -50,6 +50,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
     assertMatch(id, /^chatcmpl-/);
     assertEquals(prompt.length, 9);
     assertEquals(rest, {
+      cacheScope: "",
       n: 1,
       maxTokens: null,
       minTokens: 0,
@@ -113,6 +114,7 @@ Deno.test("every sampling field reaches the scheduler", async () => {
   );
   const { id: _, prompt: __, ...rest } = service.requests[0]!;
   assertEquals(rest, {
+    cacheScope: "",
     n: 3,
     maxTokens: 6,
     minTokens: 2,

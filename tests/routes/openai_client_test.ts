@@ -161,7 +161,7 @@ Deno.test("openai: an unknown model, a wrong key, a bad field", async () => {
     const bad = await assertRejects(() => chat({ temperature: 3 }), BadRequestError);
     assertEquals(bad.param, "temperature");
   });
-  const locked = { apiKey: "sk-right" };
+  const locked = { apiKeys: ["sk-right"] };
   await asking(new FakeService(), async (client) => {
     const error = await assertRejects(
       () => Promise.resolve(client.models.list()),

@@ -17,12 +17,12 @@ Deno.test("without arguments the embedded model is served on this machine only",
   assertEquals(options.command, "serve");
   assertEquals(options.model, "/models/embedded");
   assertEquals([options.host, options.port], ["127.0.0.1", 8080]);
-  assertEquals([options.memory, options.context, options.apiKey], [null, null, null]);
+  assertEquals([options.memory, options.context, options.apiKeys], [null, null, []]);
 });
 
 Deno.test("every flag arrives where it belongs, with a space or an equals sign", () => {
   const options = parseCommandLine(
-    "plan --model=/m --host ::1 --port=0 --threads 3 --memory 50% --context=4096 --api-key k --queue 2 --ping 0 --name n --deterministic"
+    "plan --model=/m --host ::1 --port=0 --threads 3 --memory 50% --context=4096 --api-key k --api-key=l --api-key-file f --shared-cache --log json --quiet --queue 2 --ping 0 --name n --deterministic"
       .split(" "),
     DEFAULTS,
   );
@@ -36,7 +36,11 @@ Deno.test("every flag arrives where it belongs, with a space or an equals sign",
     threads: 3,
     memory: "50%",
     context: 4096,
-    apiKey: "k",
+    apiKeys: ["k", "l"],
+    apiKeyFile: "f",
+    sharedCache: true,
+    log: "json",
+    quiet: true,
     queue: 2,
     pingSeconds: 0,
     deterministic: true,
@@ -159,8 +163,13 @@ Deno.test("flags of attention out of range are refused with what they take", () 
 
 Deno.test("the key from the environment counts when the command line gives none", () => {
   const defaults = { ...DEFAULTS, apiKey: "from environment" };
-  assertEquals(parseCommandLine([], defaults).apiKey, "from environment");
-  assertEquals(parseCommandLine(["--api-key", "given"], defaults).apiKey, "given");
+  assertEquals(parseCommandLine([], defaults).apiKeys, ["from environment"]);
+  assertEquals(parseCommandLine(["--api-key", "given"], defaults).apiKeys, ["given"]);
+});
+
+Deno.test("an empty key in the environment is a mistake and does not open the server", () => {
+  const error = assertThrows(() => parseCommandLine([], { ...DEFAULTS, apiKey: "" }), Failure);
+  assertStringIncludes(error.message, "SOUNDER_API_KEY is empty");
 });
 
 Deno.test("unknown flags, words and impossible values are refused in one line that names them", () => {
@@ -174,6 +183,7 @@ Deno.test("unknown flags, words and impossible values are refused in one line th
   assertStringIncludes(refusal("--context", "1e9"), "1e9");
   assertStringIncludes(refusal("--model", "a", "--dummy-weights", "b"), "exclude");
   assertStringIncludes(refusal("--model="), "--model");
+  assertStringIncludes(refusal("--log", "xml"), "text or json");
 });
 
 Deno.test("help names every flag that the parser takes, and wins over everything else", () => {
