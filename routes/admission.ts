@@ -31,16 +31,32 @@ export function admit(
   prompts: readonly Int32Array[],
   request: Omit<GenerationRequest, "id" | "prompt" | "cacheScope">,
 ): Admitted {
+  const job = submit(c, service, { ...head, stream: delivery.stream }, prompts, request);
+  return { job, n: request.n, prompts, head, delivery };
+}
+
+/** The job of a request. */
+export function submit(
+  c: Context,
+  service: Service,
+  asked: { id: string; model: string; stream: boolean },
+  prompts: readonly Int32Array[],
+  request: Omit<GenerationRequest, "id" | "prompt" | "cacheScope">,
+): Job {
   const record = c.get("record");
-  record.asks(head.model, delivery.stream);
+  record.asks(asked.model, asked.stream);
   const cacheScope = c.get("cacheScope");
   const requests = prompts.map((prompt, i): GenerationRequest => {
     if (prompt.length === 0) {
       throw invalid("prompt", "The prompt has no tokens: nothing to go on from");
     }
-    const id = prompts.length === 1 ? head.id : `${head.id}-${i}`;
+    const id = prompts.length === 1 ? asked.id : `${asked.id}-${i}`;
     return { id, prompt, cacheScope, ...request };
   });
-  const job = new Job(service, requests, c.req.raw.signal, record);
-  return { job, n: request.n, prompts, head, delivery };
+  return new Job(service, requests, c.req.raw.signal, record);
+}
+
+/** An id that nobody else has. */
+export function newId(prefix: string): string {
+  return `${prefix}_${crypto.randomUUID().replaceAll("-", "")}`;
 }

@@ -2,7 +2,7 @@
 /** From a job to a response, streamed or whole: what chat and plain completions have in common. */
 import type { FinishReason, GenerationEvent, TokenInfo, Usage } from "../src/types.ts";
 import type { Context, Deps } from "./context.ts";
-import { toApiError } from "./errors.ts";
+import { type ApiError, toApiError } from "./errors.ts";
 import type { Job } from "./job.ts";
 import type { Delivery } from "./schemas/generation.ts";
 import { DONE, eventStream, frame, PING, SSE_HEADERS } from "./sse.ts";
@@ -42,30 +42,35 @@ export interface Admitted {
 /** The streamed answer: status and headers go out now. */
 export function streamAnswer(
   c: Context,
-  { options }: Deps,
+  deps: Deps,
   admitted: Admitted,
   writer: ChunkWriter,
 ): Response {
-  const frames = guarded(
-    chunks(admitted, writer, options.pingSeconds > 0),
-    admitted.job,
-    (error) => toApiError(error, c.get("requestId"), options.log).body,
-  );
-  const body = eventStream(frames, options.pingSeconds * 1000, () => admitted.job.cancel());
-  return c.body(body, 200, { ...SSE_HEADERS });
+  const frames = chunks(admitted, writer, deps.options.pingSeconds > 0);
+  return streamFrames(c, deps, admitted.job, frames, (error) => frame(error.body));
 }
 
-/** After the headers an error can only be an event; the stream then ends without `[DONE]`. */
-async function* guarded(
-  frames: AsyncIterable<string>,
+/**
+ * An event stream out of frames. After the headers an error can only be an event: `describe` makes it, and
+ * the stream ends with it.
+ */
+export function streamFrames(
+  c: Context,
+  { options }: Deps,
   job: Job,
-  describe: (error: unknown) => unknown,
-): AsyncGenerator<string> {
-  try {
-    yield* frames;
-  } catch (error) {
-    if (!job.cancelled) yield frame(describe(error));
-  }
+  frames: AsyncIterable<string>,
+  describe: (error: ApiError) => string,
+): Response {
+  const guarded = async function* (): AsyncGenerator<string> {
+    try {
+      yield* frames;
+    } catch (error) {
+      const known = toApiError(error, c.get("requestId"), options.log);
+      if (!job.cancelled) yield describe(known);
+    }
+  };
+  const body = eventStream(guarded(), options.pingSeconds * 1000, () => job.cancel());
+  return c.body(body, 200, { ...SSE_HEADERS });
 }
 
 async function* chunks(

@@ -2,6 +2,8 @@
 /** The HTTP application: which path does what, and what happens around every request. */
 import { Hono } from "hono";
 import type { Service } from "../src/types.ts";
+import { countTokens, messages } from "./anthropic.ts";
+import { errorEvent } from "./anthropic_events.ts";
 import { authorized, recorded } from "./around.ts";
 import { ApiKeys } from "./auth.ts";
 import { chatCompletions } from "./chat.ts";
@@ -11,6 +13,7 @@ import { ApiError, toApiError } from "./errors.ts";
 import { health, live, root, version } from "./health.ts";
 import { Metrics, metricsText } from "./metrics.ts";
 import { listModels, showModel } from "./models.ts";
+import { responses } from "./responses.ts";
 import { detokenize, tokenize, tokenizerInfo } from "./tokenize.ts";
 
 export type { AppOptions } from "./context.ts";
@@ -33,6 +36,9 @@ function routesOf(deps: Deps): Routes {
     "/v1/models/:id{.+}": { GET: showModel(deps) },
     "/v1/chat/completions": { POST: chatCompletions(deps) },
     "/v1/completions": { POST: completions(deps) },
+    "/v1/responses": { POST: responses(deps) },
+    "/v1/messages": { POST: messages(deps) },
+    "/v1/messages/count_tokens": { POST: countTokens(deps) },
     "/tokenize": { POST: tokenize(deps) },
     "/detokenize": { POST: detokenize(deps) },
     "/tokenizer_info": { GET: tokenizerInfo(deps) },
@@ -92,8 +98,12 @@ function notFound(c: Context, routes: Routes): ApiError {
   });
 }
 
+/** An error, in the envelope that clients of the path know. */
 function answer(c: Context, error: ApiError): Response {
   const { code, type } = error.body.error;
   c.set("error", code ?? type);
-  return c.json(error.body, error.status as 400, { ...error.headers });
+  const body = c.req.path.startsWith("/v1/messages")
+    ? errorEvent(error, c.get("requestId"))
+    : error.body;
+  return c.json(body, error.status as 400, { ...error.headers });
 }

@@ -13,9 +13,8 @@ import {
 import { admit, newHead, tokensWanted } from "./admission.ts";
 import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
-import { invalid } from "./errors.ts";
 import { chatLogprobs, promptLogprobs } from "./logprobs.ts";
-import { requireModel } from "./models.ts";
+import { requireChat, requireModel } from "./models.ts";
 import { type ChatBody, parseChat } from "./schemas/chat.ts";
 
 /** The route. */
@@ -27,9 +26,7 @@ export function chatCompletions(deps: Deps): Handler {
     const json = await readJson(c.req.raw, options.maxBodyBytes);
     const model = requireModel(deps, json["model"]);
     const body = parseChat(json, model);
-    if (!model.hasChatTemplate) {
-      throw invalid("messages", "This model has no chat template: use /v1/completions");
-    }
+    requireChat(model);
     const prompt = await service.encodeChat(body.messages, body.template);
     if (signal.aborted) return clientLeft();
     const head = newHead(

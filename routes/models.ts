@@ -2,7 +2,7 @@
 /** The models as clients see them, and which names mean ours. */
 import type { ModelInfo } from "../src/types.ts";
 import type { Deps, Handler } from "./context.ts";
-import { ApiError } from "./errors.ts";
+import { ApiError, invalid } from "./errors.ts";
 import { refuse, show } from "./schemas/fields.ts";
 
 function entry(model: ModelInfo, id: string): Record<string, unknown> {
@@ -33,6 +33,12 @@ export function showModel(deps: Deps): Handler {
     const id = c.req.param("id") ?? "";
     return c.json(entry(requireModel(deps, id), id));
   };
+}
+
+/** Throws a 400 unless the model knows conversations. */
+export function requireChat(model: ModelInfo, param = "messages"): void {
+  if (model.hasChatTemplate) return;
+  throw invalid(param, "This model has no chat template: use /v1/completions");
 }
 
 /** The model, if `name` means it; absent, null and "" do. */

@@ -14,6 +14,18 @@ export function frame(value: unknown): string {
   return `data: ${JSON.stringify(value)}\n\n`;
 }
 
+/** One event with its type as its name, as the Responses and Messages APIs have them. */
+export function typedFrame(event: { type: string }): string {
+  return `event: ${event.type}\n${frame(event)}`;
+}
+
+/** Each event as a frame. */
+export async function* typedFrames(
+  events: AsyncIterable<{ type: string }>,
+): AsyncGenerator<string> {
+  for await (const event of events) yield typedFrame(event);
+}
+
 /** Headers of an event stream. Compression and buffering on the way would hold tokens back. */
 export const SSE_HEADERS = {
   "content-type": "text/event-stream",

@@ -48,13 +48,18 @@ export function usageBody(usage: Usage): Record<string, unknown> {
       accepted_prediction_tokens: 0,
       rejected_prediction_tokens: 0,
     },
-    sounder: {
-      attention: usage.attention,
-      keys_read: counted(usage.keysRead),
-      keys_total: counted(usage.keysTotal),
-      ...sampledBody(usage.sampled),
-      cached_tokens: usage.cachedTokens,
-    },
+    sounder: sounderBody(usage),
+  };
+}
+
+/** What attention read. */
+export function sounderBody(usage: Usage): Record<string, unknown> {
+  return {
+    attention: usage.attention,
+    keys_read: counted(usage.keysRead),
+    keys_total: counted(usage.keysTotal),
+    ...sampledBody(usage.sampled),
+    cached_tokens: usage.cachedTokens,
   };
 }
 

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
 import { jsonExcess } from "../body.ts";
+import { CHAT_PARTS, textOf } from "./parts.ts";
 import { fields, list, oneOf, parse, refuse, show, text } from "./fields.ts";
 
 /** Bounds the time that checking takes; a body could hold a million. */
@@ -24,7 +25,8 @@ const messageSchema = fields({
   ).optional(),
 });
 type Message = z.output<typeof messageSchema>;
-type ToolCall = NonNullable<Message["tool_calls"]>[number];
+/** A call that an assistant made. */
+export type ToolCall = NonNullable<Message["tool_calls"]>[number];
 
 /** The conversation, one message at a time, so that the first bad one ends the work. */
 export function parseMessages(value: unknown): ChatMessage[] {
@@ -57,30 +59,13 @@ function toChatMessage(message: Message, path: PropertyKey[]): ChatMessage {
 }
 
 function contentText(content: unknown, role: string, path: PropertyKey[]): string {
-  if (typeof content === "string") return content.toWellFormed();
   // An assistant that only called tools said nothing.
   if (content === undefined && role === "assistant") return "";
-  if (!Array.isArray(content)) {
-    refuse(path, `must be a string or an array of text parts, not ${show(content ?? null)}`);
-  }
-  return content.map((part, i) => partText(part, [...path, i])).join("");
-}
-
-function partText(part: unknown, path: PropertyKey[]): string {
-  if (typeof part !== "object" || part === null) {
-    refuse(path, `must be an object such as {"type": "text", "text": "..."}, not ${show(part)}`);
-  }
-  const { type, text, refusal } = part as Record<string, unknown>;
-  if (type !== "text" && type !== "refusal") {
-    refuse(path, `has the type ${show(type)}: this server reads only text`);
-  }
-  const said = type === "text" ? text : refusal;
-  if (typeof said !== "string") refuse([...path, type], `must be a string, not ${show(said)}`);
-  return said.toWellFormed();
+  return textOf(content, CHAT_PARTS, path);
 }
 
 /** Templates print arguments as JSON themselves, so they want the object and not its text. */
-function templateCall(call: ToolCall): unknown {
+export function templateCall(call: ToolCall): unknown {
   const { name, arguments: written = "{}" } = call.function;
   return {
     ...(call.id === undefined ? {} : { id: call.id }),

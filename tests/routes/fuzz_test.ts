@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The JSON border under mutation: always an answer or an envelope, never a 500. */
 import fc from "fast-check";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { FakeService, speak } from "../fixtures/fake_service.ts";
 import { appOver, envelope, framesOf, type Json, post } from "./client.ts";
 
@@ -63,6 +63,37 @@ const valid: [path: string, body: Json][] = [
     add_special_tokens: true,
     modalities: ["text"],
   }],
+  ["/v1/responses", {
+    model: "fake/model",
+    instructions: "s",
+    input: [
+      { role: "user", content: [{ type: "input_text", text: "hi" }] },
+      { type: "function_call", call_id: "c", name: "f", arguments: "{}" },
+      { type: "function_call_output", call_id: "c", output: "x" },
+      { type: "reasoning", summary: [] },
+    ],
+    stream: true,
+    max_output_tokens: 5,
+    top_logprobs: 2,
+    include: ["message.output_text.logprobs"],
+    metadata: { a: "b" },
+    text: { format: { type: "text" } },
+    truncation: "auto",
+  }],
+  ["/v1/messages", {
+    model: "fake/model",
+    max_tokens: 5,
+    system: [{ type: "text", text: "s" }],
+    messages: [
+      { role: "user", content: [{ type: "text", text: "hi" }] },
+      { role: "assistant", content: "well" },
+    ],
+    stream: true,
+    stop_sequences: ["a"],
+    top_k: 3,
+    thinking: { type: "disabled" },
+  }],
+  ["/v1/messages/count_tokens", { messages: [{ role: "user", content: "hi" }] }],
   ["/tokenize", { prompt: "hi", add_special_tokens: true, with_pieces: true }],
   ["/tokenize", { messages: [{ role: "user", content: "hi" }], continue_final_message: true }],
   ["/detokenize", { tokens: [1, 2, 3] }],
@@ -126,13 +157,19 @@ function mutate(body: Json, changes: readonly Mutation[]): Json {
   return mutated;
 }
 
+/** How streams end that don't end with [DONE]. */
+const LAST_FRAMES: Record<string, RegExp> = {
+  "/v1/responses": /^event: response\.completed\n/,
+  "/v1/messages": /^event: message_stop\n/,
+};
+
 /** The answer is a success or an envelope with a 4xx. */
 async function check(path: string, body: string, app: ReturnType<typeof appOver>): Promise<number> {
   const response = await post(app, path, body);
   const text = await response.text();
   if (response.status === 200) {
     if (response.headers.get("content-type") === "text/event-stream") {
-      assertEquals(framesOf(text).at(-1), "data: [DONE]", body);
+      assertMatch(framesOf(text).at(-1)!, LAST_FRAMES[path] ?? /^data: \[DONE\]$/, body);
     } else {
       JSON.parse(text);
     }
@@ -141,7 +178,9 @@ async function check(path: string, body: string, app: ReturnType<typeof appOver>
       response.status >= 400 && response.status < 500,
       `${response.status} for ${body}: ${text}`,
     );
-    envelope(JSON.parse(text));
+    const error = JSON.parse(text);
+    if (path.startsWith("/v1/messages")) assertEquals(error.type, "error", body);
+    else envelope(error);
   }
   return response.status;
 }
