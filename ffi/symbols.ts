@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -155,6 +155,13 @@ export const PLAN_WORKSPACE_BYTES = 3;
 export const PLAN_INDEX_BYTES = 4;
 export const PLAN_LSH_BYTES = 5;
 export const PLAN_COUNT = 6;
+export const SAVED_TOKENS = 0;
+export const SAVED_EXACT = 1;
+export const SAVED_NOTE_BYTES = 2;
+export const SAVED_FILE_BYTES = 3;
+export const SAVED_COUNT = 4;
+export const IDENTITY_BYTES = 64;
+export const MAX_NOTE_BYTES = 4096;
 export const BLOCK_TOKENS = 128;
 export const CAPTURE_EMBEDDING = 0;
 export const CAPTURE_ATTENTION_NORM = 1;
@@ -259,6 +266,48 @@ export const SYMBOLS = {
     parameters: [/* engine */ "pointer", /* context */ "i32"],
     result: "i32",
   },
+  sounder_context_save: {
+    parameters: [
+      /* engine */ "pointer",
+      /* context */ "i32",
+      /* tokens */ "i32",
+      /* path */ "buffer",
+      /* path_bytes */ "i32",
+      /* identity */ "buffer",
+      /* note */ "buffer",
+      /* note_bytes */ "i32",
+    ],
+    result: "i32",
+    nonblocking: true,
+  },
+  sounder_context_restore: {
+    parameters: [
+      /* engine */ "pointer",
+      /* path */ "buffer",
+      /* path_bytes */ "i32",
+      /* identity */ "buffer",
+    ],
+    result: "i32",
+    nonblocking: true,
+  },
+  sounder_saved_describe: {
+    parameters: [
+      /* engine */ "pointer",
+      /* path */ "buffer",
+      /* path_bytes */ "i32",
+      /* identity */ "buffer",
+      /* figures */ "buffer",
+      /* figure_count */ "i32",
+      /* note */ "buffer",
+      /* note_capacity */ "i32",
+      /* tokens */ "buffer",
+      /* token_capacity */ "i32",
+    ],
+    result: "i32",
+    nonblocking: true,
+  },
+  sounder_transfer_cancel: { parameters: [/* engine */ "pointer"], result: "i32" },
+  sounder_transfer_progress: { parameters: [/* engine */ "pointer"], result: "i32" },
   sounder_step: {
     parameters: [
       /* engine */ "pointer",

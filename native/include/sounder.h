@@ -15,7 +15,8 @@
  *   - Calls that can fail return a status (0 is SOUNDER_OK, failures are negative); the sentence that
  *     says what went wrong is fetched with sounder_error_text from the same engine.
  *   - "blocking:" marks calls that the bindings run off the event loop (nonblocking: true in Deno).
- *     One of them runs at a time; a second one gets SOUNDER_BUSY.
+ *     One of load, step, attend and fill runs at a time; a second one gets SOUNDER_BUSY. One transfer (save
+ * or restore of a context) may run beside it, on the thread of its caller.
  *   - All other calls are short and may be made from any thread at any time. Changing a context that
  *     takes part in the running step gets SOUNDER_BUSY.
  *   - Bad input never aborts the process.
@@ -36,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 2
+#define SOUNDER_ABI_VERSION 3
 
 typedef struct sounder_engine sounder_engine;
 
@@ -50,7 +51,7 @@ enum sounder_status {
   SOUNDER_OUT_OF_MEMORY = -4,   /* the system refused memory */
   SOUNDER_UNKNOWN_CONTEXT = -5, /* freed, or never created */
   SOUNDER_CANCELLED = -6,       /* sounder_cancel was called; the context is as it was before the step */
-  SOUNDER_IO = -7,              /* a file could not be read */
+  SOUNDER_IO = -7,              /* a file could not be read or written */
   SOUNDER_INTERNAL = -8,        /* a bug: please report the text */
   SOUNDER_NOT_LOADED = -9,      /* the engine has no weights yet */
   SOUNDER_CONTEXT_FULL = -10,   /* the step would pass the model's longest context */
@@ -259,6 +260,21 @@ enum sounder_plan {
   SOUNDER_PLAN_COUNT = 6
 };
 
+/* What a saved context is, as int64 indexed by this enum. */
+enum sounder_saved {
+  SOUNDER_SAVED_TOKENS = 0,
+  SOUNDER_SAVED_EXACT = 1, /* as sounder_context_exact */
+  SOUNDER_SAVED_NOTE_BYTES = 2,
+  SOUNDER_SAVED_FILE_BYTES = 3,
+  SOUNDER_SAVED_COUNT = 4
+};
+
+/* Bytes of what tells a model and its tokenizer from others: a hash of 32 bytes of each. */
+#define SOUNDER_IDENTITY_BYTES 64
+
+/* Longest note of a saved context. */
+#define SOUNDER_MAX_NOTE_BYTES 4096
+
 /* Tokens of a KV block. */
 #define SOUNDER_BLOCK_TOKENS 128
 
@@ -362,6 +378,43 @@ SOUNDER_API int32_t sounder_context_length(sounder_engine *engine, int32_t conte
 
 /* First tokens of a context whose KV was computed by exact attention alone: what others may share. */
 SOUNDER_API int32_t sounder_context_exact(sounder_engine *engine, int32_t context);
+
+/* ---- saved contexts -------------------------------------------------------------------------- */
+
+/* The file is described in native/src/saved/format.h. It holds KV and index records in the layout of host
+ * memory, so that every backend reads what any other wrote. lsh tables are made again from the keys.
+ *
+ * Steps go on while a context is saved or restored; neither takes the engine's thread. A save may be of a
+ * context in the running step: it sees what the context had before. Blocks that are being saved count as used
+ * until the save ends, even when their context was freed. path: UTF-8 without a zero byte; the caller has
+ * made sure that it may be read or written. identity [SOUNDER_IDENTITY_BYTES]. */
+
+/* blocking: Writes the first tokens of a context, with a note of the caller, to a file. It is written under
+ * another name in the same folder (the path and ".partial"), synced and renamed, so the path never names half
+ * a context; when the call fails nothing of it is left. SOUNDER_IO: the system's reason, a full disk among
+ * them. */
+SOUNDER_API int32_t sounder_context_save(sounder_engine *engine, int32_t context, int32_t tokens,
+                                         const uint8_t *path, int32_t path_bytes, const uint8_t *identity,
+                                         const uint8_t *note, int32_t note_bytes);
+
+/* blocking: A new context with all that was saved: returns its id or a negative status. SOUNDER_INVALID: the
+ * file is damaged, or was saved with another model, tokenizer, KV type or index; the text says which. */
+SOUNDER_API int32_t sounder_context_restore(sounder_engine *engine, const uint8_t *path, int32_t path_bytes,
+                                            const uint8_t *identity);
+
+/* blocking: What a file holds, checked like a restore up to its blocks, which are not read. Is no transfer:
+ * as many as wished run at a time. figures [SOUNDER_SAVED_COUNT]; note and tokens take as much as fits
+ * their capacities. */
+SOUNDER_API int32_t sounder_saved_describe(sounder_engine *engine, const uint8_t *path, int32_t path_bytes,
+                                           const uint8_t *identity, int64_t *figures, int32_t figure_count,
+                                           uint8_t *note, int32_t note_capacity, int32_t *tokens,
+                                           int32_t token_capacity);
+
+/* Ends the running transfer within one block: SOUNDER_CANCELLED. Does nothing when none runs. */
+SOUNDER_API int32_t sounder_transfer_cancel(sounder_engine *engine);
+
+/* Share of the running transfer that is done, in thousandths; of the last one when none runs. */
+SOUNDER_API int32_t sounder_transfer_progress(sounder_engine *engine);
 
 /* ---- steps ---------------------------------------------------------------------------------- */
 

@@ -176,6 +176,47 @@ Context &Contexts::hold(int32_t id) {
   return context;
 }
 
+ContextImage Contexts::snapshot(int32_t id, int tokens) {
+  Context &source = find(id);
+  const int length = static_cast<int>(source.tokens.size());
+  if (tokens < 0 || tokens > length) {
+    fail(SOUNDER_INVALID, "Cannot save %d tokens of context %d: it has %d.", tokens, id, length);
+  }
+  ContextImage image;
+  const int full = tokens / kBlockTokens, rest = tokens % kBlockTokens;
+  image.tokens.assign(source.tokens.begin(), source.tokens.begin() + tokens);
+  image.blocks.assign(source.blocks.begin(), source.blocks.begin() + full);
+  if (rest > 0) image.tail = blocks_.copy_of_rows(source.blocks[static_cast<size_t>(full)], rest);
+  if (tokens > source.sampled_from) image.sampled_from = source.sampled_from;
+  if (tokens == length) image.last_sampled = source.last_sampled;
+  for (int32_t block : image.blocks) blocks_.retain(block);
+  return image;
+}
+
+std::vector<int32_t> Contexts::take_blocks(int count) {
+  if (count > blocks_.free_blocks()) {
+    fail(SOUNDER_OUT_OF_BLOCKS, "The saved context takes %d KV blocks; %d of %d are free.", count,
+         blocks_.free_blocks(), blocks_.capacity());
+  }
+  std::vector<int32_t> blocks(static_cast<size_t>(count));
+  for (int32_t &block : blocks) block = blocks_.take();
+  return blocks;
+}
+
+void Contexts::give_back(const std::vector<int32_t> &blocks) noexcept {
+  for (int32_t block : blocks) blocks_.release(block);
+}
+
+int32_t Contexts::adopt(ContextImage &image) {
+  const int slot = take_slot();
+  Context &context = contexts_[slot];
+  context.tokens = std::move(image.tokens);
+  context.blocks = std::move(image.blocks);
+  context.sampled_from = image.sampled_from;
+  context.last_sampled = image.last_sampled;
+  return id_of(slot);
+}
+
 LshTables &Contexts::lsh_of(Context &context) {
   if (context.lsh == nullptr) context.lsh = std::make_unique<LshTables>(lsh_);
   return *context.lsh;

@@ -33,6 +33,15 @@ struct Context {
   int exact_tokens() const { return std::min(static_cast<int>(tokens.size()), sampled_from); }
 };
 
+// What a context consists of, outside of it.
+struct ContextImage {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> blocks;  // one reference to each
+  std::vector<char> tail;       // of a snapshot: the rows after the full blocks, which are not among blocks
+  int sampled_from = Context::kNeverSampled;
+  int32_t last_sampled = -1;
+};
+
 class Contexts {
  public:
   // lsh: what contexts make their tables with; nullptr where there are none.
@@ -57,6 +66,15 @@ class Contexts {
   // Keeps others from changing a context that is read outside a step, until let_go.
   Context &hold(int32_t id);
   void let_go(Context &context) noexcept { context.in_step = false; }
+
+  // The first tokens of a context as they are now, also while a step appends to it: its full blocks held,
+  // which nobody writes while two hold them, the rows of a partial one copied.
+  ContextImage snapshot(int32_t id, int tokens);
+  // Blocks that belong to no context yet. Fails with SOUNDER_OUT_OF_BLOCKS.
+  std::vector<int32_t> take_blocks(int count);
+  void give_back(const std::vector<int32_t> &blocks) noexcept;
+  // A new context of these parts; takes over the references. When it fails they stay the caller's.
+  int32_t adopt(ContextImage &image);
 
   // The lsh tables of a context, made if there are none yet.
   LshTables &lsh_of(Context &context);

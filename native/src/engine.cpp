@@ -12,8 +12,6 @@ namespace sounder {
 
 namespace {
 
-constexpr int kLongestPath = 4096;
-
 // Memory that is not there would be found missing only when it is touched, by the system's out-of-memory
 // killer; so what cannot fit is refused before.
 void require_fits(const ModelConfig &config) {
@@ -78,15 +76,11 @@ void Engine::set_dense_layers(const int32_t *layers, int32_t count) {
 }
 
 int32_t Engine::add_file(const uint8_t *path, int32_t path_bytes) {
-  if (path == nullptr || path_bytes < 1 || path_bytes > kLongestPath ||
-      std::find(path, path + path_bytes, 0) != path + path_bytes) {
-    fail(SOUNDER_INVALID, "The path of a weights file is missing, has a zero byte or is over %d bytes.",
-         kLongestPath);
-  }
+  std::string name = read_path("weights file", path, path_bytes);
   std::lock_guard lock(mutex_);
   require_unloaded();
   if (!config_) fail(SOUNDER_INVALID, "State the model before its files.");
-  files_.emplace_back(reinterpret_cast<const char *>(path), static_cast<size_t>(path_bytes));
+  files_.push_back(std::move(name));
   return static_cast<int32_t>(files_.size()) - 1;
 }
 

@@ -14,6 +14,8 @@
 #include "capture.h"
 #include "contexts.h"
 #include "engine_thread.h"
+#include "saved/transfer.h"
+#include "saved_call.h"
 #include "step_call.h"
 #include "tensors.h"
 #include "transformer.h"
@@ -46,7 +48,10 @@ class Engine {
   void load();
   int32_t load_progress() const { return load_thousandths_.load(); }
   void stop() { thread_.stop(); }
-  void stop_for_good() { thread_.stop_for_good(); }
+  void stop_for_good() {
+    thread_.stop_for_good();
+    transfers_.stop(true);
+  }
 
   void info_figures(int64_t *figures);
   std::string info_text();
@@ -66,6 +71,13 @@ class Engine {
   void attend(const AttendCall &call);
   void fill_context(int32_t id, int32_t tokens, int32_t seed);
 
+  // Beside steps, one at a time: saved_call.cpp.
+  void save_context(const SaveCall &call);
+  int32_t restore_context(const std::string &path, const SavedIdentity &identity);
+  void describe_saved(const std::string &path, const SavedIdentity &identity, const DescriptionOut &out);
+  void cancel_transfer() { transfers_.stop(); }
+  int32_t transfer_progress() const { return transfers_.thousandths(); }
+
   void enable_capture(bool enabled);
   int32_t read_capture(int32_t what, int32_t layer, float *values, int32_t capacity);
 
@@ -74,6 +86,7 @@ class Engine {
 
   void run_load();
   LoadedModel &loaded();
+  LoadedModel &loaded_now();  // by itself, without the mutex
   void require_unloaded() const;
   void run_alone(const std::function<void()> &job);
 
@@ -89,6 +102,7 @@ class Engine {
 
   std::atomic<int32_t> load_thousandths_{0};
   std::atomic<int32_t> step_thousandths_{0};
+  Transfers transfers_;
   EngineThread thread_;  // last: it ends before what its jobs use
 };
 

@@ -44,4 +44,26 @@ void KvBlocks::copy_rows(int32_t from, int32_t to, int tokens) {
   }
 }
 
+std::vector<iovec> KvBlocks::pieces(int32_t block, bool sealed) const {
+  const size_t row_bytes = static_cast<size_t>(kv_heads_ * kBlockTokens * row_bytes_);
+  std::vector<iovec> all;
+  for (int layer = 0; layer < static_cast<int>(slabs_.size()); ++layer) {
+    all.push_back({row(layer, block, 0, 0), row_bytes});
+    if (sealed && has_records(layer))
+      all.push_back({record(layer, block, 0), static_cast<size_t>(kv_heads_ * record_bytes_)});
+  }
+  return all;
+}
+
+std::vector<char> KvBlocks::copy_of_rows(int32_t block, int tokens) const {
+  const int64_t head_bytes = kBlockTokens * row_bytes_;
+  std::vector<char> copy(slabs_.size() * static_cast<size_t>(kv_heads_ * head_bytes));
+  char *to = copy.data();
+  for (int layer = 0; layer < static_cast<int>(slabs_.size()); ++layer) {
+    for (int head = 0; head < kv_heads_; ++head, to += head_bytes)
+      std::memcpy(to, row(layer, block, head, 0), static_cast<size_t>(tokens * row_bytes_));
+  }
+  return copy;
+}
+
 }  // namespace sounder

@@ -4,6 +4,8 @@
 // memories. The owner guards it with a mutex; rows of a block are written by the step that owns it.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -27,6 +29,12 @@ class KvBlocks {
 
   // Copies the first tokens' rows over all layers and heads. The copy is not sealed: it has no records.
   void copy_rows(int32_t from, int32_t to, int tokens);
+
+  // All memory of a block in the order of a saved context: for each layer its rows, then, of a sealed block,
+  // its records.
+  std::vector<iovec> pieces(int32_t block, bool sealed) const;
+  // The rows of its first tokens over all layers in that order, zeros after them.
+  std::vector<char> copy_of_rows(int32_t block, int tokens) const;
 
   void *slab(int layer) const { return slabs_[layer].data(); }
   // Where the row [K | V] of a token lies in its layer's slab.
