@@ -124,6 +124,7 @@ async function serve(options: Options): Promise<number> {
   const service = new ModelService({
     maxWaiting: options.queue,
     deterministic: options.deterministic,
+    prefixCache: options.prefixCache,
     observer: metrics,
   });
   const fileKeys = options.apiKeyFile === null ? [] : await readKeys(options.apiKeyFile);

@@ -15,6 +15,7 @@ export function health({ service }: Deps): Handler {
           waiting: load.waiting,
           kv_blocks: load.kvBlocks,
           kv_blocks_free: load.kvBlocksFree,
+          ...(load.cache === null ? {} : { kv_blocks_cached: load.cache.blocks }),
           ...(load.verify === null ? {} : { verify: verifyBody(load.verify) }),
         });
       case "loading":

@@ -35,6 +35,8 @@ export interface Options {
   /** Seconds of silence after which a stream gets a comment; 0: never. */
   pingSeconds: number;
   deterministic: boolean;
+  /** Keep KV for requests that begin alike. */
+  prefixCache: boolean;
   attention: AttentionOptions;
 }
 
@@ -77,6 +79,10 @@ const FLAGS: Record<string, Flag> = {
   "ping": {
     value: "SECONDS",
     help: "comment in streams that are silent for so long, 0 for none (default: 10)",
+  },
+  "no-prefix-cache": {
+    value: null,
+    help: "keep no KV of what ended for requests that begin with the same tokens",
   },
   "deterministic": {
     value: null,
@@ -201,6 +207,7 @@ export function parseCommandLine(
     queue: number("queue", 64, 0, 100_000),
     pingSeconds: number("ping", 10, 0, 3600),
     deterministic: values.deterministic === true,
+    prefixCache: values["no-prefix-cache"] !== true,
     attention: readAttentionFlags({
       text,
       texts,

@@ -114,6 +114,10 @@ class GenerationStream implements Generation, JobOutput {
     this.handle?.cancel();
   }
 
+  started(cachedTokens: number): void {
+    this.usage.cachedTokens = cachedTokens;
+  }
+
   scored(given: GivenLogprobs): void {
     const tokens = this.#prompt!;
     for (const { logprob, alternatives } of given) {

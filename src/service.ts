@@ -123,6 +123,7 @@ export class ModelService implements Service {
 
   status(): ServiceStatus {
     const loaded = this.#loaded;
+    const cache = loaded?.scheduler.cache?.figures() ?? null;
     return {
       state: this.#state,
       progress: this.#progress,
@@ -130,7 +131,8 @@ export class ModelService implements Service {
       running: loaded?.scheduler.running ?? 0,
       waiting: loaded?.scheduler.waiting ?? 0,
       kvBlocks: loaded?.engine.limits.kvBlocks ?? 0,
-      kvBlocksFree: loaded?.engine.usage().kvBlocksFree ?? 0,
+      kvBlocksFree: (loaded?.engine.usage().kvBlocksFree ?? 0) + (cache?.blocks ?? 0),
+      cache,
       verify: (loaded?.policy.verify ?? 0) > 0 ? this.#verification.totals : null,
     };
   }

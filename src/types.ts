@@ -2,6 +2,7 @@
 /** The nouns that routes and the generation loop share. Routes see these and {@linkcode Service}. */
 import type { AttentionRequest } from "./engine/attention.ts";
 import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
+import type { CacheFigures } from "./scheduler/prefix_cache.ts";
 import type { ChatMessage, ChatOptions, TokenizerInfo } from "./tokenizer/tokenizer.ts";
 
 /** One prompt and what to do with it. A request with several prompts is several of these. */
@@ -120,7 +121,10 @@ export interface ServiceStatus {
   running: number;
   waiting: number;
   kvBlocks: number;
+  /** With those that only the prefix cache holds. */
   kvBlocksFree: number;
+  /** The prefix cache; null when it is switched off, or nothing is loaded. */
+  cache: CacheFigures | null;
   /** What verification found; null when nothing is verified. */
   verify: VerifyTotals | null;
 }

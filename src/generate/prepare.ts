@@ -144,5 +144,6 @@ export function prepareJob(
     alternatives: request.logprobs ?? 0,
     scoreAlternatives: request.scorePrompt,
     attention: chooseAttention(policy, request.attention, request.prompt.length, sampling.seed),
+    cacheScope: request.cacheScope,
   };
 }

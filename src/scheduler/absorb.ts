@@ -2,10 +2,11 @@
 /** Takes in what a step gave: tokens, the end of a prompt, failures. Runs between two steps. */
 import type { SequenceResult, StepFailure } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
-import type { Contexts } from "./contexts.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { engineFailure } from "./failures.ts";
 import type { GivenLogprobs, Job, Sequence, TokenEnd } from "./job.ts";
 import type { BatchEntry } from "./plan.ts";
+import type { PrefixSharing } from "./prefix_sharing.ts";
 import type { Roster } from "./roster.ts";
 
 /** Times that a job may be run again because the engine had no block for it. */
@@ -29,18 +30,18 @@ export interface AbsorberEvents {
 
 export class Absorber {
   readonly #roster: Roster;
-  readonly #contexts: Contexts;
+  readonly #sharing: PrefixSharing;
   readonly #deliveries: Deliveries;
   readonly #events: AbsorberEvents;
 
   constructor(
     roster: Roster,
-    contexts: Contexts,
+    sharing: PrefixSharing,
     deliveries: Deliveries,
     events: AbsorberEvents,
   ) {
     this.#roster = roster;
-    this.#contexts = contexts;
+    this.#sharing = sharing;
     this.#deliveries = deliveries;
     this.#events = events;
   }
@@ -64,6 +65,8 @@ export class Absorber {
   #fail(job: Job, failure: StepFailure): void {
     if (failure === "out_of_blocks" && job.refusals++ < MOST_REFUSALS) {
       this.#roster.release(job);
+      // What lies idle may hold what the ledger doesn't know of: memory of lsh tables.
+      this.#sharing.forget();
       return;
     }
     const kind = failure === "out_of_blocks" ? "memory" : "engine";
@@ -101,15 +104,11 @@ export class Absorber {
     try {
       for (const sequence of job.sequences) {
         if (sequence.ended || sequence === root) continue;
-        const { context, provenance } = root;
-        sequence.context = this.#contexts.fork(context!, provenance, sequence.provenance);
-        sequence.length = root.length;
+        this.#sharing.fork(root, sequence);
       }
       job.markForked();
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      const failure = new Failure("engine", `The engine failed: ${message}`, { cause: error });
-      this.#events.failed(job, failure);
+      this.#events.failed(job, engineFailure(error));
     }
   }
 }

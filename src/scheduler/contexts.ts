@@ -1,62 +1,117 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The engine's contexts, with the rule that those in the running step cannot be freed until it ended. */
+/**
+ * The engine's contexts: who works with which, what blocks they hold, and the rule that those in the running
+ * step cannot be changed until it ended. Nothing else of the scheduler makes, forks or frees a context.
+ */
 import type { ContextId, Engine } from "../engine/engine.ts";
 import { type Provenance, shareable } from "../engine/provenance.ts";
 import { Failure } from "../errors.ts";
+import { BlockTable, type Owner } from "./block_table.ts";
+
+/** A context to fork, and where its KV comes from. */
+export interface Source {
+  context: ContextId;
+  provenance: Provenance;
+}
 
 export class Contexts {
+  readonly blocks = new BlockTable();
   readonly #engine: Engine;
+  #busy = false;
   readonly #running = new Set<ContextId>();
-  readonly #doomed: ContextId[] = [];
+  readonly #doomed = new Map<ContextId, (context: ContextId) => void>();
 
   constructor(engine: Engine) {
     this.#engine = engine;
   }
 
-  create(): ContextId {
-    return this.#engine.createContext();
+  /** The engine is at work: contexts may be given up, and nothing else may happen to them. */
+  get busy(): boolean {
+    return this.#busy;
+  }
+
+  /** Blocks and contexts that the engine has left. */
+  get left(): { blocks: number; contexts: number } {
+    const { kvBlocksFree, contexts } = this.#engine.usage();
+    return { blocks: kvBlocksFree, contexts: this.#engine.limits.maxContexts - contexts };
+  }
+
+  create(owner: Owner): ContextId {
+    const context = this.#engine.createContext();
+    this.blocks.add(context, owner);
+    return context;
   }
 
   /**
-   * A context for a sequence of the wanted provenance, with all that this one has.
-   * @throws {Failure} kind `engine` when it may not have all of it: KV that another one sampled
+   * A context with the first tokens of another one, for a sequence of the wanted provenance.
+   * @throws {Failure} kind `engine` when it may not have all of them: KV that another one sampled
    */
-  fork(context: ContextId, provenance: Provenance, wanted: Provenance): ContextId {
-    const length = this.#engine.contextLength(context);
-    const exact = this.#engine.contextExact(context);
-    const tokens = shareable({ provenance, length, exact }, wanted);
-    if (tokens < length) {
+  fork({ context, provenance }: Source, tokens: number, wanted: Provenance, owner: Owner) {
+    const holding = { provenance, length: this.length(context), exact: this.exact(context) };
+    const most = shareable(holding, wanted);
+    if (most < tokens) {
       throw new Failure(
         "engine",
-        `Only ${tokens} of ${length} tokens may be shared: see provenance.`,
+        `Only ${most} of ${tokens} tokens may be shared: see provenance.`,
       );
     }
-    return this.#engine.forkContext(context, length);
+    const fork = this.#engine.forkContext(context, tokens);
+    this.blocks.fork(fork, context, tokens, owner);
+    return fork;
   }
 
-  /** Frees it, or ends its part of the running step and frees it after that. */
-  release(context: ContextId): void {
+  /** A context that was made elsewhere: restored from disk. Nobody works with it. */
+  adopt(context: ContextId): void {
+    this.blocks.add(context, null);
+    this.blocks.resize(context, this.length(context));
+  }
+
+  /** Forgets all but the first tokens. Within a block only where no other context has that block. */
+  truncate(context: ContextId, tokens: number): void {
+    this.#engine.truncateContext(context, tokens);
+    this.blocks.resize(context, tokens);
+  }
+
+  length(context: ContextId): number {
+    return this.#engine.contextLength(context);
+  }
+
+  exact(context: ContextId): number {
+    return this.#engine.contextExact(context);
+  }
+
+  /** Nobody works with it any more; `then` says what becomes of it, now or when the running step ended. */
+  release(context: ContextId, then: (context: ContextId) => void): void {
+    this.blocks.own(context, null);
     if (this.#running.delete(context)) {
       this.#engine.cancel(context);
-      this.#doomed.push(context);
+      this.#doomed.set(context, then);
     } else {
-      this.#free(context);
+      then(context);
     }
   }
 
   /** A step with these contexts starts. */
   begin(contexts: Iterable<ContextId>): void {
+    this.#busy = true;
     for (const context of contexts) this.#running.add(context);
   }
 
   /** The step ended. */
   end(): void {
+    const doomed = [...this.#doomed];
+    for (const context of [...this.#running, ...this.#doomed.keys()]) {
+      this.blocks.resize(context, this.length(context));
+    }
+    this.#busy = false;
     this.#running.clear();
-    for (const context of this.#doomed.splice(0)) this.#free(context);
+    this.#doomed.clear();
+    for (const [context, then] of doomed) then(context);
   }
 
   /** An engine that fails to free a context has lost it or is broken: either way nothing is left to free. */
-  #free(context: ContextId): void {
+  free(context: ContextId): void {
+    this.blocks.remove(context);
     try {
       this.#engine.freeContext(context);
     } catch (error) {

@@ -5,6 +5,7 @@ import type { ContextId, SamplingParams, SequenceResult } from "../engine/engine
 import { type Provenance, provenanceOf } from "../engine/provenance.ts";
 import type { Failure } from "../errors.ts";
 import { blocksOfForks, blocksOfTokens, RESERVED_TOKENS } from "./memory.ts";
+import type { Entry } from "./prefix_cache.ts";
 
 /** A request as the scheduler needs it; everything about text stays with the {@linkcode JobOutput}. */
 export interface JobSpec {
@@ -23,6 +24,8 @@ export interface JobSpec {
   scoreAlternatives: number | null;
   /** null: exact. */
   attention: JobAttention | null;
+  /** KV is shared with jobs of the same scope. */
+  cacheScope: string;
 }
 
 /** Log-probabilities of given tokens, in their order. */
@@ -35,6 +38,8 @@ export type TokenEnd = "end_token" | "length";
 export interface JobOutput {
   /** True while so much is undelivered that no more should be made. */
   readonly stalled: boolean;
+  /** It starts, and so many of its prompt's tokens need not be run. Called once. */
+  started(cachedTokens: number): void;
   /** The prompt's tokens from index 1 on, in pieces. */
   scored(given: GivenLogprobs): void;
   /** A sampled token. Returns true when the text ended with it; then no more of this choice follow. */
@@ -56,6 +61,10 @@ export class Sequence {
   ended = false;
   /** Step it took part in last; a new one counts as just served. */
   lastStep = 0;
+  /** Others may fork its context: its place in the prefix cache. */
+  entry: Entry | null = null;
+  /** It starts when this one has so many tokens. */
+  waitsFor: { entry: Entry; tokens: number } | null = null;
 
   constructor(job: Job, choice: number) {
     this.job = job;
@@ -70,10 +79,9 @@ export class Sequence {
 
   /** Most tokens that it may feed in one step. */
   get feedable(): number {
-    const { spec: { n, prompt }, deterministic } = this.job;
     const missing = this.goal - this.length;
-    if (!deterministic) return missing;
-    const together = n > 1 ? prompt.length - 1 : prompt.length;
+    if (!this.job.deterministic) return missing;
+    const { together } = this.job;
     return this.length < together ? Math.min(missing, together - this.length) : 1;
   }
 
@@ -132,6 +140,10 @@ export class Job {
   refusals = 0;
   /** Cancelled or failed: what it still makes is thrown away. */
   dropped = false;
+  /** When it was admitted: lower is older. */
+  age = 0;
+  /** Its output knows that it started. */
+  started = false;
   #forked = false;
   readonly #reservedTokens: number;
   /** See {@linkcode JobOptions}. */
@@ -164,10 +176,22 @@ export class Job {
   forget(): void {
     for (const sequence of this.sequences) {
       sequence.context = null;
+      sequence.waitsFor = null;
       sequence.length = 0;
     }
     this.#forked = this.spec.maxTokens > 0 &&
       (this.liveCount === 1 || this.spec.prompt.length === 1);
+  }
+
+  /** First tokens that a deterministic job feeds in chunks; those after them are fed alone. */
+  get together(): number {
+    const { n, prompt } = this.spec;
+    return n > 1 ? prompt.length - 1 : prompt.length;
+  }
+
+  /** Tables of `lsh` belong to each context: a job that has them counts what it shares as its own. */
+  get sharesBlocks(): boolean {
+    return this.spec.attention?.params.strategy !== "lsh";
   }
 
   get liveCount(): number {
@@ -179,6 +203,11 @@ export class Job {
   /** The sequence that runs the prompt until the job forks. */
   get root(): Sequence {
     return this.sequences.find((sequence) => !sequence.ended)!;
+  }
+
+  /** The sequences that steps go on with. */
+  get stepped(): Sequence[] {
+    return this.#forked ? this.sequences.filter((sequence) => !sequence.ended) : [this.root];
   }
 
   /** Blocks that its contexts hold now. */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The memory formula of requests. A job commits the blocks of its prompt and of min(max_tokens, 1024)
- * tokens a choice before it runs, and a block more whenever it outgrows them. What is committed never
- * exceeds the pool, and no job holds more than it committed: so the engine cannot run out of blocks.
+ * tokens a choice before it runs, and a block more whenever it outgrows them. What is committed, with what
+ * several jobs hold together counted once, never exceeds the pool, and no job holds more than it committed:
+ * so the engine cannot run out of blocks once the idle contexts of the cache are evicted.
  */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
 
@@ -32,20 +33,24 @@ export interface Holder {
 export class Ledger {
   readonly blockCapacity: number;
   readonly contextCapacity: number;
+  readonly #shared: () => number;
   #blocks = 0;
   #contexts = 0;
 
-  constructor(blockCapacity: number, contextCapacity: number) {
+  /** `shared`: blocks that are committed by several holders at once, counted for each but the first. */
+  constructor(blockCapacity: number, contextCapacity: number, shared: () => number = () => 0) {
     this.blockCapacity = blockCapacity;
     this.contextCapacity = contextCapacity;
+    this.#shared = shared;
   }
 
   get freeBlocks(): number {
-    return this.blockCapacity - this.#blocks;
+    return this.blockCapacity - this.#blocks + this.#shared();
   }
 
   /** Whether the holder could have this instead of what it has. */
   fits(holder: Holder, blocks: number, contexts: number): boolean {
+    if (blocks <= holder.blocks && contexts <= holder.contexts) return true;
     return blocks - holder.blocks <= this.freeBlocks &&
       contexts - holder.contexts <= this.contextCapacity - this.#contexts;
   }

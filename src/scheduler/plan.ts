@@ -29,8 +29,8 @@ function ready(jobs: readonly Job[]): { decodes: Sequence[]; prefills: Sequence[
   const prefills: Sequence[] = [];
   for (const job of jobs) {
     if (job.state !== "running") continue;
-    for (const sequence of job.forked ? job.sequences : [job.root]) {
-      if (sequence.ended) continue;
+    for (const sequence of job.stepped) {
+      if (sequence.waitsFor !== null) continue;
       (sequence.feedable === 1 ? decodes : prefills).push(sequence);
     }
   }
@@ -107,7 +107,7 @@ export function planStep(
     const share = shares.get(sequence);
     const tokens = share ?? 1;
     const samples = sequence.job.forked && sequence.length + tokens === sequence.goal;
-    batch.entries.push({ sequence, tokens, samples, context: null });
+    batch.entries.push({ sequence, tokens, samples, context: sequence.context });
     if (share === undefined) batch.decodeTokens++;
     else batch.prefillTokens += share;
     sequence.lastStep = step;

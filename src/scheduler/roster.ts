@@ -8,24 +8,23 @@
  * released, and run their tokens again later). Nobody overtakes: paused and released jobs resume oldest
  * first, and before anyone in the queue is admitted. So the head finishes, and everyone becomes the head.
  */
-import type { EngineLimits } from "../engine/engine.ts";
-import type { Contexts } from "./contexts.ts";
 import type { Job, Sequence } from "./job.ts";
-import { Ledger } from "./memory.ts";
+import type { Ledger } from "./memory.ts";
+import type { PrefixSharing } from "./prefix_sharing.ts";
 import type { WaitingQueue } from "./waiting.ts";
 
 export class Roster {
   /** Admitted jobs, oldest first. */
   readonly #jobs: Job[] = [];
   readonly #ledger: Ledger;
-  readonly #contexts: Contexts;
+  readonly #sharing: PrefixSharing;
   readonly #queue: WaitingQueue;
   /** The number of the next step. */
   step = 0;
 
-  constructor(limits: EngineLimits, contexts: Contexts, queue: WaitingQueue) {
-    this.#ledger = new Ledger(limits.kvBlocks, limits.maxContexts);
-    this.#contexts = contexts;
+  constructor(ledger: Ledger, sharing: PrefixSharing, queue: WaitingQueue) {
+    this.#ledger = ledger;
+    this.#sharing = sharing;
     this.#queue = queue;
   }
 
@@ -35,10 +34,8 @@ export class Roster {
 
   /** Admits a job if nobody waits before it and it fits now. */
   tryAdmit(job: Job): boolean {
-    const blocks = job.wantedBlocks();
     const overtakes = this.#jobs.some((other) => other.state !== "running" && !isStalled(other));
-    if (overtakes || !this.#ledger.fits(job, blocks, job.liveCount)) return false;
-    this.#run(job, blocks);
+    if (overtakes || !this.#runs(job)) return false;
     this.#jobs.push(job);
     for (const sequence of job.sequences) sequence.lastStep = this.step;
     return true;
@@ -61,8 +58,7 @@ export class Roster {
   end(sequence: Sequence): boolean {
     const { job } = sequence;
     sequence.ended = true;
-    if (sequence.context !== null) this.#contexts.release(sequence.context);
-    sequence.context = null;
+    this.#sharing.retire(sequence, true);
     if (job.liveCount === 0) this.remove(job);
     else this.#shrink(job);
     return job.liveCount === 0;
@@ -74,18 +70,18 @@ export class Roster {
     this.#ledger.set(job, Math.min(job.blocks, blocks), job.liveCount);
   }
 
-  /** Takes a job out and frees its contexts. */
-  remove(job: Job): void {
-    this.#dropContexts(job);
+  /** Takes a job out. `keep`: the KV of its contexts may serve others; otherwise they are freed. */
+  remove(job: Job, keep = true): void {
+    this.#giveUp(job, keep);
     this.#ledger.set(job, 0, 0);
     job.state = "ended";
     const index = this.#jobs.indexOf(job);
     if (index >= 0) this.#jobs.splice(index, 1);
   }
 
-  /** Gives up a job's KV; it runs its tokens again when there is room. */
+  /** Gives up a job's KV; it runs again those of its tokens that the cache has lost when there is room. */
   release(job: Job): void {
-    this.#dropContexts(job);
+    this.#giveUp(job, true);
     job.forget();
     this.#ledger.set(job, 0, 0);
     job.state = "released";
@@ -107,11 +103,26 @@ export class Roster {
     job.state = "paused";
   }
 
-  #dropContexts(job: Job): void {
-    for (const sequence of job.sequences) {
-      if (sequence.context !== null) this.#contexts.release(sequence.context);
-      sequence.context = null;
+  #giveUp(job: Job, keep: boolean): void {
+    for (const sequence of job.sequences) this.#sharing.retire(sequence, keep);
+  }
+
+  /** Lets a job run if all that it asks for fits; what it can share of others' counts once, if it starts now. */
+  #runs(job: Job): boolean {
+    const blocks = job.wantedBlocks();
+    if (!this.#ledger.fits(job, blocks, job.liveCount)) {
+      const { root } = job;
+      const gift = root.context === null ? this.#sharing.gift(root) : 0;
+      if (gift === 0 || !this.#ledger.fits(job, blocks - gift, job.liveCount)) return false;
+      if (!this.#sharing.start(root)) return false;
+      if (!this.#ledger.fits(job, blocks, job.liveCount)) {
+        this.#giveUp(job, true);
+        job.forget();
+        return false;
+      }
     }
+    this.#run(job, blocks);
+    return true;
   }
 
   /** Lets a running job have the blocks of its next tokens, or pauses it. */
@@ -128,11 +139,7 @@ export class Roster {
 
   /** Lets a job go on that was paused or released, if there is room for all that it would ask for. */
   #resume(job: Job, head: Job | undefined): boolean {
-    const wanted = job.wantedBlocks();
-    if (this.#ledger.fits(job, wanted, job.liveCount)) {
-      this.#run(job, wanted);
-      return true;
-    }
+    if (this.#runs(job)) return true;
     if (job !== head) return false;
     const needed = Math.max(job.blocks, job.neededBlocks());
     while (!this.#ledger.fits(job, needed, job.liveCount)) {

@@ -7,15 +7,26 @@
  * cancelled within that step, and what it still made is thrown away.
  */
 import type { Engine, StepResult } from "../engine/engine.ts";
-import { Failure } from "../errors.ts";
+import type { Failure } from "../errors.ts";
 import type { Observer } from "../observer.ts";
 import { Absorber } from "./absorb.ts";
+import { Bell } from "./bell.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { Contexts } from "./contexts.ts";
 import { Deliveries } from "./deliveries.ts";
+import {
+  engineFailure,
+  queueFull,
+  schedulerFailure,
+  shuttingDown,
+  textFailure,
+} from "./failures.ts";
 import { Job, type JobOptions, type JobOutput, type JobSpec } from "./job.ts";
+import { Ledger } from "./memory.ts";
 import { Pace } from "./pace.ts";
 import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
+import { type ContextCache, PrefixCache } from "./prefix_cache.ts";
+import { PrefixSharing } from "./prefix_sharing.ts";
 import { Roster } from "./roster.ts";
 import { WaitingQueue } from "./waiting.ts";
 
@@ -24,6 +35,8 @@ export interface SchedulerOptions extends JobOptions {
   maxWaiting?: number;
   /** Prompt tokens that may wait in all (default: four contexts full). */
   maxWaitingTokens?: number;
+  /** Keep the KV of what ended for requests that begin with the same tokens (default: true). */
+  prefixCache?: boolean;
   clock?: Clock;
   observer?: Pick<Observer, "step">;
 }
@@ -38,24 +51,23 @@ export interface JobHandle {
 
 type StepOutcome = { result: StepResult } | { error: unknown };
 
-function sentence(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 export class Scheduler {
   readonly #engine: Engine;
   readonly #clock: Clock;
   readonly #options: SchedulerOptions;
   readonly #queue: WaitingQueue;
   readonly #contexts: Contexts;
+  readonly #cache: PrefixCache | null;
+  readonly #sharing: PrefixSharing;
   readonly #roster: Roster;
   readonly #deliveries = new Deliveries();
   readonly #absorber: Absorber;
   readonly #pace = new Pace();
-  /** Something changed since the loop looked last. */
-  #woken = false;
-  #wakeLoop: (() => void) | null = null;
+  /** Rung when something changed. */
+  readonly #bell = new Bell();
   #whenEmpty: (() => void)[] = [];
+  #between: (() => Promise<void>)[] = [];
+  #submitted = 0;
   #accepting = true;
   #stopped = false;
   #closing: Promise<void> | null = null;
@@ -71,8 +83,14 @@ export class Scheduler {
       options.maxWaitingTokens ?? 4 * limits.context,
     );
     this.#contexts = new Contexts(engine);
-    this.#roster = new Roster(limits, this.#contexts, this.#queue);
-    this.#absorber = new Absorber(this.#roster, this.#contexts, this.#deliveries, {
+    const { blocks } = this.#contexts;
+    const ledger = new Ledger(limits.kvBlocks, limits.maxContexts, () => blocks.shared);
+    this.#cache = options.prefixCache ?? true
+      ? new PrefixCache(this.#contexts, ledger, this.#clock, () => this.#bell.ring())
+      : null;
+    this.#sharing = new PrefixSharing(this.#contexts, this.#cache);
+    this.#roster = new Roster(ledger, this.#sharing, this.#queue);
+    this.#absorber = new Absorber(this.#roster, this.#sharing, this.#deliveries, {
       finished: () => this.#pace.finished(),
       failed: (job, failure) => this.#drop(job, failure),
     });
@@ -89,6 +107,25 @@ export class Scheduler {
     return this.#queue.length;
   }
 
+  /** KV that lies ready; null: switched off. Only its figures may be read outside of {@linkcode alone}. */
+  get cache(): ContextCache | null {
+    return this.#cache;
+  }
+
+  /** Runs something between two steps, alone with the engine; requests wait meanwhile. */
+  alone<T>(work: () => T | Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const run = async () => {
+      this.#contexts.begin([]);
+      await Promise.try(work).then(resolve, reject);
+      this.#contexts.end();
+    };
+    if (this.#stopped) reject(shuttingDown());
+    else this.#between.push(run);
+    this.#bell.ring();
+    return promise;
+  }
+
   /**
    * Admits a job, or lets it wait.
    * @throws {Failure} `too_many_requests` when the queue is full, `unavailable` when shutting down.
@@ -96,6 +133,7 @@ export class Scheduler {
   submit(spec: JobSpec, output: JobOutput): JobHandle {
     if (!this.#accepting) throw shuttingDown();
     const job = new Job(spec, output, this.#options);
+    job.age = this.#submitted++;
     const { kvBlocks, maxContexts } = this.#engine.limits;
     if (job.mostBlocks() > kvBlocks || job.liveCount > maxContexts) {
       throw new RangeError(`Cannot schedule ${job.mostBlocks()} blocks: ${kvBlocks} are all.`);
@@ -106,20 +144,14 @@ export class Scheduler {
     } else if (this.#queue.length > 0 || !this.#roster.tryAdmit(job)) {
       this.#enqueue(job);
     }
-    this.#wake();
-    return { cancel: () => this.#drop(job, null), resume: () => this.#wake() };
+    this.#bell.ring();
+    return { cancel: () => this.#drop(job, null), resume: () => this.#bell.ring() };
   }
 
   #enqueue(job: Job): void {
     if (!this.#queue.accepts(job)) {
       const waiting = this.#queue.length;
-      const retryAfterSeconds = this.#pace.retryAfterSeconds(waiting);
-      throw new Failure(
-        "too_many_requests",
-        `The server is busy and ${waiting} requests wait already. ` +
-          `Please try again in ${retryAfterSeconds} seconds.`,
-        { retryAfterSeconds },
-      );
+      throw queueFull(waiting, this.#pace.retryAfterSeconds(waiting));
     }
     this.#queue.push(job);
   }
@@ -130,7 +162,7 @@ export class Scheduler {
     if (this.#stopped) return await this.#loop;
     const timer = new AbortController();
     const empty = new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
-    this.#wake();
+    this.#bell.ring();
     await Promise.race([empty, this.#clock.sleep(ms, timer.signal)]);
     timer.abort();
     this.#dropAll(shuttingDown());
@@ -147,46 +179,33 @@ export class Scheduler {
     this.#accepting = false;
     this.#dropAll(shuttingDown());
     this.#stopped = true;
-    this.#wake();
+    this.#bell.ring();
     await this.#loop;
-  }
-
-  #wake(): void {
-    this.#woken = true;
-    this.#wakeLoop?.();
-  }
-
-  /** Waits until something changes; returns at once when it has since the last look. */
-  async #sleep(): Promise<void> {
-    if (!this.#woken) await new Promise<void>((resolve) => this.#wakeLoop = resolve);
-    this.#wakeLoop = null;
   }
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      this.#woken = false;
+      this.#bell.hear();
       try {
         await this.#turn();
       } catch (error) {
         this.#contexts.end();
-        this.#dropAll(
-          new Failure("engine", `The scheduler failed: ${sentence(error)}`, {
-            cause: error,
-          }),
-        );
+        this.#dropAll(schedulerFailure(error));
       }
     }
+    for (const run of this.#between.splice(0)) await run();
     this.#deliver();
+    this.#cache?.clear();
     this.#reportEmpty();
   }
 
   /** One step, or sleep when there is nothing to do. */
   async #turn(): Promise<void> {
+    for (const run of this.#between.splice(0)) await run();
     this.#roster.settle();
+    for (const job of [...this.#roster.jobs]) this.#giveContexts(job);
     const { jobs, step } = this.#roster;
     const batch = planStep(jobs, this.#engine.limits, this.#pace.chunkTokens, step);
-    for (const entry of batch.entries) this.#giveContext(entry);
-    batch.entries = batch.entries.filter(({ sequence }) => !sequence.job.dropped);
     if (batch.entries.length > 0) {
       this.#roster.step++;
       await this.#step(batch);
@@ -194,22 +213,23 @@ export class Scheduler {
       this.#deliver();
     } else {
       if (this.running + this.waiting === 0) this.#reportEmpty();
-      await this.#sleep();
+      await this.#bell.sleep();
     }
   }
 
-  #giveContext(entry: BatchEntry): void {
-    const { sequence } = entry;
-    if (sequence.job.dropped) return;
+  #giveContexts(job: Job): void {
+    if (job.state !== "running") return;
     try {
-      sequence.context ??= this.#contexts.create();
-      entry.context = sequence.context;
+      for (const sequence of job.stepped) {
+        if (sequence.context === null) this.#sharing.start(sequence);
+      }
     } catch (error) {
-      this.#drop(sequence.job, engineFailure(error));
+      this.#drop(job, engineFailure(error));
     }
   }
 
   async #step({ entries, prefillTokens, decodeTokens }: Batch): Promise<void> {
+    this.#sharing.prepare(entries);
     const started = this.#clock.now();
     this.#contexts.begin(entries.map((entry) => entry.context!));
     const step = this.#start(entries);
@@ -252,13 +272,7 @@ export class Scheduler {
       textEnded: (sequence) => {
         if (this.#roster.end(sequence)) this.#pace.finished();
       },
-      failed: (job, error) =>
-        this.#drop(
-          job,
-          new Failure("engine", `Cannot turn tokens into text: ${sentence(error)}`, {
-            cause: error,
-          }),
-        ),
+      failed: (job, error) => this.#drop(job, textFailure(error)),
     });
   }
 
@@ -270,10 +284,11 @@ export class Scheduler {
       this.#queue.remove(job);
       job.state = "ended";
     } else if (job.state !== "ended") {
-      this.#roster.remove(job);
+      // KV that an engine failed over is no good to others.
+      this.#roster.remove(job, failure === null || failure.kind === "unavailable");
     }
     if (failure !== null) job.output.fail(failure);
-    this.#wake();
+    this.#bell.ring();
   }
 
   #dropAll(failure: Failure): void {
@@ -283,14 +298,4 @@ export class Scheduler {
   #reportEmpty(): void {
     for (const resolve of this.#whenEmpty.splice(0)) resolve();
   }
-}
-
-function engineFailure(error: unknown): Failure {
-  return new Failure("engine", `The engine failed: ${sentence(error)}`, { cause: error });
-}
-
-function shuttingDown(): Failure {
-  return new Failure("unavailable", "The server is shutting down. Please try again later.", {
-    retryAfterSeconds: 10,
-  });
 }

@@ -49,6 +49,7 @@ Deno.test("while it loads, a service says how far it is and refuses work with a 
     waiting: 0,
     kvBlocks: 0,
     kvBlocksFree: 0,
+    cache: null,
     verify: null,
   });
   const failure = failureOf(() => service.generate(request()));
@@ -119,7 +120,19 @@ Deno.test("a draining service refuses new requests and lets the others finish", 
   assertEquals(failure.kind, "unavailable");
   await drained;
   assertEquals(summarize(await running).texts[0], "done in time");
+  await service.close();
   assertEquals(engine.usage(), { kvBlocksFree: 64, contexts: 0 });
+});
+
+Deno.test("what the cache holds is counted as free, and usage says what of a prompt was there", async () => {
+  const { service, engine } = readyService({ next: says("yes") });
+  const prompt = Int32Array.from({ length: 300 }, (_, i) => i % 200);
+  await collect(service.generate(request({ prompt })));
+  const { kvBlocksFree, cache } = service.status();
+  assertEquals([kvBlocksFree, engine.usage().kvBlocksFree], [64, 61]);
+  assertEquals([cache!.blocks, cache!.contexts, cache!.hits], [3, 1, 0]);
+  const again = summarize(await collect(service.generate(request({ prompt }))));
+  assertEquals(again.usage!.cachedTokens, 299);
   await service.close();
 });
 

@@ -89,7 +89,8 @@ Deno.test("verified tokens are chosen by position, whatever else runs", async ()
 Deno.test("a context is never forked with KV that another one sampled", async () => {
   const engine = new FakeEngine();
   const contexts = new Contexts(engine);
-  const context = contexts.create();
+  const owner = { sharesBlocks: true };
+  const context = contexts.create(owner);
   const attention = sketch(10);
   await engine.step([{
     context,
@@ -102,10 +103,12 @@ Deno.test("a context is never forked with KV that another one sampled", async ()
   }]);
   const own = provenanceOf(attention, 0);
   for (const wanted of [EXACT, provenanceOf(attention, 1), provenanceOf(sketch(10, 2n), 0)]) {
-    const { kind, message } = failureOf(() => contexts.fork(context, own, wanted));
+    const { kind, message } = failureOf(() =>
+      contexts.fork({ context, provenance: own }, 12, wanted, owner)
+    );
     assertEquals([kind, message.includes("10 of 12 tokens")], ["engine", true]);
   }
-  engine.truncateContext(context, 10);
-  assertEquals(engine.contextLength(contexts.fork(context, own, EXACT)), 10);
+  const fork = contexts.fork({ context, provenance: own }, 10, EXACT, owner);
+  assertEquals(engine.contextLength(fork), 10);
   assertEquals(engine.violations, []);
 });

@@ -18,10 +18,15 @@ export class Kept implements JobOutput {
   readonly given: number[] = [];
   readonly ended: number[] = [];
   failure: Failure | null = null;
+  cachedTokens: number | null = null;
   /** Tokens of a choice after which its text ends. */
   stopsAfter = Infinity;
   /** Called with each token. */
   onToken: (choice: number, token: number) => void = () => {};
+
+  started(cachedTokens: number): void {
+    this.cachedTokens = cachedTokens;
+  }
 
   scored(given: GivenLogprobs): void {
     this.given.push(...given.map(({ logprob }) => logprob));
@@ -60,6 +65,7 @@ export function spec(fields: Partial<JobSpec> & { promptTokens?: number } = {}):
     alternatives: 0,
     scoreAlternatives: null,
     attention: null,
+    cacheScope: "",
     ...rest,
   };
 }

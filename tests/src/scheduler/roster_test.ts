@@ -2,6 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { Contexts } from "../../../src/scheduler/contexts.ts";
 import type { Job } from "../../../src/scheduler/job.ts";
+import { Ledger } from "../../../src/scheduler/memory.ts";
+import { PrefixSharing } from "../../../src/scheduler/prefix_sharing.ts";
 import { Roster } from "../../../src/scheduler/roster.ts";
 import { WaitingQueue } from "../../../src/scheduler/waiting.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
@@ -14,7 +16,8 @@ function setUp(kvBlocks: number, maxContexts = 16) {
   const engine = new FakeEngine({ kvBlocks, maxContexts });
   const queue = new WaitingQueue(100, 1_000_000);
   const contexts = new Contexts(engine);
-  const roster = new Roster(engine.limits, contexts, queue);
+  const ledger = new Ledger(kvBlocks, maxContexts, () => contexts.blocks.shared);
+  const roster = new Roster(ledger, new PrefixSharing(contexts, null), queue);
   return { engine, queue, roster, contexts };
 }
 
@@ -76,10 +79,10 @@ Deno.test("when a job grows, the youngest gives up what it committed and doesn't
 });
 
 Deno.test("a job that finds no block pauses with its KV, while the oldest goes on", () => {
-  const { roster, engine } = setUp(4);
+  const { roster, engine, contexts } = setUp(4);
   const jobs = [grower(4), grower(4)];
   for (const each of jobs) assert(roster.tryAdmit(each));
-  jobs[1]!.sequences[0]!.context = engine.createContext();
+  jobs[1]!.sequences[0]!.context = contexts.create(jobs[1]!);
   fill(jobs[0]!, BLOCK);
   fill(jobs[1]!, 2 * BLOCK);
   roster.settle();
@@ -92,10 +95,10 @@ Deno.test("a job that finds no block pauses with its KV, while the oldest goes o
 });
 
 Deno.test("for the oldest job the youngest gives up its KV, to run its tokens again later", () => {
-  const { roster, engine } = setUp(4);
+  const { roster, engine, contexts } = setUp(4);
   const jobs = [grower(4), grower(3)];
   for (const each of jobs) assert(roster.tryAdmit(each));
-  jobs[1]!.sequences[0]!.context = engine.createContext();
+  jobs[1]!.sequences[0]!.context = contexts.create(jobs[1]!);
   fill(jobs[0]!, 2 * BLOCK);
   fill(jobs[1]!, 2 * BLOCK);
   roster.settle();
@@ -152,10 +155,10 @@ Deno.test("a job whose reader is slow pauses, and goes on when the reader does",
 });
 
 Deno.test("a slow reader's KV goes first when the oldest of the others needs a block", () => {
-  const { roster, engine } = setUp(7);
+  const { roster, contexts } = setUp(7);
   const jobs = [grower(3), grower(4), grower(3)];
   for (const each of jobs) assert(roster.tryAdmit(each));
-  jobs[0]!.sequences[0]!.context = engine.createContext();
+  jobs[0]!.sequences[0]!.context = contexts.create(jobs[0]!);
   for (const each of jobs) fill(each, 2 * BLOCK - 1);
   stall(jobs[0]!, true);
   fill(jobs[1]!, 3 * BLOCK);
@@ -182,13 +185,13 @@ Deno.test("when only slow readers are left, they make room for the queue", () =>
 });
 
 Deno.test("what an ended choice alone needed is free at once", () => {
-  const { roster, engine } = setUp(8);
+  const { roster, engine, contexts } = setUp(8);
   const two = job({ promptTokens: 2 * BLOCK + 1, maxTokens: 100, n: 2 });
   assert(roster.tryAdmit(two));
   assertEquals(two.blocks, 4);
   two.markForked();
   for (const sequence of two.sequences) {
-    sequence.context = engine.createContext();
+    sequence.context = contexts.create(two);
     sequence.length = 2 * BLOCK;
   }
   assertEquals(roster.end(two.sequences[0]!), false);

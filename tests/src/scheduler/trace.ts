@@ -65,7 +65,12 @@ export function randomLimits(random: Random): EngineLimits {
 }
 
 /** A request with a prompt of this length, nearly always one that fits the limits. */
-export function randomRequest(random: Random, length: number, limits: EngineLimits) {
+export function randomRequest(
+  random: Random,
+  length: number,
+  limits: EngineLimits,
+  documents: readonly Int32Array[],
+) {
   const room = contextTokens(limits) - length;
   const asked = random.pick([null, 0, 1, 5, 20, 40, 70, 140]);
   const maxTokens = asked === null || random.chance(0.05) ? asked : Math.min(asked, room);
@@ -75,7 +80,7 @@ export function randomRequest(random: Random, length: number, limits: EngineLimi
     );
   return request({
     id: String(length),
-    prompt: Int32Array.from({ length }, () => random.integer(0, 255)),
+    prompt: randomPrompt(random, length, documents),
     n: random.chance(0.3) ? random.integer(1, Math.min(3, limits.maxContexts)) : 1,
     sampling: { ...request().sampling, seed: BigInt(random.integer(0, 1000)) },
     maxTokens,
@@ -92,18 +97,30 @@ export function randomRequest(random: Random, length: number, limits: EngineLimi
       strategy: random.pick(["auto", "full", "sketch", "lsh", "oracle"] as const),
       seed: random.chance(0.5) ? BigInt(random.integer(0, 3)) : null,
     },
+    cacheScope: random.chance(0.8) ? "" : "another",
   });
+}
+
+/** Mostly the beginning of a document that other requests have too, and then a question of its own. */
+function randomPrompt(random: Random, length: number, documents: readonly Int32Array[]) {
+  const prompt = random.pick(documents).slice(0, length);
+  const common = random.chance(0.5) ? length - random.integer(0, 20) : random.integer(0, length);
+  for (let i = Math.max(0, common); i < length; i++) prompt[i] = random.integer(0, 255);
+  return prompt;
 }
 
 export function randomPlans(random: Random, limits: EngineLimits, slow: boolean): Plan[] {
   const most = Math.min(contextTokens(limits) - 2, 300);
   const count = random.integer(1, 9);
+  const documents = [0, 1].map(() =>
+    Int32Array.from({ length: most }, () => random.integer(0, 255))
+  );
   const lengths = new Set<number>();
   while (lengths.size < count) {
     lengths.add(random.chance(0.5) ? random.integer(1, 40) : random.integer(1, most));
   }
   return [...lengths].map((length) => ({
-    request: randomRequest(random, length, limits),
+    request: randomRequest(random, length, limits, documents),
     arrives: random.chance(0.6) ? 0 : random.integer(0, 60),
     cancelled: random.chance(0.15) ? random.integer(0, 120) : Infinity,
     rest: slow && random.chance(0.3) ? random.integer(5, 120) : 0,

@@ -6,9 +6,10 @@ import { Scheduler, type SchedulerOptions } from "../../../src/scheduler/schedul
 import { FakeEngine, type FakeOptions } from "../../fixtures/fake_engine.ts";
 import { Kept, spec } from "./jobs.ts";
 
+/** Without a prefix cache, unless the options say otherwise: the prompts of tests are alike. */
 export function setUp(script: FakeOptions = {}, options: SchedulerOptions = {}) {
   const engine = new FakeEngine(script);
-  const scheduler = new Scheduler(engine, options);
+  const scheduler = new Scheduler(engine, { prefixCache: false, ...options });
   const submit = (fields: Parameters<typeof spec>[0] = {}, output = new Kept()) => {
     const handle = scheduler.submit(spec(fields), output);
     return { ...handle, output };

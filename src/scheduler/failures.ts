@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The scheduler's failures, in sentences for clients. */
+import { Failure } from "../errors.ts";
+
+export function sentenceOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+export function engineFailure(error: unknown): Failure {
+  return new Failure("engine", `The engine failed: ${sentenceOf(error)}`, { cause: error });
+}
+
+export function textFailure(error: unknown): Failure {
+  const sentence = `Cannot turn tokens into text: ${sentenceOf(error)}`;
+  return new Failure("engine", sentence, { cause: error });
+}
+
+export function schedulerFailure(error: unknown): Failure {
+  return new Failure("engine", `The scheduler failed: ${sentenceOf(error)}`, { cause: error });
+}
+
+export function shuttingDown(): Failure {
+  return new Failure("unavailable", "The server is shutting down. Please try again later.", {
+    retryAfterSeconds: 10,
+  });
+}
+
+export function queueFull(waiting: number, retryAfterSeconds: number): Failure {
+  return new Failure(
+    "too_many_requests",
+    `The server is busy and ${waiting} requests wait already. ` +
+      `Please try again in ${retryAfterSeconds} seconds.`,
+    { retryAfterSeconds },
+  );
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The KV of sequences that ended, kept until its memory is needed. A request that begins with the same tokens
+ * forks it and runs only the rest. What lies idle counts as free memory: whoever needs blocks evicts, least
+ * recently used first and from the end of a context, so that what many share goes last.
+ *
+ * Sessions (contexts on disk) work with a {@linkcode ContextCache}, always within `Scheduler.alone`, which
+ * runs them between two steps:
+ *
+ * - `idle()` lists what could be saved: tokens, provenance, scope, last use, and the engine's context id.
+ * - `hold(cached)` keeps one from being evicted, also beyond `alone`, until the returned function is called.
+ *   What is held counts as used memory; null: requests need it, so it cannot be held any more.
+ * - `keeper` is asked (synchronously) about a context right before its end is evicted; it may `hold` it.
+ * - `makeRoom(blocks)` evicts until so many blocks and a context are free in the engine: before a restore.
+ * - `insert(context, …)` hands a restored context over; the cache frees it from then on.
+ */
+import { BLOCK_TOKENS, type ContextId } from "../engine/engine.ts";
+import { type Provenance, shareable } from "../engine/provenance.ts";
+import type { Clock } from "./clock.ts";
+import type { Contexts } from "./contexts.ts";
+import type { Sequence } from "./job.ts";
+import type { Ledger } from "./memory.ts";
+import { RadixTree } from "./radix_tree.ts";
+
+/** Shorter ones are not worth a context. */
+export const LEAST_CACHED_TOKENS = 16;
+
+/** KV that lies idle. */
+export interface CachedContext {
+  readonly context: ContextId;
+  readonly origin: Origin;
+  /** All that it holds. */
+  readonly tokens: Int32Array;
+  /** When it was used last, on the scheduler's clock. */
+  readonly lastUse: number;
+}
+
+/** Where KV comes from. */
+export interface Origin {
+  /** Who may use it: requests with the same scope. */
+  scope: string;
+  provenance: Provenance;
+}
+
+/** Figures of the cache; counts are since the start. */
+export interface CacheFigures {
+  /** Contexts that lie idle, and blocks that only they hold. */
+  contexts: number;
+  blocks: number;
+  /** Requests that looked for their prompt, and those that found a part of it. */
+  lookups: number;
+  hits: number;
+  /** Prompt tokens of all of them, and those of them that were there. */
+  promptTokens: number;
+  hitTokens: number;
+  /** Blocks that were evicted. */
+  evictedBlocks: number;
+}
+
+/** What sessions see of the cache. */
+export interface ContextCache {
+  /** Asked before a context loses blocks. */
+  keeper: ((cached: CachedContext) => void) | null;
+  /** Least recently used first. */
+  idle(): CachedContext[];
+  hold(cached: CachedContext): (() => void) | null;
+  makeRoom(blocks: number): boolean;
+  insert(context: ContextId, origin: Origin, tokens: Int32Array): void;
+  figures(): CacheFigures;
+}
+
+/** KV in the tree: idle, or of a sequence that is running its prompt or has run it. */
+export class Entry implements CachedContext {
+  lastUse = 0;
+  held = false;
+
+  constructor(
+    readonly context: ContextId,
+    readonly origin: Origin,
+    /** Of a running sequence: its prompt, which it has as far as it got. */
+    public tokens: Int32Array,
+    /** First tokens that exact attention made. */
+    public exact: number,
+    readonly sequence: Sequence | null,
+  ) {}
+
+  /** First tokens that a sequence of this provenance may take over: now, or when the prompt has run. */
+  offers(wanted: Provenance, when: "now" | "later"): number {
+    const { sequence, tokens, exact, origin: { provenance } } = this;
+    const length = sequence === null || when === "later"
+      ? tokens.length
+      : Math.min(sequence.length, tokens.length);
+    return shareable({ provenance, length, exact: Math.min(exact, length) }, wanted);
+  }
+
+  /** Whether whatever another one offers is offered by this one, which has all its tokens, too. */
+  replaces(other: Entry): boolean {
+    const { length } = other.tokens;
+    const own = Math.min(length, this.offers(other.origin.provenance, "now"));
+    return own === length && Math.min(this.exact, length) >= other.exact;
+  }
+}
+
+export class PrefixCache implements ContextCache {
+  keeper: ((cached: CachedContext) => void) | null = null;
+  readonly #contexts: Contexts;
+  readonly #ledger: Ledger;
+  readonly #clock: Clock;
+  readonly #freed: () => void;
+  readonly #trees = new Map<string, RadixTree<Entry>>();
+  /** Least recently used first. */
+  readonly #idle = new Set<Entry>();
+  readonly #counts = { lookups: 0, hits: 0, promptTokens: 0, hitTokens: 0, evictedBlocks: 0 };
+
+  /** `freed`: something is free that was held. */
+  constructor(contexts: Contexts, ledger: Ledger, clock: Clock, freed: () => void) {
+    this.#freed = freed;
+    this.#contexts = contexts;
+    this.#ledger = ledger;
+    this.#clock = clock;
+  }
+
+  idle(): Entry[] {
+    return [...this.#idle];
+  }
+
+  figures(): CacheFigures {
+    return { contexts: this.#idle.size, blocks: this.#contexts.blocks.idle, ...this.#counts };
+  }
+
+  /** A request with so many prompt tokens found so many of them. */
+  looked(promptTokens: number, hitTokens: number): void {
+    this.#counts.lookups++;
+    this.#counts.promptTokens += promptTokens;
+    this.#counts.hitTokens += hitTokens;
+    if (hitTokens > 0) this.#counts.hits++;
+  }
+
+  /** Everything in a scope that begins as these tokens do. */
+  matches(scope: string, tokens: Int32Array) {
+    return this.#trees.get(scope)?.matches(tokens) ?? [];
+  }
+
+  /** A sequence runs its prompt in this context: others may wait for it, and fork it. */
+  announce(context: ContextId, origin: Origin, sequence: Sequence): Entry {
+    const { prompt } = sequence.job.spec;
+    const entry = new Entry(context, origin, prompt, prompt.length, sequence);
+    this.#plant(entry);
+    return entry;
+  }
+
+  withdraw(entry: Entry): void {
+    this.#uproot(entry);
+    this.#idle.delete(entry);
+  }
+
+  /** Someone uses it now. */
+  touch(entry: Entry): void {
+    entry.lastUse = this.#clock.now();
+    if (this.#idle.delete(entry)) this.#idle.add(entry);
+  }
+
+  insert(context: ContextId, origin: Origin, tokens: Int32Array): void {
+    this.#contexts.adopt(context);
+    this.keep(context, origin, tokens);
+  }
+
+  /** Keeps an idle context with these tokens, unless another one has them all. */
+  keep(context: ContextId, origin: Origin, tokens: Int32Array): void {
+    const entry = new Entry(context, origin, tokens, this.#contexts.exact(context), null);
+    const others = this.matches(origin.scope, tokens);
+    const better = others.find(({ value, common }) =>
+      common === tokens.length && value.replaces(entry)
+    );
+    if (tokens.length < LEAST_CACHED_TOKENS || better !== undefined) {
+      this.#contexts.free(context);
+      if (better !== undefined) this.touch(better.value);
+      return;
+    }
+    for (const { value, common } of others) {
+      const worse = value.sequence === null && !value.held && common === value.tokens.length;
+      if (worse && entry.replaces(value)) this.#drop(value);
+    }
+    this.#plant(entry);
+    this.#idle.add(entry);
+    this.touch(entry);
+  }
+
+  hold(cached: CachedContext): (() => void) | null {
+    const entry = this.idle().find((each) => each === cached);
+    const holder = { blocks: 0, contexts: 0 };
+    if (entry === undefined || entry.held) return null;
+    const blocks = this.#contexts.blocks.count(entry.context);
+    if (!this.#ledger.fits(holder, blocks, 1)) return null;
+    this.#ledger.set(holder, blocks, 1);
+    entry.held = true;
+    return () => {
+      if (holder.contexts === 0) return;
+      this.#ledger.set(holder, 0, 0);
+      entry.held = false;
+      this.#freed();
+    };
+  }
+
+  /** Gives an idle context away, cut to so many tokens: a multiple of the block size. */
+  take(entry: Entry, tokens: number): ContextId {
+    this.withdraw(entry);
+    this.#contexts.truncate(entry.context, tokens);
+    return entry.context;
+  }
+
+  /** Evicts until the engine has so many blocks and contexts left. False when it cannot. */
+  makeRoom(blocks: number, contexts = 1, except: Entry | null = null): boolean {
+    for (;;) {
+      const { left } = this.#contexts;
+      const missing = blocks - left.blocks;
+      if (missing <= 0 && contexts <= left.contexts) return true;
+      const victim = this.#victim(except);
+      if (victim === undefined) return false;
+      if (contexts > left.contexts) this.#drop(victim);
+      else this.#trim(victim, missing);
+    }
+  }
+
+  /** Frees everything that is not held. */
+  clear(): void {
+    for (const entry of this.idle()) if (!entry.held) this.#drop(entry);
+  }
+
+  /** The one that was used longest ago, of those that may be evicted. */
+  #victim(except: Entry | null): Entry | undefined {
+    for (const entry of this.#idle) {
+      if (entry === except || entry.held) continue;
+      this.keeper?.(entry);
+      if (!entry.held && this.#idle.has(entry)) return entry;
+    }
+    return undefined;
+  }
+
+  /** Frees this many of its last blocks; all of it when that is not enough, or nothing useful would be left. */
+  #trim(entry: Entry, blocks: number): void {
+    const own = this.#contexts.blocks.ownTail(entry.context);
+    const left = this.#contexts.blocks.count(entry.context) - blocks;
+    if (own < blocks || left <= 0) return this.#drop(entry);
+    this.#uproot(entry);
+    this.#contexts.truncate(entry.context, left * BLOCK_TOKENS);
+    this.#counts.evictedBlocks += blocks;
+    entry.tokens = entry.tokens.subarray(0, left * BLOCK_TOKENS);
+    entry.exact = Math.min(entry.exact, entry.tokens.length);
+    this.#plant(entry);
+  }
+
+  #drop(entry: Entry): void {
+    this.#counts.evictedBlocks += this.#contexts.blocks.ownTail(entry.context);
+    this.withdraw(entry);
+    this.#contexts.free(entry.context);
+  }
+
+  #plant(entry: Entry): void {
+    const { scope } = entry.origin;
+    let tree = this.#trees.get(scope);
+    if (tree === undefined) this.#trees.set(scope, tree = new RadixTree());
+    tree.insert(entry.tokens, entry);
+  }
+
+  #uproot(entry: Entry): void {
+    const { scope } = entry.origin;
+    const tree = this.#trees.get(scope);
+    tree?.remove(entry);
+    if (tree?.size === 0) this.#trees.delete(scope);
+  }
+}

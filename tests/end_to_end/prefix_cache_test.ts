@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests that begin alike, on the real engine.
+import { assert, assertEquals, assertLess } from "@std/assert";
+import OpenAI from "openai";
+import { documents4096 } from "../fixtures/documents.ts";
+import { TestServer } from "../fixtures/server.ts";
+
+Deno.test("questions about one document run it once, and are answered as without a cache", async () => {
+  const asked = (await documents4096()).find((each) => each.questions.length > 1)!;
+  const [first, ...others] = asked.questions;
+  const ask = async (openai: OpenAI, question: string) => {
+    const started = performance.now();
+    const { choices, usage } = await openai.chat.completions.create({
+      model: "recall",
+      temperature: 0,
+      messages: [{ role: "user", content: asked.document + question }],
+    });
+    const ms = performance.now() - started;
+    const { cached_tokens } = usage!.prompt_tokens_details!;
+    return { text: choices[0]!.message.content, prompt: usage!.prompt_tokens, cached_tokens, ms };
+  };
+  const answers = async (flags: string[]) => {
+    await using server = new TestServer(["--memory", "2GiB", ...flags]);
+    const baseURL = `${await server.ready()}/v1`;
+    const openai = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+    const cold = await ask(openai, first!.question);
+    const rest = await Promise.all(others.map(({ question }) => ask(openai, question)));
+    return [cold, ...rest, await ask(openai, first!.question)];
+  };
+  const cached = await answers([]);
+  const alone = await answers(["--no-prefix-cache"]);
+  assertEquals(cached.map(({ text }) => text), alone.map(({ text }) => text));
+  assert(alone.every(({ cached_tokens }) => cached_tokens === 0));
+  const [cold, ...warm] = cached;
+  assertEquals(cold!.cached_tokens, 0);
+  for (const { cached_tokens, prompt } of warm) assertLess(prompt - cached_tokens!, 200);
+  assertEquals(warm.at(-1)!.cached_tokens, cold!.prompt - 1);
+  assertLess(3 * warm.at(-1)!.ms, cold!.ms);
+});
