@@ -8,7 +8,6 @@
  */
 import type { Engine, StepResult } from "../engine/engine.ts";
 import type { Failure } from "../errors.ts";
-import type { Observer } from "../observer.ts";
 import { Absorber } from "./absorb.ts";
 import { Bell } from "./bell.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
@@ -21,8 +20,9 @@ import {
   shuttingDown,
   textFailure,
 } from "./failures.ts";
-import { Job, type JobOptions, type JobOutput, type JobSpec } from "./job.ts";
+import { Job, type JobOutput, type JobSpec } from "./job.ts";
 import { Ledger } from "./memory.ts";
+import type { JobHandle, SchedulerOptions } from "./options.ts";
 import { Pace } from "./pace.ts";
 import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
 import { type ContextCache, PrefixCache } from "./prefix_cache.ts";
@@ -30,24 +30,7 @@ import { PrefixSharing } from "./prefix_sharing.ts";
 import { Roster } from "./roster.ts";
 import { WaitingQueue } from "./waiting.ts";
 
-export interface SchedulerOptions extends JobOptions {
-  /** Requests that may wait (default 64). */
-  maxWaiting?: number;
-  /** Prompt tokens that may wait in all (default: four contexts full). */
-  maxWaitingTokens?: number;
-  /** Keep the KV of what ended for requests that begin with the same tokens (default: true). */
-  prefixCache?: boolean;
-  clock?: Clock;
-  observer?: Pick<Observer, "step">;
-}
-
-/** What the owner of a submitted job can do with it. */
-export interface JobHandle {
-  /** Ends it and frees what it holds; nothing more is delivered. Does nothing when it has ended. */
-  cancel(): void;
-  /** Its output is no longer stalled. */
-  resume(): void;
-}
+export type { JobHandle, SchedulerOptions } from "./options.ts";
 
 type StepOutcome = { result: StepResult } | { error: unknown };
 
