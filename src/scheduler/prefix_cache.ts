@@ -4,14 +4,15 @@
  * forks it and runs only the rest. What lies idle counts as free memory: whoever needs blocks evicts, least
  * recently used first and from the end of a context, so that what many share goes last.
  *
- * Sessions (contexts on disk) work with a {@linkcode ContextCache}, always within `Scheduler.alone`, which
- * runs them between two steps:
+ * Sessions (contexts on disk) work with a {@linkcode ContextCache}. Except for `figures`, call it within
+ * `Scheduler.alone`, which runs between two steps; what it gives back may be used and let go at any time:
  *
  * - `idle()` lists what could be saved: tokens, provenance, scope, last use, and the engine's context id.
- * - `hold(cached)` keeps one from being evicted, also beyond `alone`, until the returned function is called.
- *   What is held counts as used memory; null: requests need it, so it cannot be held any more.
- * - `keeper` is asked (synchronously) about a context right before its end is evicted; it may `hold` it.
- * - `makeRoom(blocks)` evicts until so many blocks and a context are free in the engine: before a restore.
+ * - `hold(cached)` keeps one from being evicted until the function that it returns is called. Others may fork
+ *   it meanwhile. What is held counts as used; null: requests need that memory, so it cannot be held.
+ * - `keeper` is asked, between steps, about a context right before its end is evicted; it may `hold` it.
+ * - `reserve(blocks)` evicts until a restore finds so many blocks and a context free, and keeps them free until
+ *   the function that it returns is called, after the restore; null: requests need that memory.
  * - `insert(context, …)` hands a restored context over; the cache frees it from then on.
  */
 import { BLOCK_TOKENS, type ContextId } from "../engine/engine.ts";
@@ -64,7 +65,7 @@ export interface ContextCache {
   /** Least recently used first. */
   idle(): CachedContext[];
   hold(cached: CachedContext): (() => void) | null;
-  makeRoom(blocks: number): boolean;
+  reserve(blocks: number): (() => void) | null;
   insert(context: ContextId, origin: Origin, tokens: Int32Array): void;
   figures(): CacheFigures;
 }
@@ -110,6 +111,8 @@ export class PrefixCache implements ContextCache {
   readonly #trees = new Map<string, RadixTree<Entry>>();
   /** Least recently used first. */
   readonly #idle = new Set<Entry>();
+  /** Blocks that restores are about to take. */
+  #reserved = 0;
   readonly #counts = { lookups: 0, hits: 0, promptTokens: 0, hitTokens: 0, evictedBlocks: 0 };
 
   /** `freed`: something is free that was held. */
@@ -188,16 +191,32 @@ export class PrefixCache implements ContextCache {
 
   hold(cached: CachedContext): (() => void) | null {
     const entry = this.idle().find((each) => each === cached);
-    const holder = { blocks: 0, contexts: 0 };
     if (entry === undefined || entry.held) return null;
-    const blocks = this.#contexts.blocks.count(entry.context);
+    const letGo = this.#commit(
+      this.#contexts.blocks.count(entry.context),
+      () => entry.held = false,
+    );
+    if (letGo !== null) entry.held = true;
+    return letGo;
+  }
+
+  reserve(blocks: number): (() => void) | null {
+    const letGo = this.#commit(blocks, () => this.#reserved -= blocks);
+    if (letGo === null) return null;
+    this.#reserved += blocks;
+    this.makeRoom(0);
+    return letGo;
+  }
+
+  /** Counts memory as used until the function is called that it returns; null: it is needed. */
+  #commit(blocks: number, letGo: () => void): (() => void) | null {
+    const holder = { blocks: 0, contexts: 0 };
     if (!this.#ledger.fits(holder, blocks, 1)) return null;
     this.#ledger.set(holder, blocks, 1);
-    entry.held = true;
     return () => {
       if (holder.contexts === 0) return;
       this.#ledger.set(holder, 0, 0);
-      entry.held = false;
+      letGo();
       this.#freed();
     };
   }
@@ -209,11 +228,11 @@ export class PrefixCache implements ContextCache {
     return entry.context;
   }
 
-  /** Evicts until the engine has so many blocks and contexts left. False when it cannot. */
+  /** Evicts until the engine has so many blocks and contexts left beside the reserved ones. False: it cannot. */
   makeRoom(blocks: number, contexts = 1, except: Entry | null = null): boolean {
     for (;;) {
       const { left } = this.#contexts;
-      const missing = blocks - left.blocks;
+      const missing = blocks + this.#reserved - left.blocks;
       if (missing <= 0 && contexts <= left.contexts) return true;
       const victim = this.#victim(except);
       if (victim === undefined) return false;

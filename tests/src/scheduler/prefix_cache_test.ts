@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { FULL_ATTENTION } from "../../../src/engine/engine.ts";
 import type { SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
 import type { FakeOptions } from "../../fixtures/fake_engine.ts";
@@ -208,41 +208,64 @@ Deno.test("a choice of several starts from the cache, too", async () => {
   await finish(world);
 });
 
-Deno.test("a saver lists idle contexts, holds one against eviction, and hands one in", async () => {
+Deno.test("sessions list idle contexts, hold one against eviction, reserve room and hand one in", async () => {
   const world = cached({ kvBlocks: 20, context: 2560 });
-  const { cache } = world.scheduler;
-  world.submit({ prompt: promptOf(1000, 1), maxTokens: 24, cacheScope: "a" });
-  await world.idle();
-  const [saved] = cache!.idle();
-  assertEquals(saved!.origin, { scope: "a", provenance: "exact" });
+  const cache = world.scheduler.cache!;
+  for (const first of [1, 2]) {
+    world.submit({ prompt: promptOf(1000, first), maxTokens: 24, cacheScope: "a" });
+    await world.idle();
+  }
+  assertEquals(cache.idle().map(({ origin, tokens }) => [origin, tokens.length]), [
+    [{ scope: "a", provenance: "exact" }, 1023],
+    [{ scope: "a", provenance: "exact" }, 1023],
+  ]);
   const asked: number[] = [];
   let letGo: (() => void) | null = null;
-  cache!.keeper = (entry) => {
+  cache.keeper = (entry) => {
     asked.push(entry.tokens[0]!);
-    letGo ??= cache!.hold(entry);
+    letGo ??= cache.hold(entry);
   };
   await world.scheduler.alone(async () => {
-    assert(cache!.makeRoom(12));
-    assert(!cache!.makeRoom(13), "what is held is not evicted");
-    assertEquals(asked, [1]);
+    // Four blocks are free: two more are taken from the end of the second, as the first one is kept.
+    const reserved = cache.reserve(6)!;
+    assertEquals(asked, [1, 2]);
+    assertEquals(cache.idle().map(({ tokens }) => tokens.length), [1023, 768]);
+    assertEquals([cache.reserve(7), cache.hold(cache.idle()[0]!)], [null, null]);
     const context = world.engine.createContext();
     await world.engine.step([{
       context,
-      tokens: promptOf(300, 2),
+      tokens: promptOf(300, 3),
       sampling: null,
       choice: 0,
       promptTokens: 300,
       alternatives: 0,
     }]);
-    cache!.insert(context, { scope: "a", provenance: "exact" }, promptOf(300, 2));
+    reserved();
+    cache.insert(context, { scope: "a", provenance: "exact" }, promptOf(300, 3));
   });
-  const hit = world.submit({ prompt: promptOf(310, 2), cacheScope: "a" });
+  const hit = world.submit({ prompt: promptOf(310, 3), cacheScope: "a" });
   // It needs eighteen blocks: the held eight are in its way until they are let go.
-  const large = world.submit({ prompt: promptOf(2200, 3), maxTokens: 100 });
+  const large = world.submit({ prompt: promptOf(2200, 4), maxTokens: 100 });
   await new Promise((done) => setTimeout(done, 5));
   assertEquals([hit.output.cachedTokens, large.output.cachedTokens], [300, null]);
   letGo!();
+  letGo!();
   await world.idle();
   assertEquals(large.output.tokens.length, 100);
+  await finish(world);
+});
+
+Deno.test("a context that is held can still be forked", async () => {
+  const world = cached();
+  world.submit({ prompt: asking(1) });
+  await world.idle();
+  const letGo = await world.scheduler.alone(() => {
+    const { cache } = world.scheduler;
+    return cache!.hold(cache!.idle()[0]!)!;
+  });
+  const { output } = world.submit({ prompt: asking(2) });
+  await world.idle();
+  assertEquals(output.cachedTokens, 1000);
+  letGo();
   await finish(world);
 });
