@@ -5,6 +5,8 @@ import type {
   Engine,
   EngineLimits,
   EngineUsage,
+  SavedContext,
+  SavedPlace,
   StepResult,
   StepSequence,
 } from "../src/engine/engine.ts";
@@ -13,7 +15,8 @@ import { Failure, type FailureKind } from "../src/errors.ts";
 import type { ModelSource } from "../src/model/model.ts";
 import { AttendCall, type AttendRequest, type AttendResult, type AttendShape } from "./attend.ts";
 import { describeModel } from "./configure.ts";
-import { type CaptureName, CAPTURES } from "./capture.ts";
+import { type CaptureName, readCapture } from "./capture.ts";
+import { SavedCalls } from "./saved.ts";
 import { type Library, openLibrary, requireReadable } from "./library.ts";
 import { StepBuffers } from "./step_buffers.ts";
 import * as abi from "./symbols.ts";
@@ -32,6 +35,7 @@ export class NativeEngine implements Engine {
   readonly #shape: AttendShape;
   #handle: Deno.PointerValue;
   readonly #buffers: StepBuffers;
+  readonly #saved: SavedCalls;
   #running: Promise<unknown> = Promise.resolve();
   #stepping = false;
 
@@ -46,6 +50,11 @@ export class NativeEngine implements Engine {
     this.#handle = handle;
     this.limits = limits;
     this.#buffers = new StepBuffers(limits.maxStepSequences, limits.maxStepTokens);
+    this.#saved = new SavedCalls(
+      library,
+      limits.context,
+      (status) => this.#check(status, "storage"),
+    );
   }
 
   /**
@@ -137,6 +146,18 @@ export class NativeEngine implements Engine {
     return this.#check(this.#library.symbols.sounder_context_exact(this.#handle, context));
   }
 
+  saveContext(...[context, tokens, place, note]: Parameters<Engine["saveContext"]>): Promise<void> {
+    return this.#saved.save(this.#handle, context, tokens, place, note);
+  }
+
+  restoreContext(place: SavedPlace, tokens = this.limits.context): Promise<ContextId> {
+    return this.#saved.restore(this.#handle, place, tokens);
+  }
+
+  describeSaved(place: SavedPlace): Promise<SavedContext> {
+    return this.#saved.describe(this.#handle, place);
+  }
+
   async step(sequences: readonly StepSequence[]): Promise<StepResult> {
     this.#requireFits(sequences);
     return await this.#alone(() => this.#step(sequences));
@@ -220,19 +241,13 @@ export class NativeEngine implements Engine {
 
   /** Inner values of the last step, rows in the order of its tokens. */
   readCapture(name: CaptureName, layer = 0): Float32Array {
-    const read = (values: Float32Array<ArrayBuffer>) =>
-      this.#check(
-        this.#library.symbols.sounder_capture_read(
-          this.#handle,
-          CAPTURES[name],
-          layer,
-          values,
-          values.length,
-        ),
-      );
-    const values = new Float32Array(read(new Float32Array(1)));
-    read(values);
-    return values;
+    return readCapture(
+      this.#library,
+      this.#handle,
+      name,
+      layer,
+      (status) => this.#check(status),
+    );
   }
 
   async close(): Promise<void> {
@@ -240,6 +255,7 @@ export class NativeEngine implements Engine {
     if (handle === null) return;
     this.#library.symbols.sounder_stop(handle);
     await this.#running.catch(() => {});
+    await this.#saved.end(handle);
     this.#handle = null;
     this.#library.symbols.sounder_close(handle);
     this.#library.close();

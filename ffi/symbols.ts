@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -283,6 +283,7 @@ export const SYMBOLS = {
   sounder_context_restore: {
     parameters: [
       /* engine */ "pointer",
+      /* tokens */ "i32",
       /* path */ "buffer",
       /* path_bytes */ "i32",
       /* identity */ "buffer",

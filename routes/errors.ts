@@ -62,6 +62,7 @@ const ANSWERS: Record<FailureKind, Answer> = {
   unavailable: { status: 503, code: "unavailable", retrySeconds: 5 },
   model: { status: 500, code: "model_error" },
   memory: { status: 500, code: "memory_error" },
+  storage: { status: 500, code: "storage_error" },
   engine: { status: 500, code: "engine_error" },
 };
 

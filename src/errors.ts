@@ -9,6 +9,7 @@
  * - `unavailable`: loading or shutting down; try again after `retryAfterSeconds` (503)
  * - `model`: a model file is wrong or cannot be used; the message names file and tensor
  * - `memory`: it does not fit into the memory that may be used
+ * - `storage`: a saved session cannot be written or used; the message names it and says why
  * - `engine`: the native library failed
  */
 export type FailureKind =
@@ -18,6 +19,7 @@ export type FailureKind =
   | "unavailable"
   | "model"
   | "memory"
+  | "storage"
   | "engine";
 
 /** Options of a {@linkcode Failure}. */

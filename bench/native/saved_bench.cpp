@@ -57,7 +57,8 @@ struct Bench {
                                  nullptr, 0));
   }
   void restore() {
-    const int32_t restored = sounder_context_restore(engine.handle(), raw(), int32_t(path.size()), identity);
+    const int32_t restored =
+        sounder_context_restore(engine.handle(), tokens, raw(), int32_t(path.size()), identity);
     require(restored);
     sounder_context_free(engine.handle(), restored);
   }

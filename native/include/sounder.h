@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 3
+#define SOUNDER_ABI_VERSION 4
 
 typedef struct sounder_engine sounder_engine;
 
@@ -397,10 +397,12 @@ SOUNDER_API int32_t sounder_context_save(sounder_engine *engine, int32_t context
                                          const uint8_t *path, int32_t path_bytes, const uint8_t *identity,
                                          const uint8_t *note, int32_t note_bytes);
 
-/* blocking: A new context with all that was saved: returns its id or a negative status. SOUNDER_INVALID: the
- * file is damaged, or was saved with another model, tokenizer, KV type or index; the text says which. */
-SOUNDER_API int32_t sounder_context_restore(sounder_engine *engine, const uint8_t *path, int32_t path_bytes,
-                                            const uint8_t *identity);
+/* blocking: A new context with the first tokens that were saved: all of them when there are no more than
+ * asked for, otherwise those of whole blocks. Returns its id or a negative status. SOUNDER_INVALID: the file
+ * is damaged (in a block that was read), or was saved with another model, tokenizer, KV type or index; the
+ * text says which. */
+SOUNDER_API int32_t sounder_context_restore(sounder_engine *engine, int32_t tokens, const uint8_t *path,
+                                            int32_t path_bytes, const uint8_t *identity);
 
 /* blocking: What a file holds, checked like a restore up to its blocks, which are not read. Is no transfer:
  * as many as wished run at a time. figures [SOUNDER_SAVED_COUNT]; note and tokens take as much as fits

@@ -27,10 +27,10 @@ int32_t sounder_context_save(sounder_engine *engine, int32_t context, int32_t to
   });
 }
 
-int32_t sounder_context_restore(sounder_engine *engine, const uint8_t *path, int32_t path_bytes,
-                                const uint8_t *identity) {
+int32_t sounder_context_restore(sounder_engine *engine, int32_t tokens, const uint8_t *path,
+                                int32_t path_bytes, const uint8_t *identity) {
   return guarded_blocking(engine, [&] {
-    return engine->engine.restore_context(read_path("saved context", path, path_bytes),
+    return engine->engine.restore_context(tokens, read_path("saved context", path, path_bytes),
                                           read_identity(identity));
   });
 }

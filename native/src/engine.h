@@ -73,7 +73,7 @@ class Engine {
 
   // Beside steps, one at a time: saved_call.cpp.
   void save_context(const SaveCall &call);
-  int32_t restore_context(const std::string &path, const SavedIdentity &identity);
+  int32_t restore_context(int32_t tokens, const std::string &path, const SavedIdentity &identity);
   void describe_saved(const std::string &path, const SavedIdentity &identity, const DescriptionOut &out);
   void cancel_transfer() { transfers_.stop(); }
   int32_t transfer_progress() const { return transfers_.thousandths(); }

@@ -57,6 +57,7 @@ class NewBlocks {
   NewBlocks(const NewBlocks &) = delete;
   NewBlocks &operator=(const NewBlocks &) = delete;
 
+  int64_t count() const { return static_cast<int64_t>(image_.blocks.size()); }
   int32_t operator[](int64_t i) const { return image_.blocks[static_cast<size_t>(i)]; }
   int32_t become_context(SavedContext &saved) {
     image_.tokens = std::move(saved.tokens);
@@ -96,13 +97,23 @@ SavedContext read_header(const SavedFile &file, const std::string &path, const M
   return decode_header(path, header, file.bytes(), config, identity);
 }
 
+// Leaves the first tokens of a saved context, those of whole blocks, when it has more.
+void cut(SavedContext &saved, int32_t tokens) {
+  if (tokens < 0) fail(SOUNDER_INVALID, "Cannot restore %d tokens.", tokens);
+  if (static_cast<size_t>(tokens) >= saved.tokens.size()) return;
+  const int32_t left = tokens / kBlockTokens * kBlockTokens;
+  saved.tokens.resize(static_cast<size_t>(left));
+  saved.last_sampled = -1;
+  if (left <= saved.sampled_from) saved.sampled_from = Context::kNeverSampled;
+}
+
 void read_blocks(const SavedFile &file, const std::string &path, const SavedPlan &plan,
                  const KvBlocks &blocks, const NewBlocks &taken, Transfer &transfer) {
   std::vector<uint64_t> checksums(static_cast<size_t>(plan.blocks));
   file.read(plan.checksums_place, checksums.data(), plan.blocks * int64_t{sizeof(uint64_t)});
   int64_t place = plan.header_bytes;
-  for (int64_t i = 0; i < plan.blocks; ++i) {
-    transfer.at(i, plan.blocks);
+  for (int64_t i = 0; i < taken.count(); ++i) {
+    transfer.at(i, taken.count());
     const std::vector<iovec> pieces = blocks.pieces(taken[i], i < plan.full_blocks);
     std::vector<iovec> unread = pieces;
     file.read(place, unread);
@@ -160,18 +171,20 @@ void Engine::save_context(const SaveCall &call) {
   transfer.finished();
 }
 
-int32_t Engine::restore_context(const std::string &path, const SavedIdentity &identity) {
+int32_t Engine::restore_context(int32_t tokens, const std::string &path, const SavedIdentity &identity) {
   LoadedModel &model = loaded_now();
   Transfer transfer(transfers_);
   SavedFile file(path);
   SavedContext saved = read_header(file, path, model.config, identity);
   const SavedPlan plan(model.config, static_cast<int64_t>(saved.tokens.size()),
                        static_cast<int64_t>(saved.note.size()));
+  cut(saved, tokens);
   if (static_cast<int>(saved.tokens.size()) > model.config.context)
     fail(SOUNDER_CONTEXT_FULL,
          "Cannot use the saved context %s: its %zu tokens are over the longest context of %d.", path.c_str(),
          saved.tokens.size(), model.config.context);
-  NewBlocks blocks(mutex_, model.contexts, static_cast<int>(plan.blocks));
+  const int wanted = static_cast<int>(saved.tokens.size() + kBlockTokens - 1) / kBlockTokens;
+  NewBlocks blocks(mutex_, model.contexts, wanted);
   read_blocks(file, path, plan, model.blocks, blocks, transfer);
   const int32_t context = blocks.become_context(saved);
   transfer.finished();

@@ -189,9 +189,28 @@ export interface EngineUsage {
   contexts: number;
 }
 
+/** Where a saved context lies, and of which model and tokenizer it is: 64 bytes, see `src/sessions/identity.ts`. */
+export interface SavedPlace {
+  path: string;
+  identity: Uint8Array;
+}
+
+/** What a saved context holds. */
+export interface SavedContext {
+  /** Tokens in it, and the first of them whose KV exact attention made. */
+  length: number;
+  exact: number;
+  /** Size of its file. */
+  bytes: number;
+  /** Whatever the caller of the save wanted to know again. */
+  note: string;
+  /** As many of its tokens as the engine's longest context has. */
+  tokens: Int32Array;
+}
+
 /**
  * Runs steps over contexts. One step at a time; contexts that are in the running step must not be
- * forked, truncated or freed until it ended. All methods but `step` are synchronous and short.
+ * forked, truncated or freed until it ended. What returns no promise is short.
  */
 export interface Engine {
   readonly limits: EngineLimits;
@@ -205,6 +224,19 @@ export interface Engine {
   contextLength(context: ContextId): number;
   /** First tokens of a context whose KV was computed by exact attention alone: what others may share. */
   contextExact(context: ContextId): number;
+  /**
+   * Writes the first tokens of a context to a file, beside steps, also when it takes part in one. One save or
+   * restore runs at a time. Its blocks count as used until it ended, also when the context is freed.
+   * @throws {Failure} kind `storage` with the system's reason (a full disk); nothing is left then
+   */
+  saveContext(context: ContextId, tokens: number, place: SavedPlace, note: string): Promise<void>;
+  /**
+   * A new context with the first tokens that were saved: all, or those of whole blocks.
+   * @throws {Failure} kind `storage` when the file is damaged or of another model, or does not fit
+   */
+  restoreContext(place: SavedPlace, tokens?: number): Promise<ContextId>;
+  /** What is in a file, checked up to its blocks. @throws {Failure} kind `storage` */
+  describeSaved(place: SavedPlace): Promise<SavedContext>;
   /** @throws {Failure} kind `engine` when the call itself was wrong; single contexts fail alone. */
   step(sequences: readonly StepSequence[]): Promise<StepResult>;
   /** Ends this context's part of the running step within one layer. */

@@ -74,6 +74,27 @@ TEST("any number of first tokens can be saved, an edge of a block or none among 
   CHECK(engine.figure(SOUNDER_INFO_KV_BLOCKS_FREE) == 40 - 3);
 }
 
+TEST("of what was saved, the whole blocks of the first tokens can be restored") {
+  const Folder folder;
+  SampledEngine engine(small_config());
+  const int32_t context = engine.filled(300);
+  engine.step({tiny::asking({context, {4}}, {.from = 300})});
+  CHECK(tiny::save(engine, context, 301, folder.at("a")) == SOUNDER_OK);
+  const int cuts[][2] = {{0, 0},     {127, 0},   {128, 128}, {255, 128},
+                         {256, 256}, {300, 256}, {301, 301}, {999, 301}};
+  for (const auto &[tokens, left] : cuts) {
+    const int32_t restored = tiny::restore(engine, folder.at("a"), {}, tokens);
+    CHECK(restored > 0 && engine.length(restored) == left);
+    CHECK(sounder_context_exact(engine.handle(), restored) == left);
+    const int32_t fork = sounder_context_fork(engine.handle(), context, left);
+    CHECK(tiny::continued(engine, restored, 7, 5) == tiny::continued(engine, fork, 7, 5));
+    sounder_context_free(engine.handle(), restored);
+    sounder_context_free(engine.handle(), fork);
+  }
+  CHECK(tiny::restore(engine, folder.at("a"), {}, -1) == SOUNDER_INVALID);
+  CHECK(engine.figure(SOUNDER_INFO_KV_BLOCKS_FREE) == 40 - 3);
+}
+
 TEST("which tokens were computed exactly, the token sampled last and the note come back") {
   const Folder folder;
   SampledEngine engine(tiny::sampling_config());
@@ -93,6 +114,8 @@ TEST("which tokens were computed exactly, the token sampled last and the note co
   const int32_t next = engine.step({sampled}).sampled[0];
   sampled.context = restored;
   CHECK(engine.step({sampled}).sampled[0] == next && last >= 0);
+  const int32_t cut = tiny::restore(engine, folder.at("a"), {}, 1500);
+  CHECK(engine.length(cut) == 1408 && sounder_context_exact(engine.handle(), cut) == 1408);
   CHECK(tiny::save(engine, context, 1500, folder.at("a")) == SOUNDER_OK);
   CHECK(sounder_context_exact(engine.handle(), tiny::restore(engine, folder.at("a"))) == 1500);
 }
@@ -233,7 +256,7 @@ TEST("wrong arguments are refused") {
   CHECK(tiny::save(engine, context, 1, folder.at("a"), std::string(4097, 'x')) == SOUNDER_INVALID);
   CHECK(tiny::restore(engine, folder.at("a")) == SOUNDER_IO);
   CHECK(tiny::restore(engine, folder.at("")) == SOUNDER_IO);
-  CHECK(sounder_context_restore(engine.handle(), tiny::raw("a"), 1, nullptr) == SOUNDER_INVALID);
+  CHECK(sounder_context_restore(engine.handle(), 9, tiny::raw("a"), 1, nullptr) == SOUNDER_INVALID);
   CHECK(folder.names().empty());
   tiny::Engine empty;
   CHECK(tiny::save(empty, 1, 0, folder.at("a")) == SOUNDER_NOT_LOADED);

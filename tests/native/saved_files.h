@@ -86,8 +86,9 @@ inline int32_t save(Engine &engine, int32_t context, int32_t tokens, const std::
                               identity.bytes, raw(note), int32_t(note.size()));
 }
 
-inline int32_t restore(Engine &engine, const std::string &path, const Identity &identity = {}) {
-  return sounder_context_restore(engine.handle(), raw(path), int32_t(path.size()), identity.bytes);
+inline int32_t restore(Engine &engine, const std::string &path, const Identity &identity = {},
+                       int32_t tokens = INT32_MAX) {
+  return sounder_context_restore(engine.handle(), tokens, raw(path), int32_t(path.size()), identity.bytes);
 }
 
 struct Described {
