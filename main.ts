@@ -6,6 +6,7 @@
 import { NativeEngine } from "./ffi/engine.ts";
 import { machineFigures, openLibrary } from "./ffi/library.ts";
 import { createApp } from "./routes/app.ts";
+import { isLocal } from "./routes/browsers.ts";
 import { Metrics } from "./routes/metrics.ts";
 import { entryText } from "./routes/request_record.ts";
 import { helpText, type Options, parseCommandLine } from "./src/cli.ts";
@@ -131,6 +132,8 @@ async function serve(options: Options): Promise<number> {
   const app = createApp(service, {
     apiKeys: [...options.apiKeys, ...fileKeys],
     sharedCache: options.sharedCache,
+    corsOrigins: options.cors,
+    localOnly: isLocal(options.host),
     pingSeconds: options.pingSeconds,
     version: VERSION,
     metrics,

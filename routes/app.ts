@@ -6,6 +6,7 @@ import { countTokens, messages } from "./anthropic.ts";
 import { errorEvent } from "./anthropic_events.ts";
 import { authorized, recorded } from "./around.ts";
 import { ApiKeys } from "./auth.ts";
+import { answersReadable, pagesAllowed } from "./browsers.ts";
 import { chatCompletions } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { AppOptions, Context, Deps, Env, Handler } from "./context.ts";
@@ -52,6 +53,8 @@ export function createApp(service: Service, options: AppOptions): Hono<Env> {
     options: {
       apiKeys: [],
       sharedCache: false,
+      corsOrigins: [],
+      localOnly: true,
       modelAliases: [],
       maxBodyBytes: DEFAULT_BODY_BYTES,
       pingSeconds: 10,
@@ -63,6 +66,9 @@ export function createApp(service: Service, options: AppOptions): Hono<Env> {
   };
   const app = new Hono<Env>({ strict: false });
   app.use(recorded(deps));
+  const { corsOrigins: origins, localOnly } = deps.options;
+  if (origins.length > 0) app.use(answersReadable(origins));
+  app.use(pagesAllowed({ origins, localOnly }));
   app.use(authorized(new ApiKeys(deps.options.apiKeys, deps.options.sharedCache)));
   const routes = routesOf(deps);
   for (const [path, handlers] of Object.entries(routes)) mount(app, path, handlers);

@@ -7,12 +7,17 @@ export const MAX_JSON_DEPTH = 64;
 /** Most keys and brackets: parsing takes microseconds for each, and nothing else runs meanwhile. */
 export const MAX_JSON_NODES = 500_000;
 
+/** Seconds that a body may take, and bytes for which it gets a second more. */
+export const BODY_SECONDS = 30;
+const BYTES_PER_SECOND = 1024;
+
 /** The JSON object in the body of a request. */
 export async function readJson(
   request: Request,
   maxBytes: number,
+  seconds = BODY_SECONDS,
 ): Promise<Record<string, unknown>> {
-  const bytes = await readBytes(request, maxBytes);
+  const bytes = await readBytes(request, maxBytes, seconds);
   if (bytes.length === 0) throw invalid(null, "The body is empty: send a JSON object");
   const excess = jsonExcess(bytes);
   if (excess !== null) throw invalid(null, `The body ${excess}`);
@@ -23,13 +28,17 @@ export async function readJson(
   return value as Record<string, unknown>;
 }
 
-async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
+async function readBytes(
+  request: Request,
+  maxBytes: number,
+  seconds: number,
+): Promise<Uint8Array> {
   if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge(maxBytes);
   if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let total = 0;
   try {
-    for await (const chunk of request.body) {
+    for await (const chunk of timely(request.body, seconds)) {
       total += chunk.length;
       if (total > maxBytes) throw tooLarge(maxBytes);
       chunks.push(chunk);
@@ -46,6 +55,39 @@ async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array
     offset += chunk.length;
   }
   return bytes;
+}
+
+/** The chunks of a body, as long as they come: one that trickles in must not keep its connection for ever. */
+async function* timely(body: ReadableStream<Uint8Array>, seconds: number) {
+  const reader = body.getReader();
+  const started = performance.now();
+  let bytes = 0;
+  let late = false;
+  try {
+    for (;;) {
+      const spent = performance.now() - started;
+      const left = 1000 * (seconds + bytes / BYTES_PER_SECOND) - spent;
+      const timer = setTimeout(() => {
+        late = true;
+        reader.cancel().catch(() => {});
+      }, left);
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      if (late) throw tooSlow(seconds);
+      if (done) return;
+      bytes += value.length;
+      yield value;
+    }
+  } finally {
+    reader.releaseLock();
+  }
+}
+
+function tooSlow(seconds: number): ApiError {
+  return new ApiError(
+    408,
+    `The body came too slowly: it may take ${seconds} seconds, and one more for each KiB`,
+    { code: "request_timeout" },
+  );
 }
 
 function tooLarge(maxBytes: number): ApiError {

@@ -13,6 +13,10 @@ export interface AppOptions {
   apiKeys?: readonly string[];
   /** Requests of different keys share cached KV, which lets timing tell what others asked. */
   sharedCache?: boolean;
+  /** Origins whose web pages may use the server besides its own; "*": all. */
+  corsOrigins?: readonly string[];
+  /** The server listens on this machine only (default: true). */
+  localOnly?: boolean;
   /** Further names under which the model may be asked for. */
   modelAliases?: readonly string[];
   /** Longest request body (default 32 MiB: a prompt of a million tokens takes 5 to 10). */

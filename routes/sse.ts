@@ -33,46 +33,60 @@ export const SSE_HEADERS = {
   "x-accel-buffering": "no",
 } as const;
 
+/** A reader that takes nothing for so long is given up: its KV is wanted by others. */
+export const STALL_MS = 5 * 60_000;
+
 /**
  * The body of an event stream. The reader pulls: a slow one is not written ahead of. `pingMs` of silence
  * bring a comment (0: none), by the clock and not by what the engine does. `cancel` is called once when
- * the reader goes away.
+ * the reader goes away, or takes nothing for `stallMs`.
  */
 export function eventStream(
   frames: AsyncIterator<string>,
   pingMs: number,
   cancel: () => void,
+  stallMs = STALL_MS,
 ): ReadableStream<Uint8Array> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let sentAt = 0;
-  let left = false;
   type Controller = ReadableStreamDefaultController<Uint8Array>;
+  const period = pingMs > 0 ? Math.min(pingMs, stallMs) : stallMs;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let sentAt = performance.now();
+  let pulling = false;
+  let left = false;
   const send = (controller: Controller, text: string) => {
     sentAt = performance.now();
     controller.enqueue(ENCODER.encode(text));
+  };
+  const leave = () => {
+    left = true;
+    clearTimeout(timer);
+    cancel();
   };
   // One timer a stream and not one an event: it looks how long ago the last one was.
   const watch = (controller: Controller) => {
     if (controller.desiredSize === null) return;
     const silentMs = performance.now() - sentAt;
-    const due = silentMs >= pingMs;
+    const unread = !pulling || controller.desiredSize < 0;
+    if (unread && silentMs >= stallMs) {
+      leave();
+      return controller.error(new Error("The reader takes nothing."));
+    }
+    const due = silentMs >= period;
     // Below 0 something waits to be read already: comments must not pile up before a slow reader.
-    if (due && controller.desiredSize === 0) send(controller, PING);
-    timer = setTimeout(watch, due ? pingMs : pingMs - silentMs, controller);
+    if (due && pingMs > 0 && controller.desiredSize === 0) send(controller, PING);
+    timer = setTimeout(watch, due ? period : period - silentMs, controller);
   };
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
-      if (pingMs > 0 && timer === undefined) timer = setTimeout(watch, pingMs, controller);
+      timer ??= setTimeout(watch, period, controller);
+      pulling = true;
       const next = await frames.next();
+      pulling = false;
       if (left) return;
       if (!next.done) return send(controller, next.value);
       clearTimeout(timer);
       controller.close();
     },
-    cancel() {
-      left = true;
-      clearTimeout(timer);
-      cancel();
-    },
+    cancel: leave,
   }, { highWaterMark: 0 });
 }

@@ -27,6 +27,8 @@ export interface Options {
   apiKeyFile: string | null;
   /** Requests of different keys share cached KV. */
   sharedCache: boolean;
+  /** Origins of web pages that may use the server; "*": all. */
+  cors: string[];
   log: LogFormat;
   /** No lines about requests. */
   quiet: boolean;
@@ -72,6 +74,11 @@ const FLAGS: Record<string, Flag> = {
   "shared-cache": {
     value: null,
     help: "requests of different keys share cached KV, which timing can tell",
+  },
+  "cors": {
+    value: "ORIGIN",
+    help: "web pages that may use the server, as https://example.com or *; repeatable",
+    multiple: true,
   },
   "log": { value: "text|json", help: "one line for each request, as text or JSON (default: text)" },
   "quiet": { value: null, help: "no lines about requests" },
@@ -157,6 +164,13 @@ function logFormat(format: string): LogFormat {
   return format;
 }
 
+function corsOrigin(text: string): string {
+  const whole = text === "*" || (URL.canParse(text) && new URL(text).origin === text);
+  return whole
+    ? text
+    : invalid(`--cors takes an origin such as https://example.com, not "${text}"`);
+}
+
 function apiKeysOf(flags: string[], environment: string | null): string[] {
   if (flags.length > 0 || environment === null) return flags;
   // An unset variable in a script must not open a server that was to be locked.
@@ -202,6 +216,7 @@ export function parseCommandLine(
     apiKeys: apiKeysOf(texts("api-key"), defaults.apiKey),
     apiKeyFile: text("api-key-file"),
     sharedCache: values["shared-cache"] === true,
+    cors: texts("cors").map(corsOrigin),
     log: logFormat(text("log") ?? "text"),
     quiet: values.quiet === true,
     queue: number("queue", 64, 0, 100_000),

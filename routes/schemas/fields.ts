@@ -60,6 +60,14 @@ export const flag: z.ZodBoolean = z.boolean(must("true or false"));
 export const text: z.ZodType<string> = z.string(must("a string"))
   .transform((value) => value.toWellFormed());
 
+/** Longest name or id. */
+export const MAX_NAME = 1024;
+
+/** A text that is a name or an id. */
+export const name: z.ZodType<string> = text.refine((value) => value.length <= MAX_NAME, {
+  error: `must be at most ${MAX_NAME} characters long`,
+});
+
 /** One of a few words. */
 export function oneOf<const T extends string>(...words: T[]): z.ZodType<T> {
   return z.enum(words, must(`one of ${words.map((word) => `"${word}"`).join(", ")}`)) as z.ZodType<

@@ -22,6 +22,8 @@ import {
 export const MAX_STOP_STRINGS = 16;
 /** Text is held back by up to this many characters. */
 export const MAX_STOP_LENGTH = 1024;
+/** They are handed to the engine at every token. */
+export const MAX_BIASES = 4096;
 /** As OpenAI. */
 export const MAX_CHOICES = 128;
 
@@ -157,7 +159,11 @@ function logitBiasOf(value: unknown, model: ModelInfo): Map<number, number> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     refuse(["logit_bias"], `must be an object from tokens to numbers, not ${show(value)}`);
   }
-  for (const [key, bias] of Object.entries(value)) {
+  const entries = Object.entries(value);
+  if (entries.length > MAX_BIASES) {
+    refuse(["logit_bias"], `has ${entries.length} entries: at most ${MAX_BIASES} are allowed`);
+  }
+  for (const [key, bias] of entries) {
     const token = /^\d{1,10}$/.test(key) ? Number(key) : -1;
     if (token < 0 || token >= model.vocabulary) {
       refuse(["logit_bias"], `has the key ${show(key)}: each key ${notInVocabulary(key, model)}`);

@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
 import { jsonExcess } from "../body.ts";
 import { CHAT_PARTS, textOf } from "./parts.ts";
-import { fields, list, oneOf, parse, refuse, show, text } from "./fields.ts";
+import { fields, list, name, oneOf, parse, refuse, show, text } from "./fields.ts";
 
 /** Bounds the time that checking takes; a body could hold a million. */
 export const MAX_MESSAGES = 65_536;
@@ -12,13 +12,13 @@ export const MAX_MESSAGES = 65_536;
 const messageSchema = fields({
   role: oneOf("system", "developer", "user", "assistant", "tool"),
   content: z.unknown().optional(),
-  name: text.optional(),
-  tool_call_id: text.optional(),
+  name: name.optional(),
+  tool_call_id: name.optional(),
   tool_calls: list(
     fields({
-      id: text.optional(),
+      id: name.optional(),
       type: oneOf("function").optional(),
-      function: fields({ name: text, arguments: text.optional() }),
+      function: fields({ name, arguments: text.optional() }),
     }),
     1024,
     "tool calls",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { eventStream, frame, PING } from "../../routes/sse.ts";
 import { gate } from "../fixtures/fake_service.ts";
 
@@ -42,6 +42,20 @@ Deno.test("eventStream() without pings is silent, and cancel reaches the owner o
   end.open();
   assertEquals((await next).done, true);
   assertEquals(cancels, 1);
+});
+
+Deno.test("eventStream() gives up a reader that takes nothing, and not one that waits", async () => {
+  const end = gate();
+  let cancels = 0;
+  const waiting = eventStream(silent(end.opened), 0, () => cancels++, 10).getReader();
+  const first = waiting.read();
+  await wait(50);
+  assertEquals(cancels, 0);
+  end.open();
+  assertEquals((await first).done, false);
+  await wait(50);
+  assertEquals(cancels, 1);
+  await assertRejects(() => waiting.read(), Error, "takes nothing");
 });
 
 Deno.test("eventStream() that was not read starts no timer", () => {

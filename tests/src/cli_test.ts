@@ -23,7 +23,7 @@ Deno.test("without arguments the embedded model is served on this machine only",
 
 Deno.test("every flag arrives where it belongs, with a space or an equals sign", () => {
   const options = parseCommandLine(
-    "plan --model=/m --host ::1 --port=0 --threads 3 --memory 50% --context=4096 --api-key k --api-key=l --api-key-file f --shared-cache --log json --quiet --queue 2 --ping 0 --name n --deterministic --no-prefix-cache"
+    "plan --model=/m --host ::1 --port=0 --threads 3 --memory 50% --context=4096 --api-key k --api-key=l --api-key-file f --shared-cache --cors https://a.example --cors=* --log json --quiet --queue 2 --ping 0 --name n --deterministic --no-prefix-cache"
       .split(" "),
     DEFAULTS,
   );
@@ -40,6 +40,7 @@ Deno.test("every flag arrives where it belongs, with a space or an equals sign",
     apiKeys: ["k", "l"],
     apiKeyFile: "f",
     sharedCache: true,
+    cors: ["https://a.example", "*"],
     log: "json",
     quiet: true,
     queue: 2,
@@ -186,6 +187,9 @@ Deno.test("unknown flags, words and impossible values are refused in one line th
   assertStringIncludes(refusal("--model", "a", "--dummy-weights", "b"), "exclude");
   assertStringIncludes(refusal("--model="), "--model");
   assertStringIncludes(refusal("--log", "xml"), "text or json");
+  for (const origin of ["a.example", "https://a.example/", "https://a.example/x", "null"]) {
+    assertStringIncludes(refusal("--cors", origin), `"${origin}"`);
+  }
 });
 
 Deno.test("help names every flag that the parser takes, and wins over everything else", () => {
