@@ -7,6 +7,7 @@ import { NativeEngine } from "./ffi/engine.ts";
 import { machineFigures, openLibrary } from "./ffi/library.ts";
 import { createApp } from "./routes/app.ts";
 import { isLocal } from "./routes/browsers.ts";
+import { HttpServer } from "./routes/http_server.ts";
 import { Metrics } from "./routes/metrics.ts";
 import { entryText } from "./routes/request_record.ts";
 import { helpText, type Options, parseCommandLine } from "./src/cli.ts";
@@ -83,15 +84,10 @@ async function load(
     .join("\n");
 }
 
-function listen(
-  app: ReturnType<typeof createApp>,
-  options: Options,
-): Deno.HttpServer<Deno.NetAddr> {
+function listen(app: ReturnType<typeof createApp>, options: Options, log: Log): HttpServer {
+  const address = { hostname: options.host, port: options.port };
   try {
-    return Deno.serve(
-      { hostname: options.host, port: options.port, onListen: () => {} },
-      app.fetch,
-    );
+    return new HttpServer((request, info) => app.fetch(request, info), address, log.error);
   } catch (error) {
     const where = `${options.host}:${options.port}`;
     if (error instanceof Deno.errors.AddrInUse) {
@@ -140,9 +136,9 @@ async function serve(options: Options): Promise<number> {
     log: log.error,
     logRequest: (entry) => log.request(entry, entryText(entry)),
   });
-  const server = listen(app, options);
+  const server = listen(app, options, log);
   const host = options.host.includes(":") ? `[${options.host}]` : options.host;
-  const url = `http://${host}:${server.addr.port}`;
+  const url = `http://${host}:${server.port}`;
   log.info(`Sounder ${VERSION} on ${url} (loading)`);
   const stopping = new AbortController();
   const stopped = onSignals(stopping);
