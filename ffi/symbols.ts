@@ -112,7 +112,8 @@ export const STEP_ATTENTION_SEED_HIGH = 15;
 export const STEP_COLLISIONS = 16;
 export const STEP_DRAWS = 17;
 export const STEP_VERIFY = 18;
-export const STEP_INT_COUNT = 19;
+export const STEP_HIDDEN = 19;
+export const STEP_INT_COUNT = 20;
 export const STEP_TEMPERATURE = 0;
 export const STEP_TOP_P = 1;
 export const STEP_MIN_P = 2;
@@ -336,6 +337,15 @@ export const SYMBOLS = {
     ],
     result: "i32",
     nonblocking: true,
+  },
+  sounder_step_hidden: {
+    parameters: [
+      /* engine */ "pointer",
+      /* sequence */ "i32",
+      /* values */ "buffer",
+      /* capacity */ "i32",
+    ],
+    result: "i32",
   },
   sounder_cancel: { parameters: [/* engine */ "pointer", /* context */ "i32"], result: "i32" },
   sounder_progress: { parameters: [/* engine */ "pointer", /* context */ "i32"], result: "i32" },

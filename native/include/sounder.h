@@ -188,7 +188,8 @@ enum sounder_step_int {
   SOUNDER_STEP_COLLISIONS = 16, /* lsh: tables that must agree, 1 to 3 (the paper: 2) */
   SOUNDER_STEP_DRAWS = 17,      /* oracle: 0 for Poisson sampling, B for B independent draws */
   SOUNDER_STEP_VERIFY = 18,     /* 1: compute sampled attention exactly too, and report the difference */
-  SOUNDER_STEP_INT_COUNT = 19
+  SOUNDER_STEP_HIDDEN = 19,     /* 1: add up the new tokens' hidden states: sounder_step_hidden */
+  SOUNDER_STEP_INT_COUNT = 20
 };
 
 /* The same for floats. */
@@ -447,6 +448,12 @@ SOUNDER_API int32_t sounder_step(sounder_engine *engine, int32_t sequences, cons
                                  int32_t *top_tokens, float *top_logprobs, float *given_logprobs,
                                  int32_t *given_top_tokens, float *given_top_logprobs, float *statistics,
                                  float *stage_ms);
+
+/* Copies a sum of the last step: that of the hidden states after the final norm [hidden] of the new tokens of
+ * the sequence with this index, which asked for it (SOUNDER_STEP_HIDDEN) and succeeded. Returns the number of
+ * floats; copies at most capacity. */
+SOUNDER_API int32_t sounder_step_hidden(sounder_engine *engine, int32_t sequence, float *values,
+                                        int32_t capacity);
 
 /* Ends this context's part of the running step within one layer. Does nothing when it is in none. */
 SOUNDER_API int32_t sounder_cancel(sounder_engine *engine, int32_t context);

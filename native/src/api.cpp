@@ -179,6 +179,10 @@ int32_t sounder_capture_enable(sounder_engine *engine, int32_t enabled) {
   });
 }
 
+int32_t sounder_step_hidden(sounder_engine *engine, int32_t sequence, float *values, int32_t capacity) {
+  return guarded(engine, [&] { return engine->engine.read_hidden(sequence, values, capacity); });
+}
+
 int32_t sounder_capture_read(sounder_engine *engine, int32_t what, int32_t layer, float *values,
                              int32_t capacity) {
   return guarded(engine, [&] {

@@ -28,6 +28,8 @@ struct BatchSequence {
   SampledParams params;
   LshTables *lsh;  // of the context; nullptr unless it attends with them
   int lsh_until;   // keys that they cover after this step
+  float
+      *hidden;  // [C] out: the sum of its new tokens' hidden states after the final norm; nullptr: not asked
 
   // The forward's: the rows that it still computes are the last ones of the new tokens.
   int first_row = 0;
@@ -38,6 +40,10 @@ struct BatchSequence {
   int sampled_from = INT32_MAX;       // position of the first row that sampled in some layer
   SampledStatistics statistics = {};  // of the last row
   int layers_verified = 0;
+  int hidden_tokens = 0;  // that are in `hidden`
+
+  // Whether anybody asks what follows this token of the call.
+  bool wants_logits(int token) const { return score || (sample && token == first_token + count - 1); }
 };
 
 // Adds up wall time by stage.

@@ -65,6 +65,7 @@ class Engine {
 
   // Returns the sentence of the last context that failed, or "".
   std::string step(const StepCall &call);
+  int32_t read_hidden(int32_t sequence, float *values, int32_t capacity);
   void cancel(int32_t id);
   int32_t progress(int32_t id);
 
@@ -97,6 +98,7 @@ class Engine {
   TensorList tensors_;
   bool loading_ = false;
   std::unique_ptr<LoadedModel> loaded_;
+  std::vector<std::vector<float>> hidden_;  // of the last step's sequences
   bool capture_enabled_ = false;
   std::shared_ptr<Capture> capture_;  // of the last step
 

@@ -18,7 +18,8 @@ class StepRun {
         call_(call),
         tokens_(check_step_call(model_.config, call)),
         requests_(static_cast<size_t>(call.sequences)),
-        held_(static_cast<size_t>(call.sequences)) {
+        held_(static_cast<size_t>(call.sequences)),
+        hidden_(static_cast<size_t>(call.sequences)) {
     batch_.sequences.reserve(static_cast<size_t>(call.sequences));
     batch_.tokens.assign(call.tokens, call.tokens + tokens_);
     batch_.stop = &engine.thread_.stop_flag();
@@ -85,9 +86,17 @@ class StepRun {
                            requests_[s].score,
                            requests_[s].attention,
                            nullptr,
-                           0};
+                           0,
+                           hidden_of(s)};
     if (sequence.params.attention == SOUNDER_ATTENTION_LSH) plan_lsh(context, sequence);
     batch_.sequences.push_back(std::move(sequence));
+  }
+
+  // Where the sum of its hidden states goes; nullptr when it wants none.
+  float *hidden_of(int s) {
+    if (!requests_[s].hidden) return nullptr;
+    hidden_[s].assign(static_cast<size_t>(model_.config.hidden), 0.0f);
+    return hidden_[s].data();
   }
 
   // What comes before sampled_from is prompt. A context of few keys is exact: tables are large
@@ -136,7 +145,7 @@ class StepRun {
     const BatchSequence &sequence = batch_.sequences[batch_.row_sequence[row]];
     int token = batch_.row_token[row], s = sequence.index;
     bool last = token == sequence.first_token + sequence.count - 1;
-    if (sequence.cancelled || !(sequence.score || (sequence.sample && last))) return SOUNDER_OK;
+    if (sequence.cancelled || !sequence.wants_logits(token)) return SOUNDER_OK;
     double log_sum;
     if (!model_.sampler.log_sum_exp(logits, &log_sum)) return SOUNDER_NOT_FINITE;
     const StepRequest &request = requests_[s];
@@ -174,8 +183,11 @@ class StepRun {
         set_failure(s, sequence.failure, sequence.problem.c_str());
       else if (sequence.cancelled)
         set_failure(s, SOUNDER_CANCELLED, "It was cancelled.");
+      else if (sequence.hidden != nullptr && sequence.hidden_tokens != sequence.count)
+        set_failure(s, SOUNDER_INVALID, "Hidden states are not to be had on this device.");
       if (call_.statuses[s] != SOUNDER_OK) {
         call_.sampled[s] = -1;
+        hidden_[s].clear();
         continue;
       }
       model_.contexts.commit(*held_[s], batch_.tokens.data() + sequence.first_token, sequence.count,
@@ -185,6 +197,7 @@ class StepRun {
                        sequence.params, sequence.statistics,
                        call_.statistics + int64_t{s} * SOUNDER_STATISTIC_COUNT);
     }
+    engine_.hidden_ = std::move(hidden_);
     if (engine_.capture_enabled_) engine_.capture_ = capture_;
   }
 
@@ -195,6 +208,7 @@ class StepRun {
   Batch batch_;
   std::vector<StepRequest> requests_;  // by sequence of the call
   std::vector<Context *> held_;        // by sequence of the call: contexts that wait for commit or roll back
+  std::vector<std::vector<float>> hidden_;  // by sequence of the call; empty where none was asked for
   std::vector<int32_t> row_statuses_;
   std::shared_ptr<Capture> capture_;
   std::string problem_;
@@ -210,6 +224,19 @@ std::string Engine::step(const StepCall &call) {
     problem = StepRun(*this, call).run();
   });
   return problem;
+}
+
+int32_t Engine::read_hidden(int32_t sequence, float *values, int32_t capacity) {
+  if (capacity < 0 || (capacity > 0 && values == nullptr)) {
+    fail(SOUNDER_INVALID, "The buffer for hidden states is missing.");
+  }
+  std::lock_guard lock(mutex_);
+  if (sequence < 0 || size_t(sequence) >= hidden_.size() || hidden_[sequence].empty()) {
+    fail(SOUNDER_INVALID, "Sequence %d of the last step has no hidden states.", sequence);
+  }
+  const std::vector<float> &sum = hidden_[sequence];
+  std::copy_n(sum.begin(), std::min<size_t>(sum.size(), size_t(capacity)), values);
+  return static_cast<int32_t>(sum.size());
 }
 
 }  // namespace sounder

@@ -50,6 +50,7 @@ void clear_outputs(const StepCall &call, int tokens);
 struct StepRequest {
   bool sample;
   bool score;
+  bool hidden;
   int alternatives;
   int32_t next_token;
   SamplingParams sampling;

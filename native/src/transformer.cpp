@@ -227,6 +227,25 @@ void Transformer::feed_forward(Batch &batch, const LayerWeights &weights) {
   batch.clock.lap(SOUNDER_STAGE_MATMUL);
 }
 
+// From the norm in normed_.
+void Transformer::add_hidden(Batch &batch) {
+  for (BatchSequence &sequence : batch.sequences) {
+    if (sequence.hidden == nullptr) continue;
+    for (int row = sequence.first_row; row < sequence.first_row + sequence.rows; ++row) {
+      kernels_.add(sequence.hidden, normed_ + int64_t{row} * config_.hidden, config_.hidden);
+    }
+    sequence.hidden_tokens = sequence.rows;
+  }
+}
+
+// Rows from `first` on that need logits, without a gap; all of them while capturing.
+static int logits_rows(const Batch &batch, int first) {
+  int row = first, rows = static_cast<int>(batch.row_token.size());
+  if (batch.capture != nullptr) return rows - first;
+  while (row < rows && batch.sequences[batch.row_sequence[row]].wants_logits(batch.row_token[row])) ++row;
+  return row - first;
+}
+
 void Transformer::output(Batch &batch, const UseLogits &use_logits) {
   int64_t width = config_.hidden;
   int rows = static_cast<int>(batch.row_token.size());
@@ -235,11 +254,13 @@ void Transformer::output(Batch &batch, const UseLogits &use_logits) {
                       normed_ + row * width);
   });
   capture(batch, SOUNDER_CAPTURE_FINAL_NORM, 0, normed_, width);
+  add_hidden(batch);
   batch.clock.lap(SOUNDER_STAGE_OTHER);
   int step = std::min(config_.max_step_tokens, kLogitsRows);
-  for (int first = 0; first < rows; first += step) {
+  for (int first = 0, count = 0; first < rows; first += std::max(count, 1)) {
+    count = std::min(step, logits_rows(batch, first));
+    if (count == 0) continue;
     mark_cancelled(batch);
-    int count = std::min(step, rows - first);
     matmul_.multiply(weights_.output, normed_ + first * width, count, nullptr, logits_, config_.vocabulary);
     if (batch.capture != nullptr) {
       batch.capture->keep(SOUNDER_CAPTURE_LOGITS, 0, logits_, config_.vocabulary, batch.row_token, first,

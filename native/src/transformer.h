@@ -56,7 +56,7 @@ class Transformer {
   enum class Beside { kTable, kQ };
   template <typename Keep>
   void keep_rows(Batch &batch, Beside beside, const Keep &keep);
-  // The last layer goes on only where logits are needed.
+  // The last layer goes on only where logits or hidden states are needed.
   void keep_needed(Batch &batch);
   // False when no row is left.
   bool drop_cancelled(Batch &batch);
@@ -77,6 +77,7 @@ class Transformer {
   void verify(Batch &batch, int index);
   void feed_forward(Batch &batch, const LayerWeights &weights);
   void output(Batch &batch, const UseLogits &use_logits);
+  void add_hidden(Batch &batch);
   void capture(Batch &batch, int what, int layer, const float *rows, int64_t stride);
 
   const ModelConfig &config_;

@@ -63,8 +63,7 @@ void Transformer::keep_needed(Batch &batch) {
   if (batch.capture != nullptr) return;
   keep_rows(batch, Beside::kQ, [&](size_t row) {
     const BatchSequence &sequence = batch.sequences[batch.row_sequence[row]];
-    bool last = batch.row_token[row] == sequence.first_token + sequence.count - 1;
-    return sequence.score || (sequence.sample && last);
+    return sequence.hidden != nullptr || sequence.wants_logits(batch.row_token[row]);
   });
 }
 

@@ -40,6 +40,7 @@ TEST("every call refuses a missing engine, and closing none is allowed") {
   CHECK(sounder_context_length(nullptr, 1) == SOUNDER_INVALID);
   CHECK(sounder_cancel(nullptr, 1) == SOUNDER_INVALID);
   CHECK(sounder_progress(nullptr, 1) == SOUNDER_INVALID);
+  CHECK(sounder_step_hidden(nullptr, 0, nullptr, 0) == SOUNDER_INVALID);
   CHECK(sounder_capture_enable(nullptr, 1) == SOUNDER_INVALID);
   CHECK(sounder_capture_read(nullptr, 0, 0, nullptr, 0) == SOUNDER_INVALID);
 }
