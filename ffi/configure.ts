@@ -2,6 +2,7 @@
 /** A model and its settings as the arrays that the ABI takes. */
 import { type ModelSource, TENSOR_ROLES, TENSOR_TYPES } from "../src/model/model.ts";
 import type { ModelConfig } from "../src/model/model.ts";
+import type { EngineLimits } from "../src/engine/engine.ts";
 import type { Centring, EngineSettings, IndexSettings } from "../src/engine/settings.ts";
 import type { Library } from "./library.ts";
 import * as abi from "./symbols.ts";
@@ -26,6 +27,22 @@ function writeIndex(ints: Int32Array, index: IndexSettings): void {
   ints[abi.CONFIG_YARDSTICKS] = index.yardsticks ? 1 : 0;
   ints[abi.CONFIG_DENSE_LAYERS] = index.denseLayers.length;
   ints[abi.CONFIG_LEAST_ROWS] = index.leastRows;
+}
+
+/** What the engine will hold itself to. */
+export function limitsOf(
+  { vocabulary, hidden }: ModelConfig,
+  { context, kvBlocks, maxContexts, maxStepTokens, maxStepSequences }: EngineSettings,
+): EngineLimits {
+  return {
+    vocabulary,
+    hidden,
+    context,
+    kvBlocks,
+    maxContexts,
+    maxStepTokens,
+    maxStepSequences,
+  };
 }
 
 /** `ints` of sounder_configure and sounder_plan_memory. */

@@ -14,9 +14,10 @@ import { DEFAULT_SETTINGS, type EngineSettings } from "../src/engine/settings.ts
 import { Failure, type FailureKind } from "../src/errors.ts";
 import type { ModelSource } from "../src/model/model.ts";
 import { AttendCall, type AttendRequest, type AttendResult, type AttendShape } from "./attend.ts";
-import { describeModel } from "./configure.ts";
+import { describeModel, limitsOf } from "./configure.ts";
 import { type CaptureName, readCapture } from "./capture.ts";
 import { SavedCalls } from "./saved.ts";
+import { addHidden } from "./hidden.ts";
 import { type Library, openLibrary, requireReadable } from "./library.ts";
 import { StepBuffers } from "./step_buffers.ts";
 import * as abi from "./symbols.ts";
@@ -68,14 +69,8 @@ export class NativeEngine implements Engine {
     const library = openLibrary();
     const handle = library.symbols.sounder_create();
     if (handle === null) throw new Failure("memory", "The system refused memory for an engine.");
-    const engine = new NativeEngine(library, handle, {
-      vocabulary: source.config.vocabulary,
-      context: settings.context,
-      kvBlocks: settings.kvBlocks,
-      maxContexts: settings.maxContexts,
-      maxStepTokens: settings.maxStepTokens,
-      maxStepSequences: settings.maxStepSequences,
-    }, source.config);
+    const limits = limitsOf(source.config, settings);
+    const engine = new NativeEngine(library, handle, limits, source.config);
     try {
       describeModel(library, handle, source, settings, (status) => engine.#check(status, "model"));
       await engine.#load(options);
@@ -223,7 +218,12 @@ export class NativeEngine implements Engine {
     );
     this.#running = step;
     this.#check(await step);
-    return { sequences: b.read(sequences), stageMs: b.readStages() };
+    const results = b.read(sequences);
+    const { sounder_step_hidden: copy } = this.#library.symbols;
+    addHidden(sequences, results, this.limits.hidden, (row, values) => {
+      this.#check(copy(this.#handle, row, values, values.length));
+    });
+    return { sequences: results, stageMs: b.readStages() };
   }
 
   cancel(context: ContextId): void {

@@ -120,6 +120,7 @@ export class StepBuffers {
     ints[abi.STEP_ALLOWED_ROW] = -1;
     ints[abi.STEP_SCORE] = score === undefined ? 0 : 1;
     ints[abi.STEP_NEXT_TOKEN] = score?.nextToken ?? -1;
+    ints[abi.STEP_HIDDEN] = sequence.hidden ? 1 : 0;
   }
 
   #writeFloats({ sampling }: StepSequence, floats: Float32Array): void {

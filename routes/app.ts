@@ -10,6 +10,7 @@ import { answersReadable, pagesAllowed } from "./browsers.ts";
 import { chatCompletions } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { AppOptions, Context, Deps, Env, Handler } from "./context.ts";
+import { embeddings } from "./embeddings.ts";
 import { ApiError, toApiError } from "./errors.ts";
 import { health, live, root, version } from "./health.ts";
 import { Metrics, metricsText } from "./metrics.ts";
@@ -37,6 +38,7 @@ function routesOf(deps: Deps): Routes {
     "/v1/models/:id{.+}": { GET: showModel(deps) },
     "/v1/chat/completions": { POST: chatCompletions(deps) },
     "/v1/completions": { POST: completions(deps) },
+    "/v1/embeddings": { POST: embeddings(deps) },
     "/v1/responses": { POST: responses(deps) },
     "/v1/messages": { POST: messages(deps) },
     "/v1/messages/count_tokens": { POST: countTokens(deps) },

@@ -33,7 +33,7 @@ export function completions(deps: Deps): Handler {
     const body = parseCompletion(json, model);
     const prompts: Int32Array[] = [];
     for (const prompt of body.prompts) {
-      prompts.push(await encode(service, prompt, body.addSpecial));
+      prompts.push(await encodePrompt(service, prompt, body.addSpecial));
       if (signal.aborted) return clientLeft();
     }
     const echoes = body.echo ? echoesOf(service, body, prompts) : null;
@@ -67,7 +67,7 @@ function scoredAlternatives({ echo, logprobs, promptLogprobs }: CompletionBody):
 }
 
 /** Text prompts are the author's own, markers and all, so special tokens in them are special. */
-async function encode(
+export async function encodePrompt(
   service: Service,
   prompt: string | Int32Array,
   addSpecial: boolean,

@@ -32,6 +32,7 @@ export class RequestRecord {
   readonly #started = performance.now();
   readonly #entry: RequestEntry;
   readonly #written: (entry: RequestEntry) => void;
+  #usage = NO_USAGE;
   /** The handler, and generations that go on after it returned. */
   #open = 1;
 
@@ -58,7 +59,8 @@ export class RequestRecord {
   }
 
   ended(generations: readonly Generation[], outcome: JobOutcome): void {
-    const usage = generations.map((one) => one.usage).reduce(addUsage, NO_USAGE);
+    const usage = generations.map((one) => one.usage).reduce(addUsage, this.#usage);
+    this.#usage = usage;
     const firsts = generations.map((one) => one.firstTokenMs).filter((ms) => ms !== null);
     const { sampled } = usage;
     Object.assign(this.#entry, {

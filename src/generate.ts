@@ -5,6 +5,7 @@ import type { Failure } from "./errors.ts";
 import { ChoiceText, type Released } from "./generate/choice_text.ts";
 import { EventBuffer } from "./generate/event_buffer.ts";
 import { Meter } from "./generate/meter.ts";
+import { PromptEmbedding } from "./generate/prompt_embedding.ts";
 import { addSampled, NO_SAMPLED, sampledToken } from "./generate/sampled_usage.ts";
 import { stopPatterns } from "./generate/stop_matcher.ts";
 import { TokenTexts } from "./generate/token_texts.ts";
@@ -57,6 +58,8 @@ class GenerationStream implements Generation, JobOutput {
   readonly #buffer: EventBuffer;
   /** The scored prompt as far as it is known; null: not asked for, or sent. */
   #prompt: TokenInfo[] | null;
+  /** null: not asked for. */
+  readonly #embedding: PromptEmbedding | null;
   #unfinished: number;
   readonly usage: Usage;
   readonly #verified: (error: number) => void;
@@ -67,6 +70,7 @@ class GenerationStream implements Generation, JobOutput {
     this.#texts = texts;
     this.#request = request;
     this.#spec = spec;
+    this.#embedding = spec.embed ? new PromptEmbedding(spec.prompt.length) : null;
     const patterns = stopPatterns(request.stop);
     const decoding = {
       skipSpecial: request.skipSpecialTokens,
@@ -127,6 +131,10 @@ class GenerationStream implements Generation, JobOutput {
     if (tokens.length === this.#spec.prompt.length) this.#sendPrompt();
   }
 
+  hidden(start: number, sum: Float32Array): void {
+    this.#embedding?.add(start, sum);
+  }
+
   #sendPrompt(): void {
     if (this.#prompt === null) return;
     this.#buffer.push({ type: "prompt", tokens: this.#prompt }, 0);
@@ -184,7 +192,8 @@ class GenerationStream implements Generation, JobOutput {
     this.#meter.finish(choice, reason);
     this.#buffer.push({ type: "finish", choice, reason, stopString }, 0);
     if (--this.#unfinished > 0) return;
-    this.#buffer.push({ type: "done", usage: this.usage }, 0);
+    const embedding = this.#embedding?.mean();
+    this.#buffer.push({ type: "done", usage: this.usage, ...(embedding && { embedding }) }, 0);
     this.#buffer.end(null);
   }
 }

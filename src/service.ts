@@ -83,6 +83,7 @@ export class ModelService implements Service {
         contextTokens: contextTokens(engine.limits),
         hasChatTemplate: text.hasChatTemplate,
         vocabulary: engine.limits.vocabulary,
+        hidden: engine.limits.hidden,
       },
       scheduler: new Scheduler(engine, this.#options),
       texts: new TokenTexts(text.tokenizer),

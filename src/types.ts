@@ -31,6 +31,8 @@ export interface GenerationRequest {
   logprobs: number | null;
   /** Report the prompt's log-probabilities too, with so many alternatives a token; null: don't. */
   scorePrompt: number | null;
+  /** Report the mean of the prompt's hidden states. */
+  embed?: boolean;
   /** How generated tokens attend; the prompt's attend exactly. */
   attention: AttentionRequest;
   /** Only requests of the same scope may share KV: otherwise timing would tell what others asked. */
@@ -58,8 +60,8 @@ export type GenerationEvent =
   /** Text of a choice; `tokens` only with `logprobs`. Text held back for a stop string comes later. */
   | { type: "text"; choice: number; text: string; tokens: TokenInfo[] }
   | { type: "finish"; choice: number; reason: FinishReason; stopString: string | null }
-  /** Always the last event. */
-  | { type: "done"; usage: Usage };
+  /** Always the last event. With `embed`: the mean of the prompt's hidden states after the final norm. */
+  | { type: "done"; usage: Usage; embedding?: Float32Array };
 
 /** Sums over the generated tokens that sampled. */
 export interface SampledUsage {
@@ -109,6 +111,8 @@ export interface ModelInfo {
   contextTokens: number;
   hasChatTemplate: boolean;
   vocabulary: number;
+  /** Width of a hidden state. */
+  hidden: number;
 }
 
 /** What the server is doing. */

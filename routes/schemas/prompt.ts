@@ -11,18 +11,18 @@ export const MAX_PROMPTS = 2048;
 export type Prompt = string | Int32Array;
 
 /** The prompts, at least one. Loops instead of a schema: a prompt may hold millions of tokens. */
-export function parsePrompts(value: unknown, model: ModelInfo): Prompt[] {
+export function parsePrompts(value: unknown, model: ModelInfo, field = "prompt"): Prompt[] {
   if (typeof value === "string") return [value.toWellFormed()];
-  if (value == null) refuse(["prompt"], "is missing");
+  if (value == null) refuse([field], "is missing");
   if (!Array.isArray(value) || value.length === 0) {
-    refuse(["prompt"], `must be a string, tokens, or an array of either, not ${show(value)}`);
+    refuse([field], `must be a string, tokens, or an array of either, not ${show(value)}`);
   }
-  if (typeof value[0] === "number") return [parseTokens(value, model, ["prompt"])];
-  if (value.length > MAX_PROMPTS) refuse(["prompt"], `holds more than ${MAX_PROMPTS} prompts`);
+  if (typeof value[0] === "number") return [parseTokens(value, model, [field])];
+  if (value.length > MAX_PROMPTS) refuse([field], `holds more than ${MAX_PROMPTS} prompts`);
   return value.map((prompt, i) => {
     if (typeof prompt === "string") return prompt.toWellFormed();
-    if (Array.isArray(prompt)) return parseTokens(prompt, model, ["prompt", i]);
-    return refuse(["prompt", i], `must be a string or an array of tokens, not ${show(prompt)}`);
+    if (Array.isArray(prompt)) return parseTokens(prompt, model, [field, i]);
+    return refuse([field, i], `must be a string or an array of tokens, not ${show(prompt)}`);
   });
 }
 

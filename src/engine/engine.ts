@@ -106,6 +106,8 @@ export interface StepSequence {
     /** Most likely tokens to report at each position, 0 to {@linkcode MAX_ALTERNATIVES}. */
     alternatives: number;
   };
+  /** Add up the new tokens' hidden states. */
+  hidden?: true;
   /** How the new tokens at position `from` and after it attend; absent, or before it: exactly. */
   attention?: AttentionParams & {
     from: number;
@@ -134,6 +136,8 @@ export interface SequenceResult {
   alternatives: TokenLogprob[];
   /** Only with `score`: for each new token, the log-probability of what follows it. */
   given?: { logprob: number; alternatives: TokenLogprob[] }[];
+  /** Only with `hidden`: the sum over the new tokens of their hidden states after the final norm. */
+  hidden?: Float32Array;
   /** Keys that the last new token read, mean over layers and heads, and how many there were. */
   keysRead: number;
   keysTotal: number;
@@ -174,6 +178,8 @@ export interface StepResult {
 /** Figures that do not change while the engine lives. */
 export interface EngineLimits {
   vocabulary: number;
+  /** Width of a hidden state. */
+  hidden: number;
   /** Longest context in tokens. */
   context: number;
   /** Capacity of the KV pool. */

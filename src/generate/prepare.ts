@@ -46,6 +46,9 @@ function checkFields(request: GenerationRequest, limits: EngineLimits): void {
   if (request.scorePrompt !== null) {
     requireInteger("prompt_logprobs", request.scorePrompt, 0, MAX_ALTERNATIVES);
   }
+  if (request.embed && request.maxTokens !== 0) {
+    invalid("An embedding is of a prompt: max_tokens must be 0.", "max_tokens");
+  }
   if (request.stop.includes("")) invalid("A stop string must not be empty.", "stop");
 }
 
@@ -143,6 +146,7 @@ export function prepareJob(
     endTokens: ends,
     alternatives: request.logprobs ?? 0,
     scoreAlternatives: request.scorePrompt,
+    embed: request.embed ?? false,
     attention: chooseAttention(policy, request.attention, request.prompt.length, sampling.seed),
     cacheScope: request.cacheScope,
   };

@@ -58,6 +58,9 @@ export class Absorber {
     }
     sequence.length += tokens;
     if (result.given !== undefined) this.#score(job, sequence.length - tokens, result.given);
+    if (result.hidden !== undefined) {
+      this.#deliveries.hidden(job, sequence.length - tokens, result.hidden);
+    }
     if (entry.samples) this.#take(sequence, result);
     else if (!job.forked && sequence.length === sequence.goal) this.#endPrompt(job);
   }

@@ -5,6 +5,7 @@ import type { GivenLogprobs, Job, Sequence, TokenEnd } from "./job.ts";
 
 type Delivery =
   | { kind: "scored"; job: Job; given: GivenLogprobs }
+  | { kind: "hidden"; job: Job; start: number; sum: Float32Array }
   | {
     kind: "token";
     job: Job;
@@ -31,6 +32,10 @@ export class Deliveries {
 
   scored(job: Job, given: GivenLogprobs): void {
     this.#pending.push({ kind: "scored", job, given });
+  }
+
+  hidden(job: Job, start: number, sum: Float32Array): void {
+    this.#pending.push({ kind: "hidden", job, start, sum });
   }
 
   token(sequence: Sequence, result: SequenceResult, end: TokenEnd | null): void {
@@ -61,6 +66,8 @@ function deliver(delivery: Delivery, events: DeliveryEvents): void {
   const { output, spec } = delivery.job;
   if (delivery.kind === "scored") {
     output.scored(delivery.given);
+  } else if (delivery.kind === "hidden") {
+    output.hidden(delivery.start, delivery.sum);
   } else if (delivery.kind === "token") {
     const { sequence, result, end } = delivery;
     const ended = output.token(sequence.choice, result, end);

@@ -22,6 +22,8 @@ export interface JobSpec {
   alternatives: number;
   /** Score the prompt with so many alternatives; null: don't. */
   scoreAlternatives: number | null;
+  /** Add up the prompt's hidden states. */
+  embed: boolean;
   /** null: exact. */
   attention: JobAttention | null;
   /** KV is shared with jobs of the same scope. */
@@ -42,6 +44,8 @@ export interface JobOutput {
   started(cachedTokens: number): void;
   /** The prompt's tokens from index 1 on, in pieces. */
   scored(given: GivenLogprobs): void;
+  /** The sum of the hidden states of the prompt's tokens from `start` on; from 0 on it starts over. */
+  hidden(start: number, sum: Float32Array): void;
   /** A sampled token. Returns true when the text ended with it; then no more of this choice follow. */
   token(choice: number, result: SequenceResult, end: TokenEnd | null): boolean;
   /** A choice ended without a token (`maxTokens` is 0). */
@@ -73,8 +77,9 @@ export class Sequence {
 
   /** Tokens that its context should hold before the next token can be sampled, or the job forked. */
   get goal(): number {
-    const prompt = this.job.spec.prompt.length;
-    return this.job.forked ? prompt + this.generated.length : prompt - 1;
+    const { spec: { prompt, embed }, forked } = this.job;
+    if (forked) return prompt.length + this.generated.length;
+    return embed ? prompt.length : prompt.length - 1;
   }
 
   /** Most tokens that it may feed in one step. */
@@ -192,6 +197,12 @@ export class Job {
   /** Tables of `lsh` belong to each context: a job that has them counts what it shares as its own. */
   get sharesBlocks(): boolean {
     return this.spec.attention?.params.strategy !== "lsh";
+  }
+
+  /** Nothing is to be run: nobody asks for tokens, nor anything of the prompt. */
+  get isEmpty(): boolean {
+    const { maxTokens, scoreAlternatives, prompt, embed } = this.spec;
+    return maxTokens === 0 && !embed && (scoreAlternatives === null || prompt.length === 1);
   }
 
   get liveCount(): number {

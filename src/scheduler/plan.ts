@@ -118,7 +118,7 @@ export function planStep(
 /** An entry in the engine's words. It has its context. */
 export function stepSequence({ sequence, tokens, samples, context }: BatchEntry): StepSequence {
   const { job, choice, length } = sequence;
-  const { prompt, alternatives, scoreAlternatives, attention } = job.spec;
+  const { prompt, alternatives, scoreAlternatives, attention, embed } = job.spec;
   const end = length + tokens;
   const scores = scoreAlternatives !== null && job.scored < Math.min(end + 1, prompt.length);
   return {
@@ -135,6 +135,7 @@ export function stepSequence({ sequence, tokens, samples, context }: BatchEntry)
         verify: samples && isVerified(attention, end - 1),
       },
     }),
+    ...(embed ? { hidden: true } : {}),
     ...(scores ? { score: { nextToken: prompt[end] ?? -1, alternatives: scoreAlternatives } } : {}),
   };
 }

@@ -20,9 +20,13 @@ interface Candidate {
   tokens: number;
 }
 
-/** Most tokens that may be taken over: one must run to be sampled after, and scored ones must run. */
+/**
+ * Most tokens that may be taken over: one must run to be sampled after, and those must run that are scored or
+ * whose hidden states are asked for.
+ */
 function mostShared({ job, goal }: Sequence): number {
-  const { spec: { prompt, scoreAlternatives } } = job;
+  const { spec: { prompt, scoreAlternatives, embed } } = job;
+  if (embed) return 0;
   const scoring = scoreAlternatives !== null && job.scored < prompt.length;
   return Math.max(0, Math.min(goal - 1, scoring ? job.scored - 1 : Infinity));
 }

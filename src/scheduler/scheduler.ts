@@ -121,7 +121,7 @@ export class Scheduler {
     if (job.mostBlocks() > kvBlocks || job.liveCount > maxContexts) {
       throw new RangeError(`Cannot schedule ${job.mostBlocks()} blocks: ${kvBlocks} are all.`);
     }
-    if (spec.maxTokens === 0 && (spec.scoreAlternatives === null || spec.prompt.length === 1)) {
+    if (job.isEmpty) {
       job.state = "ended";
       this.#deliveries.end(job);
     } else if (this.#queue.length > 0 || !this.#roster.tryAdmit(job)) {

@@ -37,7 +37,7 @@ Deno.test("each sequence's attention stands in its own row, and exact ones forge
   const rows = (row: number) => {
     const ints = buffers.ints.subarray(row * abi.STEP_INT_COUNT);
     const floats = buffers.floats.subarray(row * abi.STEP_FLOAT_COUNT);
-    return [...ints.slice(abi.STEP_ATTENTION, abi.STEP_INT_COUNT), floats[6], floats[7]];
+    return [...ints.slice(abi.STEP_ATTENTION, abi.STEP_HIDDEN), floats[6], floats[7]];
   };
   buffers.write([sequence(), sequence({ context: 2, attention })]);
   const exact = [0, 0, 0, 0, 2, 0, 0, 1, 1];

@@ -93,6 +93,7 @@ const valid: [path: string, body: Json][] = [
     top_k: 3,
     thinking: { type: "disabled" },
   }],
+  ["/v1/embeddings", { input: ["hi", [1, 2]], encoding_format: "base64", dimensions: 2 }],
   ["/v1/messages/count_tokens", { messages: [{ role: "user", content: "hi" }] }],
   ["/tokenize", { prompt: "hi", add_special_tokens: true, with_pieces: true }],
   ["/tokenize", { messages: [{ role: "user", content: "hi" }], continue_final_message: true }],
@@ -147,12 +148,11 @@ function mutate(body: Json, changes: readonly Mutation[]): Json {
     const last = path.at(-1)!;
     if (how === "remove") delete parent[last];
     else if (how === "replace") parent[last] = structuredClone(value);
-    else {Object.defineProperty(parent, key, {
-        value,
-        enumerable: true,
-        configurable: true,
-        writable: true,
-      });}
+    else {
+      // A copy: added to itself, a constant of the arbitrary would become a circle.
+      const own = { value: structuredClone(value), enumerable: true, configurable: true };
+      Object.defineProperty(parent, key, { ...own, writable: true });
+    }
   }
   return mutated;
 }

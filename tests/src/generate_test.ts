@@ -12,6 +12,7 @@ import {
 import { Scheduler } from "../../src/scheduler/scheduler.ts";
 import type { Generation, GenerationRequest } from "../../src/types.ts";
 import { FakeEngine, type FakeOptions } from "../fixtures/fake_engine.ts";
+import { hiddenSum } from "../fixtures/fake_model.ts";
 import { BYTES, END, SPECIAL } from "../fixtures/fake_text.ts";
 import { collect, promptOf, request, says, summarize, type Summary } from "../fixtures/requests.ts";
 
@@ -192,6 +193,19 @@ Deno.test("with max_tokens 0 the prompt is scored and nothing is generated", asy
   assertEquals(single.prompt, [null]);
   const unscored = await answer({}, { maxTokens: 0 });
   assertEquals([unscored.prompt, unscored.reasons], [null, ["length"]]);
+});
+
+Deno.test("an embedding is the mean over the whole prompt, whatever chunks it runs in", async () => {
+  for (const tokens of [1, 2, 300]) {
+    const prompt = promptOf(tokens);
+    const sum = hiddenSum([...prompt], 0);
+    for (const maxStepTokens of [1, 7, 1000]) {
+      const fields = { prompt, maxTokens: 0, embed: true };
+      const { embedding, usage } = await answer({ maxStepTokens }, fields);
+      assertEquals(embedding, sum.map((value) => value / tokens));
+      assertEquals([usage!.promptTokens, usage!.completionTokens], [tokens, 0]);
+    }
+  }
 });
 
 Deno.test("choices share the prompt's blocks, differ by their index, and end one by one", async () => {

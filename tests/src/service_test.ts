@@ -83,6 +83,7 @@ Deno.test("a ready service describes its model and its memory", async () => {
     contextTokens: 2560,
     hasChatTemplate: true,
     vocabulary: 300,
+    hidden: 3,
   });
   const status = service.status();
   assertEquals([status.state, status.progress, status.kvBlocksFree], ["ready", 1, 20]);

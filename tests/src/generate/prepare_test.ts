@@ -57,3 +57,10 @@ Deno.test("impossible requests are refused with the field that is wrong", () => 
     assert(failure.message.includes(words), failure.message);
   }
 });
+
+Deno.test("an embedding is of a prompt alone", () => {
+  const prepare = preparer();
+  assertEquals(prepare({ embed: true, maxTokens: 0 }).embed, true);
+  const failure = failureOf(() => prepare({ embed: true, maxTokens: 1 }));
+  assertEquals([failure.kind, failure.param], ["invalid", "max_tokens"]);
+});

@@ -32,6 +32,8 @@ export class Kept implements JobOutput {
     this.given.push(...given.map(({ logprob }) => logprob));
   }
 
+  hidden(): void {}
+
   token(choice: number, { token }: SequenceResult, end: TokenEnd | null): boolean {
     this.tokens.push({ choice, token, end });
     this.onToken(choice, token);
@@ -64,6 +66,7 @@ export function spec(fields: Partial<JobSpec> & { promptTokens?: number } = {}):
     endTokens: new Set(),
     alternatives: 0,
     scoreAlternatives: null,
+    embed: false,
     attention: null,
     cacheScope: "",
     ...rest,

@@ -12,7 +12,7 @@ import { Failure } from "../../../src/errors.ts";
 import { Scheduler, type SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
 import type { Generation, GenerationEvent, GenerationRequest } from "../../../src/types.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
-import { Random } from "../../fixtures/fake_model.ts";
+import { HIDDEN, Random } from "../../fixtures/fake_model.ts";
 import { BYTES } from "../../fixtures/fake_text.ts";
 import { request } from "../../fixtures/requests.ts";
 
@@ -56,6 +56,7 @@ const TRACE_POLICY: AttentionPolicy = {
 export function randomLimits(random: Random): EngineLimits {
   return {
     vocabulary: 300,
+    hidden: HIDDEN,
     context: random.pick([200, 300, 500]),
     kvBlocks: random.integer(2, 10),
     maxContexts: random.integer(1, 8),
@@ -91,6 +92,7 @@ export function randomRequest(
     skipSpecialTokens: random.chance(0.5),
     continuesPrompt: false,
     logprobs: random.chance(0.3) ? random.integer(0, 3) : null,
+    ...(maxTokens === 0 && random.chance(0.5) ? { embed: true } : {}),
     scorePrompt: random.chance(0.2) ? random.integer(0, 3) : null,
     attention: {
       ...SERVER_ATTENTION,
