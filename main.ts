@@ -121,6 +121,7 @@ async function serve(options: Options): Promise<number> {
   const service = new ModelService({
     maxWaiting: options.queue,
     deterministic: options.deterministic,
+    stepMs: options.stepMs,
     prefixCache: options.prefixCache,
     observer: metrics,
   });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Admission: before any header goes out, so that a refusal is a real status. */
+import { PRIORITIES, type Priority } from "../src/scheduler/job.ts";
 import type { GenerationRequest, ModelInfo, Service } from "../src/types.ts";
 import type { Admitted, Head } from "./answer.ts";
 import type { Context } from "./context.ts";
@@ -22,6 +23,9 @@ export function tokensWanted(body: Delivery & { logprobs: number | null }): numb
   return body.logprobs ?? (body.returnTokenIds || body.continuousUsage ? 0 : null);
 }
 
+/** What admission adds to a request. */
+export type Admission = "id" | "prompt" | "cacheScope" | "priority";
+
 /** Hands all prompts to the service, or none: throws what it refused the first with. */
 export function admit(
   c: Context,
@@ -29,7 +33,7 @@ export function admit(
   head: Head,
   delivery: Delivery,
   prompts: readonly Int32Array[],
-  request: Omit<GenerationRequest, "id" | "prompt" | "cacheScope">,
+  request: Omit<GenerationRequest, Admission>,
 ): Admitted {
   const job = submit(c, service, { ...head, stream: delivery.stream }, prompts, request);
   return { job, n: request.n, prompts, head, delivery };
@@ -41,19 +45,28 @@ export function submit(
   service: Service,
   asked: { id: string; model: string; stream: boolean },
   prompts: readonly Int32Array[],
-  request: Omit<GenerationRequest, "id" | "prompt" | "cacheScope">,
+  request: Omit<GenerationRequest, Admission>,
 ): Job {
   const record = c.get("record");
   record.asks(asked.model, asked.stream);
   const cacheScope = c.get("cacheScope");
+  const priority = priorityOf(c);
   const requests = prompts.map((prompt, i): GenerationRequest => {
     if (prompt.length === 0) {
       throw invalid("prompt", "The prompt has no tokens: nothing to go on from");
     }
     const id = prompts.length === 1 ? asked.id : `${asked.id}-${i}`;
-    return { id, prompt, cacheScope, ...request };
+    return { id, prompt, cacheScope, priority, ...request };
   });
   return new Job(service, requests, c.req.raw.signal, record);
+}
+
+/** The header `x-sounder-priority`. */
+function priorityOf(c: Context): Priority {
+  const asked = c.req.header("x-sounder-priority") ?? "normal";
+  const priority = PRIORITIES.find((each) => each === asked);
+  if (priority !== undefined) return priority;
+  throw invalid("x-sounder-priority", `x-sounder-priority must be ${PRIORITIES.join(", ")}`);
 }
 
 /** An id that nobody else has. */

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { ATTENTION_FLAGS, type AttentionOptions, readAttentionFlags } from "./attention_flags.ts";
 import { Failure } from "./errors.ts";
+import { STEP_MS } from "./scheduler/pace.ts";
 import type { LogFormat } from "./log.ts";
 
 /** What the command line asked for. */
@@ -37,6 +38,8 @@ export interface Options {
   /** Seconds of silence after which a stream gets a comment; 0: never. */
   pingSeconds: number;
   deterministic: boolean;
+  /** Milliseconds that a step should take in which some decode. */
+  stepMs: number;
   /** Keep KV for requests that begin alike. */
   prefixCache: boolean;
   attention: AttentionOptions;
@@ -86,6 +89,10 @@ const FLAGS: Record<string, Flag> = {
   "ping": {
     value: "SECONDS",
     help: "comment in streams that are silent for so long, 0 for none (default: 10)",
+  },
+  "step-ms": {
+    value: "MS",
+    help: "length of a step in which some decode and others run prompts (default: 50)",
   },
   "no-prefix-cache": {
     value: null,
@@ -222,6 +229,7 @@ export function parseCommandLine(
     queue: number("queue", 64, 0, 100_000),
     pingSeconds: number("ping", 10, 0, 3600),
     deterministic: values.deterministic === true,
+    stepMs: number("step-ms", STEP_MS, 1, 60_000),
     prefixCache: values["no-prefix-cache"] !== true,
     attention: readAttentionFlags({
       text,

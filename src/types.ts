@@ -2,6 +2,7 @@
 /** The nouns that routes and the generation loop share. Routes see these and {@linkcode Service}. */
 import type { AttentionRequest } from "./engine/attention.ts";
 import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
+import type { Priority } from "./scheduler/job.ts";
 import type { CacheFigures } from "./scheduler/prefix_cache.ts";
 import type { ChatMessage, ChatOptions, TokenizerInfo } from "./tokenizer/tokenizer.ts";
 
@@ -37,6 +38,8 @@ export interface GenerationRequest {
   attention: AttentionRequest;
   /** Only requests of the same scope may share KV: otherwise timing would tell what others asked. */
   cacheScope: string;
+  /** Who goes first where there is not enough for all. */
+  priority: Priority;
 }
 
 /** Why a choice ended. */

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { MAX_ALTERNATIVES, type SamplingParams } from "../../src/engine/engine.ts";
 import type { GenerationRequest, ModelInfo } from "../../src/types.ts";
+import type { Admission } from "../admission.ts";
 import { attentionOf } from "./attention.ts";
 import {
   fields,
@@ -82,7 +83,7 @@ export interface Delivery {
 /** What the shared fields say about one prompt's generation. */
 export type Settings = Omit<
   GenerationRequest,
-  "id" | "prompt" | "cacheScope" | "maxTokens" | "logprobs" | "scorePrompt" | "continuesPrompt"
+  Admission | "maxTokens" | "logprobs" | "scorePrompt" | "continuesPrompt"
 >;
 
 /** How the answer is to be delivered. */

@@ -149,5 +149,6 @@ export function prepareJob(
     embed: request.embed ?? false,
     attention: chooseAttention(policy, request.attention, request.prompt.length, sampling.seed),
     cacheScope: request.cacheScope,
+    priority: request.priority,
   };
 }

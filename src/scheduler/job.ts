@@ -28,7 +28,18 @@ export interface JobSpec {
   attention: JobAttention | null;
   /** KV is shared with jobs of the same scope. */
   cacheScope: string;
+  priority: Priority;
 }
+
+/** Who goes first. */
+export const PRIORITIES = ["low", "normal", "high"] as const;
+export type Priority = typeof PRIORITIES[number];
+
+/**
+ * Milliseconds that a job counts as having come earlier (or later) than it did. What comes first by that time is
+ * admitted first and pauses last; since nobody passes who came longer ago than that, nobody starves.
+ */
+const HEAD_START_MS: Record<Priority, number> = { low: -60_000, normal: 0, high: 60_000 };
 
 /** Log-probabilities of given tokens, in their order. */
 export type GivenLogprobs = NonNullable<SequenceResult["given"]>;
@@ -145,8 +156,9 @@ export class Job {
   refusals = 0;
   /** Cancelled or failed: what it still makes is thrown away. */
   dropped = false;
-  /** When it was admitted: lower is older. */
-  age = 0;
+  /** Its place among all jobs: when it came, by the clock and as a number, and its priority. */
+  readonly due: number;
+  readonly number: number;
   /** Its output knows that it started. */
   started = false;
   #forked = false;
@@ -154,7 +166,15 @@ export class Job {
   /** See {@linkcode JobOptions}. */
   readonly deterministic: boolean;
 
-  constructor(spec: JobSpec, output: JobOutput, options: JobOptions = {}) {
+  /** `arrival`: the time, and how many jobs came before. */
+  constructor(
+    spec: JobSpec,
+    output: JobOutput,
+    options: JobOptions = {},
+    arrival: { time: number; number: number } = { time: 0, number: 0 },
+  ) {
+    this.due = arrival.time - HEAD_START_MS[spec.priority];
+    this.number = arrival.number;
     this.spec = spec;
     this.output = output;
     this.#reservedTokens = options.reservedTokens ?? RESERVED_TOKENS;
@@ -186,6 +206,11 @@ export class Job {
     }
     this.#forked = this.spec.maxTokens > 0 &&
       (this.liveCount === 1 || this.spec.prompt.length === 1);
+  }
+
+  /** Whether it goes before another one. */
+  precedes(other: Job): boolean {
+    return this.due < other.due || (this.due === other.due && this.number < other.number);
   }
 
   /** First tokens that a deterministic job feeds in chunks; those after them are fed alone. */
@@ -251,4 +276,10 @@ export class Job {
     for (const sequence of this.sequences) if (!sequence.ended) lengths.push(length(sequence));
     return blocksOfForks(this.spec.prompt.length, lengths);
   }
+}
+
+/** Puts a job into its place: behind all that it doesn't precede. */
+export function insertInOrder(jobs: Job[], job: Job): void {
+  const place = jobs.findIndex((other) => job.precedes(other));
+  jobs.splice(place < 0 ? jobs.length : place, 0, job);
 }

@@ -3,9 +3,15 @@
 import { isVerified } from "../engine/attention.ts";
 import type { ContextId, EngineLimits, StepSequence } from "../engine/engine.ts";
 import type { Job, Sequence } from "./job.ts";
+import type { ChunkPace, Chunks } from "./pace.ts";
 
 /** Most tokens of a sequence to score in a step: their log-probabilities are turned into objects at once. */
 const MOST_SCORED_TOKENS = 512;
+
+/** Tokens of the smallest chunk of a prompt that goes on: matrix products are quick from so many rows on. */
+const LEAST_CHUNK = 32;
+/** What the oldest prompt gets of a step's prefill when there are others. */
+const OLDEST_SHARE = 0.75;
 
 /** A sequence and how many of its tokens it feeds in this step. */
 export interface BatchEntry {
@@ -21,6 +27,8 @@ export interface Batch {
   entries: BatchEntry[];
   prefillTokens: number;
   decodeTokens: number;
+  /** The prefill, chunk by chunk. */
+  prefill: Chunks;
 }
 
 /** Sequences of running jobs that have tokens to feed: until a job forks, only its root. */
@@ -51,34 +59,49 @@ function chunkOf(sequence: Sequence, most: number): number {
   return tokens > 1 ? tokens : 0;
 }
 
+/** The whole chunks that matrix products work with, or all of a shorter rest. */
+function wholeTokens(tokens: number, feedable: number): number {
+  return tokens >= feedable ? feedable : Math.floor(tokens / LEAST_CHUNK) * LEAST_CHUNK;
+}
+
 /**
- * Shares the prefill tokens of a step: the oldest prompt gets three quarters of them, the rest goes to the
- * others, those first that need the least, so that a short prompt isn't stuck behind a long one.
+ * Shares the prefill of a step, of so much time and so many tokens: the oldest prompt gets three quarters of
+ * the time, the rest goes to the others, those first that need the least, so that a short prompt isn't stuck
+ * behind a long one. The oldest and the shortest get a small chunk whatever it takes.
  */
-function sharePrefill(prefills: readonly Sequence[], budget: number): Map<Sequence, number> {
+function sharePrefill(
+  prefills: readonly Sequence[],
+  pace: ChunkPace,
+  ms: number,
+  tokens: number,
+): Map<Sequence, number> {
   const shares = new Map<Sequence, number>();
   const [oldest, ...others] = prefills;
   if (oldest === undefined) return shares;
-  let left = budget;
-  const give = (sequence: Sequence, most: number) => {
+  const left = { ms, tokens };
+  const give = (sequence: Sequence, time: number, room: number, least = 0) => {
     const before = shares.get(sequence) ?? 0;
-    const tokens = chunkOf(sequence, before + most);
-    if (tokens > before) shares.set(sequence, tokens);
-    left -= tokens - before;
+    const { length, feedable } = sequence;
+    const fitting = pace.tokensIn(time, length + before) + before;
+    const most = Math.max(wholeTokens(fitting, feedable), least);
+    const share = chunkOf(sequence, Math.min(most, before + room));
+    if (share <= before) return;
+    shares.set(sequence, share);
+    left.tokens -= share - before;
+    left.ms -= pace.msOf(share, length) - pace.msOf(before, length);
   };
-  const most = others.length === 0 ? left : Math.ceil(left * 0.75);
-  give(oldest, most);
-  // A step of one or two tokens cannot keep the rule, but the oldest must get on.
+  const first = others.length === 0 ? 1 : OLDEST_SHARE;
+  give(oldest, first * left.ms, Math.ceil(first * left.tokens), LEAST_CHUNK);
+  // A step of one or two tokens cannot keep the rule of chunks, but the oldest must get on.
   if (shares.size === 0) {
-    shares.set(oldest, most);
-    left -= most;
+    shares.set(oldest, left.tokens);
+    left.tokens = 0;
   }
   others.sort((a, b) => a.feedable - b.feedable);
-  for (const sequence of others) {
-    if (left === 0) break;
-    give(sequence, left);
+  for (const [i, sequence] of others.entries()) {
+    if (left.tokens > 0) give(sequence, left.ms, left.tokens, i === 0 ? LEAST_CHUNK : 0);
   }
-  if (left > 0) give(oldest, left);
+  if (left.tokens > 0) give(oldest, left.ms, left.tokens);
   return shares;
 }
 
@@ -89,27 +112,31 @@ function served(sequences: Sequence[], most: number): Sequence[] {
 }
 
 /**
- * Plans a step. `jobs` are in the order of their age; `chunk` is how many prefill tokens the neighbours'
- * decode can bear. The batch is empty when nobody can run.
+ * Plans a step. `jobs` are in the order of their age; `pace` knows how much prefill the neighbours' decode
+ * can bear. The batch is empty when nobody can run.
  */
 export function planStep(
   jobs: readonly Job[],
   limits: EngineLimits,
-  chunk: number,
+  pace: ChunkPace,
   step: number,
 ): Batch {
   const { decodes, prefills } = ready(jobs);
   const room = Math.max(1, limits.maxStepTokens - decodes.length);
-  const shares = sharePrefill(prefills, decodes.length === 0 ? room : Math.min(chunk, room));
+  const shares = sharePrefill(prefills, pace, pace.prefillMs(decodes.length), room);
   const most = Math.min(limits.maxStepSequences, limits.maxStepTokens);
-  const batch: Batch = { entries: [], prefillTokens: 0, decodeTokens: 0 };
+  const prefill: { tokens: number; depth: number }[] = [];
+  const batch: Batch = { entries: [], prefillTokens: 0, decodeTokens: 0, prefill };
   for (const sequence of served([...decodes, ...shares.keys()], most)) {
     const share = shares.get(sequence);
     const tokens = share ?? 1;
     const samples = sequence.job.forked && sequence.length + tokens === sequence.goal;
     batch.entries.push({ sequence, tokens, samples, context: sequence.context });
     if (share === undefined) batch.decodeTokens++;
-    else batch.prefillTokens += share;
+    else {
+      batch.prefillTokens += share;
+      prefill.push({ tokens: share, depth: sequence.length });
+    }
     sequence.lastStep = step;
   }
   return batch;

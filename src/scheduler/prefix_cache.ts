@@ -146,8 +146,10 @@ export class PrefixCache implements ContextCache {
 
   /** A sequence runs its prompt in this context: others may wait for it, and fork it. */
   announce(context: ContextId, origin: Origin, sequence: Sequence): Entry {
-    const { prompt } = sequence.job.spec;
-    const entry = new Entry(context, origin, prompt, prompt.length, sequence);
+    const { job } = sequence;
+    const { prompt } = job.spec;
+    const tokens = job.deterministic ? prompt.subarray(0, job.together) : prompt;
+    const entry = new Entry(context, origin, tokens, tokens.length, sequence);
     this.#plant(entry);
     return entry;
   }

@@ -47,7 +47,7 @@ function stillWaits({ waitsFor, job }: Sequence): boolean {
   const { entry, tokens } = waitsFor;
   const { sequence } = entry;
   return sequence!.entry === entry && sequence!.job.state === "running" &&
-    sequence!.job.age < job.age && sequence!.length < tokens;
+    sequence!.job.precedes(job) && sequence!.length < tokens;
 }
 
 export class PrefixSharing {
@@ -154,7 +154,7 @@ export class PrefixSharing {
         now = { entry, tokens: there };
       }
       const other = entry.sequence?.job;
-      if (other === undefined || other.state !== "running" || other.age >= job.age) continue;
+      if (other === undefined || other.state !== "running" || !other.precedes(job)) continue;
       const hoped = asFed(sequence, Math.min(common, entry.offers(provenance, "later")));
       if (hoped > (later?.tokens ?? there)) later = { entry, tokens: hoped };
     }

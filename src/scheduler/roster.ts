@@ -3,12 +3,12 @@
  * Who runs: admission, pausing and resuming under the memory formula. Everything here happens between two
  * steps and only moves commitments about; the engine's contexts are made when a sequence is first stepped.
  *
- * The order is that of admission. The oldest job whose reader keeps up (the *head*) always goes on: for it
+ * The order is that of arrival, with a head start by priority. The oldest job whose reader keeps up (the *head*) always goes on: for it
  * the youngest others give up first what they committed but don't use (they pause), then their KV (they are
  * released, and run their tokens again later). Nobody overtakes: paused and released jobs resume oldest
- * first, and before anyone in the queue is admitted. So the head finishes, and everyone becomes the head.
+ * first, and before anyone younger is admitted. So the head finishes, and everyone becomes the head.
  */
-import type { Job, Sequence } from "./job.ts";
+import { insertInOrder, type Job, type Sequence } from "./job.ts";
 import type { Ledger } from "./memory.ts";
 import type { PrefixSharing } from "./prefix_sharing.ts";
 import type { WaitingQueue } from "./waiting.ts";
@@ -34,9 +34,11 @@ export class Roster {
 
   /** Admits a job if nobody waits before it and it fits now. */
   tryAdmit(job: Job): boolean {
-    const overtakes = this.#jobs.some((other) => other.state !== "running" && !isStalled(other));
+    const overtakes = this.#jobs.some((other) =>
+      other.state !== "running" && !isStalled(other) && !job.precedes(other)
+    );
     if (overtakes || !this.#runs(job)) return false;
-    this.#jobs.push(job);
+    insertInOrder(this.#jobs, job);
     for (const sequence of job.sequences) sequence.lastStep = this.step;
     return true;
   }

@@ -45,7 +45,7 @@ export class Scheduler {
   readonly #roster: Roster;
   readonly #deliveries = new Deliveries();
   readonly #absorber: Absorber;
-  readonly #pace = new Pace();
+  readonly #pace: Pace;
   /** Rung when something changed. */
   readonly #bell = new Bell();
   #whenEmpty: (() => void)[] = [];
@@ -60,6 +60,7 @@ export class Scheduler {
     this.#engine = engine;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#options = options;
+    this.#pace = new Pace(options.stepMs);
     const { limits } = engine;
     this.#queue = new WaitingQueue(
       options.maxWaiting ?? 64,
@@ -115,8 +116,8 @@ export class Scheduler {
    */
   submit(spec: JobSpec, output: JobOutput): JobHandle {
     if (!this.#accepting) throw shuttingDown();
-    const job = new Job(spec, output, this.#options);
-    job.age = this.#submitted++;
+    const arrival = { time: this.#clock.now(), number: this.#submitted++ };
+    const job = new Job(spec, output, this.#options, arrival);
     const { kvBlocks, maxContexts } = this.#engine.limits;
     if (job.mostBlocks() > kvBlocks || job.liveCount > maxContexts) {
       throw new RangeError(`Cannot schedule ${job.mostBlocks()} blocks: ${kvBlocks} are all.`);
@@ -124,7 +125,7 @@ export class Scheduler {
     if (job.isEmpty) {
       job.state = "ended";
       this.#deliveries.end(job);
-    } else if (this.#queue.length > 0 || !this.#roster.tryAdmit(job)) {
+    } else if (this.#queue.first?.precedes(job) === true || !this.#roster.tryAdmit(job)) {
       this.#enqueue(job);
     }
     this.#bell.ring();
@@ -188,7 +189,7 @@ export class Scheduler {
     this.#roster.settle();
     for (const job of [...this.#roster.jobs]) this.#giveContexts(job);
     const { jobs, step } = this.#roster;
-    const batch = planStep(jobs, this.#engine.limits, this.#pace.chunkTokens, step);
+    const batch = planStep(jobs, this.#engine.limits, this.#pace, step);
     if (batch.entries.length > 0) {
       this.#roster.step++;
       await this.#step(batch);
@@ -211,7 +212,7 @@ export class Scheduler {
     }
   }
 
-  async #step({ entries, prefillTokens, decodeTokens }: Batch): Promise<void> {
+  async #step({ entries, prefill, prefillTokens, decodeTokens }: Batch): Promise<void> {
     this.#sharing.prepare(entries);
     const started = this.#clock.now();
     this.#contexts.begin(entries.map((entry) => entry.context!));
@@ -224,10 +225,11 @@ export class Scheduler {
       this.#contexts.end();
     }
     const totalMs = this.#clock.now() - started;
-    this.#pace.stepped(totalMs, prefillTokens, decodeTokens);
+    const stageMs = "error" in outcome ? null : outcome.result.stageMs;
+    this.#pace.stepped({ totalMs, stageMs, prefill, decodeTokens });
     this.#options.observer?.step({
       totalMs,
-      stageMs: "error" in outcome ? null : outcome.result.stageMs,
+      stageMs,
       sequences: entries.length,
       prefillTokens,
       decodeTokens,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The queue of requests that were accepted and do not fit yet: first in, first out, bounded. */
-import type { Job } from "./job.ts";
+/** The queue of requests that were accepted and do not fit yet: in their order, bounded. */
+import { insertInOrder, type Job } from "./job.ts";
 
 export class WaitingQueue {
   readonly #jobs: Job[] = [];
@@ -32,7 +32,7 @@ export class WaitingQueue {
   }
 
   push(job: Job): void {
-    this.#jobs.push(job);
+    insertInOrder(this.#jobs, job);
     this.#tokens += job.spec.prompt.length;
   }
 

@@ -3,7 +3,7 @@ import { EXACT_POLICY, SERVER_ATTENTION } from "../../src/engine/attention.ts";
 import { NO_INDEX } from "../../src/engine/settings.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { done, FakeService, finish, speak, text, tokenInfo } from "../fixtures/fake_service.ts";
-import { appOver, EXACT_USAGE, ok, post } from "./client.ts";
+import { appOver, EXACT_USAGE, failed, ok, post } from "./client.ts";
 
 const CHAT = "/v1/chat/completions";
 const messages = [{ role: "user", content: "hi" }];
@@ -51,6 +51,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
     assertEquals(prompt.length, 9);
     assertEquals(rest, {
       cacheScope: "",
+      priority: "normal",
       n: 1,
       maxTokens: null,
       minTokens: 0,
@@ -110,11 +111,12 @@ Deno.test("every sampling field reaches the scheduler", async () => {
         collisions: 3,
         draws: 500,
       },
-    }),
+    }, { headers: { "x-sounder-priority": "high" } }),
   );
   const { id: _, prompt: __, ...rest } = service.requests[0]!;
   assertEquals(rest, {
     cacheScope: "",
+    priority: "high",
     n: 3,
     maxTokens: 6,
     minTokens: 2,
@@ -248,4 +250,11 @@ Deno.test("the stop string that ended a choice is told", async () => {
   const service = new FakeService(() => [text(0, "x"), finish(0, "stop", "END"), done()]);
   const answer = await ok(await post(appOver(service), CHAT, { messages, stop: ["END"] }));
   assertEquals(answer.choices[0].stop_reason, "END");
+});
+
+Deno.test("an unknown priority is refused with those there are", async () => {
+  const headers = { "x-sounder-priority": "urgent" };
+  const response = await post(appOver(new FakeService()), CHAT, { messages }, { headers });
+  const error = await failed(response, 400);
+  assertMatch(error.message, /low, normal, high/);
 });

@@ -69,6 +69,7 @@ export function spec(fields: Partial<JobSpec> & { promptTokens?: number } = {}):
     embed: false,
     attention: null,
     cacheScope: "",
+    priority: "normal",
     ...rest,
   };
 }

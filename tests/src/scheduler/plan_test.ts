@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import type { Job } from "../../../src/scheduler/job.ts";
+import type { ChunkPace } from "../../../src/scheduler/pace.ts";
 import { planStep, stepSequence } from "../../../src/scheduler/plan.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
 import { job } from "./jobs.ts";
@@ -10,6 +11,17 @@ import { job } from "./jobs.ts";
 function limits(fields: Partial<EngineLimits> = {}): EngineLimits {
   return new FakeEngine({ maxStepTokens: 1000, maxStepSequences: 8, ...fields }).limits;
 }
+
+/** A pace of a token a millisecond: so many prefill tokens beside those who decode, and as many as fit alone. */
+function beside(tokens: number): ChunkPace {
+  return {
+    prefillMs: (decoding) => decoding === 0 ? Infinity : tokens,
+    tokensIn: (ms) => Math.max(0, Math.floor(ms)),
+    msOf: (tokens) => tokens,
+  };
+}
+
+const BESIDE = beside(64);
 
 function running(fields: Parameters<typeof job>[0] = {}): Job {
   const made = job(fields);
@@ -33,24 +45,49 @@ function shares(jobs: Job[], batch: ReturnType<typeof planStep>): number[] {
 
 Deno.test("a prompt alone runs in chunks as large as a step", () => {
   const jobs = [running({ promptTokens: 3000 })];
-  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [1000]);
+  assertEquals(shares(jobs, planStep(jobs, limits(), BESIDE, 0)), [1000]);
 });
 
 Deno.test("beside decoding neighbours a prompt runs in small chunks", () => {
   const jobs = [decoding(), running({ promptTokens: 3000 }), decoding()];
-  const batch = planStep(jobs, limits(), 64, 0);
+  const batch = planStep(jobs, limits(), BESIDE, 0);
   assertEquals(shares(jobs, batch), [1, 64, 1]);
   assertEquals([batch.prefillTokens, batch.decodeTokens], [64, 2]);
 });
 
 Deno.test("a short prompt isn't stuck behind a long one, and the long one gets most", () => {
   const jobs = [running({ promptTokens: 3000 }), running({ promptTokens: 2000 }), running()];
-  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [750, 245, 5]);
+  assertEquals(shares(jobs, planStep(jobs, limits(), BESIDE, 0)), [750, 245, 5]);
 });
 
 Deno.test("what short prompts leave goes to the oldest", () => {
   const jobs = [running({ promptTokens: 3000 }), running(), running()];
-  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [990, 5, 5]);
+  assertEquals(shares(jobs, planStep(jobs, limits(), BESIDE, 0)), [990, 5, 5]);
+});
+
+Deno.test("chunks shrink with the keys before them, down to one that the oldest and the shortest always get", () => {
+  const deep: ChunkPace = {
+    prefillMs: () => 100,
+    tokensIn: (ms, depth) => Math.floor(ms / (1 + depth / 100)),
+    msOf: (tokens, depth) => tokens * (1 + depth / 100),
+  };
+  const at = (depth: number) => {
+    const made = running({ promptTokens: 3000 });
+    made.sequences[0]!.length = depth;
+    return made;
+  };
+  assertEquals(shares([decoding()], planStep([decoding(), at(0)], limits(), deep, 0)), [0]);
+  for (const [depth, tokens] of [[0, 96], [50, 64], [1000, 32]] as const) {
+    const jobs = [decoding(), at(depth)];
+    assertEquals(shares(jobs, planStep(jobs, limits(), deep, 0)), [1, tokens]);
+  }
+  const many = [
+    decoding(),
+    at(1000),
+    running({ promptTokens: 900 }),
+    running({ promptTokens: 800 }),
+  ];
+  assertEquals(shares(many, planStep(many, limits(), deep, 0)), [1, 32, 0, 32]);
 });
 
 Deno.test("paused, released and ended ones are left out", () => {
@@ -58,13 +95,13 @@ Deno.test("paused, released and ended ones are left out", () => {
   jobs[0]!.state = "paused";
   jobs[1]!.state = "released";
   jobs[2]!.sequences[0]!.ended = true;
-  assertEquals(shares(jobs, planStep(jobs, limits(), 64, 0)), [0, 0, 0, 1]);
+  assertEquals(shares(jobs, planStep(jobs, limits(), BESIDE, 0)), [0, 0, 0, 1]);
 });
 
 Deno.test("with more sequences than a step takes, those served longest ago come first", () => {
   const jobs = Array.from({ length: 5 }, decoding);
   const few = limits({ maxStepSequences: 2 });
-  const rounds = [0, 1, 2, 3, 4].map((step) => shares(jobs, planStep(jobs, few, 64, step + 1)));
+  const rounds = [0, 1, 2, 3, 4].map((step) => shares(jobs, planStep(jobs, few, BESIDE, step + 1)));
   assertEquals(rounds.map((round) => round.join("")), [
     "11000",
     "00110",
@@ -86,13 +123,14 @@ Deno.test("no step exceeds the engine's limits, and none is empty while someone 
           promptTokens === 0 ? decoding() : running({ promptTokens })
         );
         const few = limits({ maxStepTokens, maxStepSequences });
-        const { entries, prefillTokens, decodeTokens } = planStep(jobs, few, chunk, 1);
+        const { entries, prefillTokens, decodeTokens } = planStep(jobs, few, beside(chunk), 1);
         const tokens = entries.reduce((sum, entry) => sum + entry.tokens, 0);
         assert(entries.length > 0 && entries.length <= maxStepSequences);
         assert(tokens <= maxStepTokens);
         assertEquals(prefillTokens + decodeTokens, tokens);
         assert(entries.every((entry) => entry.tokens > 0));
-        if (decodeTokens > 0) assert(prefillTokens <= chunk);
+        // The oldest and the shortest prompt get 32 tokens whatever they take.
+        if (decodeTokens > 0) assert(prefillTokens <= chunk + 64);
         assertEquals(new Set(entries.map((entry) => entry.sequence)).size, entries.length);
       },
     ),
@@ -103,15 +141,15 @@ Deno.test("no step exceeds the engine's limits, and none is empty while someone 
 Deno.test("only the end of what is known is sampled after, and until a job forks nothing is", () => {
   const small = limits({ maxStepTokens: 100 });
   const one = running({ promptTokens: 150 });
-  assertEquals(planStep([one], small, 64, 0).entries.map((entry) => entry.samples), [false]);
+  assertEquals(planStep([one], small, BESIDE, 0).entries.map((entry) => entry.samples), [false]);
   one.sequences[0]!.length = 100;
-  assertEquals(planStep([one], small, 64, 0).entries.map((entry) => entry.samples), [true]);
+  assertEquals(planStep([one], small, BESIDE, 0).entries.map((entry) => entry.samples), [true]);
   const three = running({ promptTokens: 90, n: 3 });
-  const [root] = planStep([three], small, 64, 0).entries;
+  const [root] = planStep([three], small, BESIDE, 0).entries;
   assertEquals([root!.tokens, root!.samples], [89, false]);
   three.markForked();
   for (const sequence of three.sequences) sequence.length = 89;
-  const forks = planStep([three], small, 64, 0).entries;
+  const forks = planStep([three], small, BESIDE, 0).entries;
   assertEquals(forks.map((entry) => [entry.sequence.choice, entry.tokens, entry.samples]), [
     [0, 1, true],
     [1, 1, true],
@@ -122,13 +160,13 @@ Deno.test("only the end of what is known is sampled after, and until a job forks
 Deno.test("a scored prompt runs in chunks of 512 that each name the token after them, once", () => {
   const scoring = running({ promptTokens: 700, scoreAlternatives: 2 });
   const { prompt } = scoring.spec;
-  const [first] = planStep([scoring], limits(), 64, 0).entries;
+  const [first] = planStep([scoring], limits(), BESIDE, 0).entries;
   assertEquals(first!.tokens, 512);
   first!.context = 1;
   assertEquals(stepSequence(first!).score, { nextToken: prompt[512]!, alternatives: 2 });
   scoring.sequences[0]!.length = 512;
   scoring.scored = 513;
-  const [second] = planStep([scoring], limits(), 64, 0).entries;
+  const [second] = planStep([scoring], limits(), BESIDE, 0).entries;
   assertEquals([second!.tokens, stepSequence(second!).score?.nextToken], [188, -1]);
   scoring.scored = 700;
   assertEquals(stepSequence(second!).score, undefined);
@@ -136,11 +174,11 @@ Deno.test("a scored prompt runs in chunks of 512 that each name the token after 
 
 Deno.test("no chunk has a single token or leaves one, unless a step takes no more", () => {
   const jobs = [running({ promptTokens: 101 })];
-  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 100 }), 64, 0)), [99]);
+  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 100 }), BESIDE, 0)), [99]);
   const two = [running({ promptTokens: 100 }), running({ promptTokens: 100 })];
-  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 5 }), 64, 0)), [5, 0]);
-  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 8 }), 64, 0)), [6, 2]);
-  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 1 }), 64, 0)), [1]);
+  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 5 }), BESIDE, 0)), [5, 0]);
+  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 8 }), BESIDE, 0)), [6, 2]);
+  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 1 }), BESIDE, 0)), [1]);
 });
 
 Deno.test("a deterministic job feeds its prompt in chunks and generated tokens one by one, again too", () => {
@@ -152,7 +190,7 @@ Deno.test("a deterministic job feeds its prompt in chunks and generated tokens o
     again.forget();
     const fed: [number, boolean][] = [];
     while (first!.length < first!.goal) {
-      const [entry] = planStep([again], limits(), 64, 0).entries;
+      const [entry] = planStep([again], limits(), BESIDE, 0).entries;
       fed.push([entry!.tokens, entry!.samples]);
       first!.length += entry!.tokens;
     }
@@ -165,7 +203,7 @@ Deno.test("a deterministic job feeds its prompt in chunks and generated tokens o
 Deno.test("a job whose KV was given up feeds its prompt and what it had generated", () => {
   const again = running({ promptTokens: 10, maxTokens: 50 });
   again.sequences[0]!.generated.push(...Array.from({ length: 20 }, (_, i) => 200 + i));
-  const [entry] = planStep([again], limits(), 64, 0).entries;
+  const [entry] = planStep([again], limits(), BESIDE, 0).entries;
   assertEquals([entry!.tokens, entry!.samples], [30, true]);
   assertEquals(Array.from(stepSequence(entry!).tokens), [
     ...again.spec.prompt,

@@ -9,6 +9,7 @@ import {
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import { NO_INDEX } from "../../../src/engine/settings.ts";
 import { Failure } from "../../../src/errors.ts";
+import { PRIORITIES } from "../../../src/scheduler/job.ts";
 import { Scheduler, type SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
 import type { Generation, GenerationEvent, GenerationRequest } from "../../../src/types.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
@@ -100,6 +101,7 @@ export function randomRequest(
       seed: random.chance(0.5) ? BigInt(random.integer(0, 3)) : null,
     },
     cacheScope: random.chance(0.8) ? "" : "another",
+    priority: random.chance(0.7) ? "normal" : random.pick(PRIORITIES),
   });
 }
 
