@@ -3,7 +3,7 @@
 import { SERVER_ATTENTION } from "../src/engine/attention.ts";
 import { GREEDY } from "../src/engine/engine.ts";
 import type { GenerationRequest } from "../src/types.ts";
-import { newId, submit } from "./admission.ts";
+import { type Admission, newId, submit } from "./admission.ts";
 import { clientLeft } from "./answer.ts";
 import { readJson } from "./body.ts";
 import { encodePrompt } from "./completions.ts";
@@ -18,7 +18,7 @@ import { tokenCounts } from "./usage.ts";
 const AT_ONCE = 16;
 
 /** Runs the prompt and reports its embedding. */
-const EMBED: Omit<GenerationRequest, "id" | "prompt" | "cacheScope"> = {
+const EMBED: Omit<GenerationRequest, Admission> = {
   n: 1,
   sampling: GREEDY,
   maxTokens: 0,
