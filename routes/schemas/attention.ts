@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The field `sounder`: how generated tokens attend. */
+import { z } from "zod";
 import { type AttentionRequest, SERVER_ATTENTION } from "../../src/engine/attention.ts";
 import { STRATEGIES } from "../../src/engine/engine.ts";
 import { fields, integer, oneOf, parse, refuse, seed, seedOf, share, show } from "./fields.ts";
+import { nullsAreAbsent, shownAs } from "./shown.ts";
 
 /** Most independent draws of the oracle. */
 const MAX_DRAWS = 65536;
@@ -17,6 +19,12 @@ const shape = {
 };
 
 const schema = fields(shape);
+
+/** The field, whose value {@linkcode attentionOf} reads. */
+export const attentionField: z.ZodUnknown = shownAs(
+  z.unknown(),
+  nullsAreAbsent(z.strictObject(shape)),
+);
 
 /** Reads it; throws a 400 that names the field. A key that isn't known would have changed the answer. */
 export function attentionOf(value: unknown): AttentionRequest {
