@@ -38,6 +38,10 @@ export interface Options {
   /** Seconds of silence after which a stream gets a comment; 0: never. */
   pingSeconds: number;
   deterministic: boolean;
+  /** Longest time of a request; 0: no limit. */
+  requestTimeoutSeconds: number;
+  /** Time that running requests get to finish after the first signal. */
+  drainSeconds: number;
   /** Milliseconds that a step should take in which some decode. */
   stepMs: number;
   /** Keep KV for requests that begin alike. */
@@ -89,6 +93,14 @@ const FLAGS: Record<string, Flag> = {
   "ping": {
     value: "SECONDS",
     help: "comment in streams that are silent for so long, 0 for none (default: 10)",
+  },
+  "request-timeout": {
+    value: "SECONDS",
+    help: "longest time of a request, waiting included, 0 for no limit (default: 0)",
+  },
+  "drain": {
+    value: "SECONDS",
+    help: "time that running requests get to finish after SIGTERM or SIGINT (default: 30)",
   },
   "step-ms": {
     value: "MS",
@@ -229,6 +241,8 @@ export function parseCommandLine(
     queue: number("queue", 64, 0, 100_000),
     pingSeconds: number("ping", 10, 0, 3600),
     deterministic: values.deterministic === true,
+    requestTimeoutSeconds: number("request-timeout", 0, 0, 1_000_000),
+    drainSeconds: number("drain", 30, 0, 86_400),
     stepMs: number("step-ms", STEP_MS, 1, 60_000),
     prefixCache: values["no-prefix-cache"] !== true,
     attention: readAttentionFlags({

@@ -74,6 +74,7 @@ export const generationShape = {
   skip_special_tokens: flag.optional(),
   logit_bias: shownAs(z.unknown(), LOGIT_BIAS).optional(),
   return_token_ids: flag.optional(),
+  return_progress: flag.optional(),
   prompt_logprobs: alternatives.optional(),
   sounder: attentionField.optional(),
 };
@@ -139,6 +140,7 @@ export function settingsOf(
     ignoreEos: body.ignore_eos ?? false,
     skipSpecialTokens: body.skip_special_tokens ?? true,
     attention: attentionOf(body.sounder),
+    ...(body.stream && body.return_progress ? { progress: true } : {}),
   };
 }
 
