@@ -2,6 +2,7 @@
 #include "file.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,8 +20,17 @@ namespace {
 constexpr size_t kPiecesAtOnce = 512;              // below every system's IOV_MAX
 constexpr int64_t kSendEvery = int64_t{16} << 20;  // so that the sync at the end has little left to do
 
+// The system would end the process that passes this limit, instead of refusing.
+void require_allowed(int64_t bytes) {
+  rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || static_cast<uint64_t>(bytes) <= limit.rlim_cur) return;
+  fail(SOUNDER_IO, "Cannot save a context of %s: this process may write files of %s (ulimit -f).",
+       size_text(bytes).c_str(), size_text(static_cast<int64_t>(limit.rlim_cur)).c_str());
+}
+
 // What an interrupted save left under the name is replaced: its writer is gone.
-int open_new(const std::string &path) {
+int open_new(const std::string &path, int64_t bytes) {
+  require_allowed(bytes);
   unlink(path.c_str());
   return open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 }
@@ -44,7 +54,7 @@ Descriptor::~Descriptor() {
 }
 
 NewFile::NewFile(const std::string &path, int64_t bytes)
-    : path_(path), partial_(path + kSuffix), descriptor_(open_new(partial_)), bytes_(bytes) {
+    : path_(path), partial_(path + kSuffix), descriptor_(open_new(partial_, bytes)), bytes_(bytes) {
   if (descriptor_.number() < 0) refuse("make");
   // File systems that cannot take room ahead say so, and find a full disk while writing.
   if (fallocate(descriptor_.number(), 0, 0, bytes) == 0 || errno == EOPNOTSUPP || errno == ENOSYS) return;
