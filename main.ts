@@ -18,10 +18,13 @@ import type { ModelSource } from "./src/model/model.ts";
 import { dummyModel, openModel } from "./src/model/source.ts";
 import { planFor, planSummary, planText, type ServerPlan } from "./src/plan.ts";
 import { ModelService } from "./src/service.ts";
+import { openSessions } from "./src/sessions/open.ts";
 import { loadTextProcessor } from "./src/tokenizer/load.ts";
 import { VERSION } from "./src/version.ts";
 
 const EMBEDDED_MODEL = decodeURIComponent(new URL("./models/recall", import.meta.url).pathname);
+/** Time that running requests get to finish after the first signal. */
+const DRAIN_MS = 30_000;
 /** Signals closer than this are one: a terminal and the start script both send them. */
 const SAME_SIGNAL_MS = 500;
 
@@ -77,9 +80,15 @@ async function load(
   ]);
   show(1);
   const id = options.name ?? source.name;
-  service.ready({ engine, text, model: { id }, attention: plan.policy });
-  return [`  model    ${id}`, planSummary(plan), `  computes ${engine.info().text}`]
-    .join("\n");
+  const sessions = await openSessions(
+    options,
+    { source, settings: plan.settings, engine },
+    log.info,
+  );
+  service.ready({ engine, text, model: { id }, attention: plan.policy, sessions });
+  const lines = [`  model    ${id}`, planSummary(plan), `  computes ${engine.info().text}`];
+  if (sessions !== null) lines.push(`  sessions ${sessions.count} in ${options.sessions}`);
+  return lines.join("\n");
 }
 
 function listen(app: ReturnType<typeof createApp>, options: Options, log: Log): HttpServer {
@@ -119,7 +128,6 @@ async function serve(options: Options): Promise<number> {
   const service = new ModelService({
     maxWaiting: options.queue,
     deterministic: options.deterministic,
-    timeoutMs: 1000 * options.requestTimeoutSeconds,
     stepMs: options.stepMs,
     prefixCache: options.prefixCache,
     observer: metrics,
@@ -158,7 +166,7 @@ async function serve(options: Options): Promise<number> {
       throw error;
     }
   }
-  await service.drain(1000 * options.drainSeconds);
+  await service.drain(DRAIN_MS);
   await Promise.race([server.shutdown(), new Promise((done) => setTimeout(done, 1000))]);
   await service.close();
   log.info("Stopped.");

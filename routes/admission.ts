@@ -24,40 +24,47 @@ export function tokensWanted(body: Delivery & { logprobs: number | null }): numb
 }
 
 /** What admission adds to a request. */
-export type Admission = "id" | "prompt" | "cacheScope" | "priority" | "timeoutSeconds";
+export type Admission = "id" | "prompt" | "cacheScope" | "priority";
 
 /** Hands all prompts to the service, or none: throws what it refused the first with. */
-export function admit(
+export async function admit(
   c: Context,
   service: Service,
   head: Head,
   delivery: Delivery,
   prompts: readonly Int32Array[],
   request: Omit<GenerationRequest, Admission>,
-): Admitted {
-  const job = submit(c, service, { ...head, stream: delivery.stream }, prompts, request);
+): Promise<Admitted> {
+  const job = await submit(c, service, { ...head, stream: delivery.stream }, prompts, request);
   return { job, n: request.n, prompts, head, delivery };
 }
 
-/** The job of a request. */
-export function submit(
+/** The job of a request, once what sessions have of its prompts is in memory. */
+export async function submit(
   c: Context,
   service: Service,
   asked: { id: string; model: string; stream: boolean },
   prompts: readonly Int32Array[],
   request: Omit<GenerationRequest, Admission>,
-): Job {
+): Promise<Job> {
   const record = c.get("record");
   record.asks(asked.model, asked.stream);
   const cacheScope = c.get("cacheScope");
-  const asks = { cacheScope, priority: priorityOf(c), timeoutSeconds: timeoutOf(c) };
+  const priority = priorityOf(c);
+  if (request.session !== null && prompts.length > 1) {
+    throw invalid("sounder.session", "A session is one conversation: send one prompt with it");
+  }
   const requests = prompts.map((prompt, i): GenerationRequest => {
     if (prompt.length === 0) {
       throw invalid("prompt", "The prompt has no tokens: nothing to go on from");
     }
     const id = prompts.length === 1 ? asked.id : `${asked.id}-${i}`;
-    return { id, prompt, ...asks, ...request };
+    return { id, prompt, cacheScope, priority, ...request };
   });
+  // A prompt that is scored or embedded is run whole.
+  if (request.scorePrompt === null && request.embed !== true) {
+    await Promise.all(prompts.map((prompt) => service.recall(cacheScope, prompt)));
+  }
   return new Job(service, requests, c.req.raw.signal, record);
 }
 
@@ -67,15 +74,6 @@ function priorityOf(c: Context): Priority {
   const priority = PRIORITIES.find((each) => each === asked);
   if (priority !== undefined) return priority;
   throw invalid("x-sounder-priority", `x-sounder-priority must be ${PRIORITIES.join(", ")}`);
-}
-
-/** The header `x-sounder-timeout`, in seconds. */
-function timeoutOf(c: Context): number | null {
-  const asked = c.req.header("x-sounder-timeout");
-  if (asked === undefined) return null;
-  const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(asked) ? Number(asked) : 0;
-  if (seconds > 0) return seconds;
-  throw invalid("x-sounder-timeout", "x-sounder-timeout must be a number of seconds over 0");
 }
 
 /** An id that nobody else has. */

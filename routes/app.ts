@@ -10,13 +10,13 @@ import { answersReadable, pagesAllowed } from "./browsers.ts";
 import { chatCompletions } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { AppOptions, Context, Deps, Env, Handler } from "./context.ts";
-import { docs, openApiJson } from "./docs.ts";
 import { embeddings } from "./embeddings.ts";
 import { ApiError, toApiError } from "./errors.ts";
 import { health, live, root, version } from "./health.ts";
 import { Metrics, metricsText } from "./metrics.ts";
 import { listModels, showModel } from "./models.ts";
 import { responses } from "./responses.ts";
+import { deleteSession, listSessions, loadSession, saveSession, showSession } from "./sessions.ts";
 import { detokenize, tokenize, tokenizerInfo } from "./tokenize.ts";
 
 export type { AppOptions } from "./context.ts";
@@ -24,11 +24,9 @@ export type { AppOptions } from "./context.ts";
 /** Longest request body unless the options say otherwise. */
 export const DEFAULT_BODY_BYTES = 32 * 1024 * 1024;
 
-/** Handlers by path and method. */
-export type Routes = Record<string, { GET?: Handler; POST?: Handler }>;
+type Routes = Record<string, { GET?: Handler; POST?: Handler; DELETE?: Handler }>;
 
-/** What is where. */
-export function routesOf(deps: Deps): Routes {
+function routesOf(deps: Deps): Routes {
   return {
     "/": { GET: root(deps) },
     "/health": { GET: health(deps) },
@@ -37,8 +35,6 @@ export function routesOf(deps: Deps): Routes {
     "/metrics": { GET: metricsText(deps) },
     "/ping": { GET: health(deps) },
     "/version": { GET: version(deps) },
-    "/openapi.json": { GET: openApiJson(deps) },
-    "/docs": { GET: docs(deps) },
     "/v1/models": { GET: listModels(deps) },
     "/v1/models/:id{.+}": { GET: showModel(deps) },
     "/v1/chat/completions": { POST: chatCompletions(deps) },
@@ -50,6 +46,13 @@ export function routesOf(deps: Deps): Routes {
     "/tokenize": { POST: tokenize(deps) },
     "/detokenize": { POST: detokenize(deps) },
     "/tokenizer_info": { GET: tokenizerInfo(deps) },
+    "/sessions": { GET: listSessions(deps) },
+    "/sessions/:id": {
+      GET: showSession(deps),
+      POST: saveSession(deps),
+      DELETE: deleteSession(deps),
+    },
+    "/sessions/:id/load": { POST: loadSession(deps) },
   };
 }
 

@@ -34,7 +34,7 @@ export function chatCompletions(deps: Deps): Handler {
       body.stream ? "chat.completion.chunk" : "chat.completion",
       model,
     );
-    const admitted = admit(c, service, head, body, [prompt], {
+    const admitted = await admit(c, service, head, body, [prompt], {
       ...body.settings,
       continuesPrompt: false,
       maxTokens: body.maxTokens,

@@ -37,7 +37,7 @@ export function completions(deps: Deps): Handler {
       if (signal.aborted) return clientLeft();
     }
     const echoes = body.echo ? echoesOf(service, body, prompts) : null;
-    const admitted = admit(
+    const admitted = await admit(
       c,
       service,
       newHead("cmpl", "text_completion", model),

@@ -31,6 +31,7 @@ const EMBED: Omit<GenerationRequest, Admission> = {
   logprobs: null,
   scorePrompt: null,
   embed: true,
+  session: null,
   attention: { ...SERVER_ATTENTION, strategy: "full" },
 };
 
@@ -55,7 +56,7 @@ export function embeddings(deps: Deps): Handler {
     for (let first = 0; first < prompts.length; first += AT_ONCE) {
       const some = prompts.slice(first, first + AT_ONCE);
       const asked = { id: `${id}-${first}`, model: model.id, stream: false };
-      const found = await embeddingsOf(submit(c, service, asked, some, EMBED));
+      const found = await embeddingsOf(await submit(c, service, asked, some, EMBED));
       if (found === null) return clientLeft();
       means.push(...found);
     }

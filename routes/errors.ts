@@ -48,8 +48,6 @@ interface Answer {
   type?: string;
   /** Retry-After where the failure does not say. */
   retrySeconds?: number;
-  /** Clients of OpenAI's make try again by themselves, unless they are told not to. */
-  final?: true;
 }
 
 const ANSWERS: Record<FailureKind, Answer> = {
@@ -61,26 +59,26 @@ const ANSWERS: Record<FailureKind, Answer> = {
     type: "requests",
     retrySeconds: 1,
   },
-  timeout: { status: 408, code: "timeout", final: true },
   unavailable: { status: 503, code: "unavailable", retrySeconds: 5 },
   model: { status: 500, code: "model_error" },
   memory: { status: 500, code: "memory_error" },
-  storage: { status: 500, code: "storage_error" },
+  not_found: { status: 404, code: "not_found" },
+  conflict: { status: 409, code: "conflict" },
+  storage: { status: 507, code: "storage_error" },
   engine: { status: 500, code: "engine_error" },
 };
 
 function fromFailure(failure: Failure): ApiError {
-  const { status, code, type, retrySeconds, final = false } = ANSWERS[failure.kind];
+  const { status, code, type, retrySeconds } = ANSWERS[failure.kind];
   const seconds = failure.retryAfterSeconds ?? retrySeconds;
   return new ApiError(status, failure.message, {
     param: failure.param,
     code,
     ...(type === undefined ? {} : { type }),
     // Whole seconds: clients parse nothing else, and 0 would make them retry in a tight loop.
-    headers: {
-      ...(seconds === undefined ? {} : { "retry-after": String(Math.max(1, Math.ceil(seconds))) }),
-      ...(final ? { "x-should-retry": "false" } : {}),
-    },
+    headers: seconds === undefined
+      ? {}
+      : { "retry-after": String(Math.max(1, Math.ceil(seconds))) },
   });
 }
 

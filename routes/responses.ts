@@ -23,7 +23,7 @@ export function responses(deps: Deps): Handler {
     const prompt = await service.encodeChat(body.messages);
     if (signal.aborted) return clientLeft();
     const id = newId("resp");
-    const job = submit(c, service, { id, model: model.id, stream: body.stream }, [prompt], {
+    const job = await submit(c, service, { id, model: model.id, stream: body.stream }, [prompt], {
       ...body.settings,
       continuesPrompt: false,
       maxTokens: body.maxTokens,

@@ -32,6 +32,15 @@ async function modelPaths(path: string): Promise<string[]> {
   return paths;
 }
 
+/** The folder of sessions, made so that it can be said where links on the way to it lead. */
+async function sessionPaths({ command, sessions }: Options): Promise<string[]> {
+  if (command !== "serve" || sessions === null) return [];
+  // What goes wrong here main.ts says.
+  await Deno.mkdir(sessions, { recursive: true, mode: 0o700 }).catch(() => {});
+  const real = await Deno.realPath(sessions).catch(() => sessions);
+  return [...new Set([sessions, real])];
+}
+
 async function permissions(options: Options): Promise<string[]> {
   const host = options.host.includes(":") ? `[${options.host}]` : options.host;
   const library = Deno.env.get("SOUNDER_LIBRARY");
@@ -39,17 +48,20 @@ async function permissions(options: Options): Promise<string[]> {
   const model = options.model ?? options.dummyWeights!;
   const reads = [...libraries, `${ROOT}src/tokenizer`, ...await modelPaths(model)];
   if (options.apiKeyFile !== null) reads.push(options.apiKeyFile);
+  const writes = await sessionPaths(options);
+  reads.push(...writes);
   return [
     `--allow-net=${options.port === 0 ? host : `${host}:${options.port}`}`,
     `--allow-read=${reads.join(",")}`,
     `--allow-ffi=${libraries.join(",")}`,
+    ...(writes.length > 0 ? [`--allow-write=${writes.join(",")}`] : []),
     "--allow-env=SOUNDER_LIBRARY,SOUNDER_API_KEY",
   ];
 }
 
 /** The arguments for main.ts, paths made absolute. */
 function absolutePaths(args: readonly string[]): string[] {
-  const flags = ["--model", "--dummy-weights", "--api-key-file"];
+  const flags = ["--model", "--dummy-weights", "--sessions", "--api-key-file"];
   return args.map((arg, i) => {
     const flag = flags.find((name) => arg.startsWith(`${name}=`));
     if (flag !== undefined) return `${flag}=${fromCaller(arg.slice(flag.length + 1))}`;

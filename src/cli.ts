@@ -5,6 +5,7 @@ import { ATTENTION_FLAGS, type AttentionOptions, readAttentionFlags } from "./at
 import { Failure } from "./errors.ts";
 import { STEP_MS } from "./scheduler/pace.ts";
 import type { LogFormat } from "./log.ts";
+import { parseSize } from "./model/memory.ts";
 
 /** What the command line asked for. */
 export interface Options {
@@ -38,12 +39,11 @@ export interface Options {
   /** Seconds of silence after which a stream gets a comment; 0: never. */
   pingSeconds: number;
   deterministic: boolean;
-  /** Longest time of a request; 0: no limit. */
-  requestTimeoutSeconds: number;
-  /** Time that running requests get to finish after the first signal. */
-  drainSeconds: number;
   /** Milliseconds that a step should take in which some decode. */
   stepMs: number;
+  /** Folder of saved contexts, and the most bytes of it. */
+  sessions: string | null;
+  sessionsBytes: number;
   /** Keep KV for requests that begin alike. */
   prefixCache: boolean;
   attention: AttentionOptions;
@@ -94,14 +94,6 @@ const FLAGS: Record<string, Flag> = {
     value: "SECONDS",
     help: "comment in streams that are silent for so long, 0 for none (default: 10)",
   },
-  "request-timeout": {
-    value: "SECONDS",
-    help: "longest time of a request, waiting included, 0 for no limit (default: 0)",
-  },
-  "drain": {
-    value: "SECONDS",
-    help: "time that running requests get to finish after SIGTERM or SIGINT (default: 30)",
-  },
   "step-ms": {
     value: "MS",
     help: "length of a step in which some decode and others run prompts (default: 50)",
@@ -110,6 +102,12 @@ const FLAGS: Record<string, Flag> = {
     value: null,
     help: "keep no KV of what ended for requests that begin with the same tokens",
   },
+  "sessions": {
+    value: "DIR",
+    help:
+      "keep contexts there over restarts: saved when memory is short, when the server stops and on demand",
+  },
+  "sessions-size": { value: "SIZE", help: "most bytes of that folder, as 50GiB (default: 16GiB)" },
   "deterministic": {
     value: null,
     help: "same result to the last bit whatever else runs, slower prefill",
@@ -197,6 +195,13 @@ function apiKeysOf(flags: string[], environment: string | null): string[] {
   return [environment];
 }
 
+function sessionsOf(folder: string | null, values: Values): string | null {
+  if (folder !== null && values["no-prefix-cache"] === true) {
+    invalid("--sessions keeps what the prefix cache has: leave out --no-prefix-cache");
+  }
+  return folder;
+}
+
 /**
  * Reads the command line.
  * @param args without the program's name
@@ -240,9 +245,9 @@ export function parseCommandLine(
     quiet: values.quiet === true,
     queue: number("queue", 64, 0, 100_000),
     pingSeconds: number("ping", 10, 0, 3600),
+    sessions: sessionsOf(text("sessions"), values),
+    sessionsBytes: parseSize(text("sessions-size") ?? "16GiB"),
     deterministic: values.deterministic === true,
-    requestTimeoutSeconds: number("request-timeout", 0, 0, 1_000_000),
-    drainSeconds: number("drain", 30, 0, 86_400),
     stepMs: number("step-ms", STEP_MS, 1, 60_000),
     prefixCache: values["no-prefix-cache"] !== true,
     attention: readAttentionFlags({

@@ -6,10 +6,11 @@
  * - `invalid`: the request or the command line is wrong (400, exit code 2)
  * - `context_length`: prompt and answer do not fit the model's context (400)
  * - `too_many_requests`: the queue is full; try again after `retryAfterSeconds` (429)
- * - `timeout`: the request took longer than it may (408)
  * - `unavailable`: loading or shutting down; try again after `retryAfterSeconds` (503)
  * - `model`: a model file is wrong or cannot be used; the message names file and tensor
  * - `memory`: it does not fit into the memory that may be used
+ * - `not_found`: there is nothing of that name (404)
+ * - `conflict`: it cannot be done to what is there now (409)
  * - `storage`: a saved session cannot be written or used; the message names it and says why
  * - `engine`: the native library failed
  */
@@ -17,10 +18,11 @@ export type FailureKind =
   | "invalid"
   | "context_length"
   | "too_many_requests"
-  | "timeout"
   | "unavailable"
   | "model"
   | "memory"
+  | "not_found"
+  | "conflict"
   | "storage"
   | "engine";
 

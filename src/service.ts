@@ -9,6 +9,8 @@ import { Failure } from "./errors.ts";
 import { contextTokens, prepareJob, startGeneration, TokenTexts } from "./generate.ts";
 import { Verification } from "./generate/sampled_usage.ts";
 import type { Observer } from "./observer.ts";
+import { Sessions } from "./sessions/sessions.ts";
+import type { SessionStore } from "./sessions/store.ts";
 import { Scheduler, type SchedulerOptions } from "./scheduler/scheduler.ts";
 import type {
   ChatMessage,
@@ -16,7 +18,14 @@ import type {
   TextProcessor,
   TokenizerInfo,
 } from "./tokenizer/tokenizer.ts";
-import type { Generation, GenerationRequest, ModelInfo, Service, ServiceStatus } from "./types.ts";
+import type {
+  Generation,
+  GenerationRequest,
+  ModelInfo,
+  Service,
+  ServiceStatus,
+  SessionControl,
+} from "./types.ts";
 
 /** What a service needs to become ready. It owns engine and text from then on and closes them. */
 export interface LoadedModel {
@@ -26,6 +35,8 @@ export interface LoadedModel {
   model: { id: string; created?: number };
   /** How requests attend (default: exactly). The engine has its index. */
   attention?: AttentionPolicy;
+  /** Contexts on disk, owned as the engine is; null (the default): none. */
+  sessions?: SessionStore | null;
 }
 
 interface Loaded {
@@ -35,6 +46,7 @@ interface Loaded {
   scheduler: Scheduler;
   texts: TokenTexts;
   policy: AttentionPolicy;
+  sessions: Sessions | null;
 }
 
 type State = "loading" | "ready" | "draining" | "failed";
@@ -42,6 +54,9 @@ type State = "loading" | "ready" | "draining" | "failed";
 /** Guess of how long a load still takes, for Retry-After. */
 const RETRY_WHILE_LOADING_SECONDS = 2;
 const RETRY_WHILE_DRAINING_SECONDS = 10;
+const NO_SESSIONS = "This server keeps no sessions: start it with --sessions DIR for that";
+/** Time for saving contexts after the last request ended. */
+const SAVE_MS = 60_000;
 
 /** How a service works. */
 export interface ServiceOptions extends SchedulerOptions {
@@ -70,10 +85,11 @@ export class ModelService implements Service {
    * The model is loaded.
    * @throws {Failure} `unavailable` when the service was closed meanwhile; engine and text stay the caller's.
    */
-  ready({ engine, text, model, attention = EXACT_POLICY }: LoadedModel): void {
+  ready({ engine, text, model, attention = EXACT_POLICY, sessions = null }: LoadedModel): void {
     if (this.#state !== "loading") {
       throw new Failure("unavailable", `Cannot become ready: the server is ${this.#state}.`);
     }
+    const scheduler = new Scheduler(engine, this.#options);
     this.#loaded = {
       engine,
       text,
@@ -85,9 +101,10 @@ export class ModelService implements Service {
         vocabulary: engine.limits.vocabulary,
         hidden: engine.limits.hidden,
       },
-      scheduler: new Scheduler(engine, this.#options),
+      scheduler,
       texts: new TokenTexts(text.tokenizer),
       policy: attention,
+      sessions: sessions === null ? null : new Sessions(engine, scheduler, sessions),
     };
     this.#progress = 1;
     this.#state = "ready";
@@ -104,6 +121,7 @@ export class ModelService implements Service {
   async drain(ms: number): Promise<void> {
     if (this.#state !== "failed") this.#state = "draining";
     await this.#loaded?.scheduler.drain(ms);
+    await this.#loaded?.sessions?.saveAll(SAVE_MS);
   }
 
   /** Ends everything at once and closes engine and tokenizer. */
@@ -116,6 +134,7 @@ export class ModelService implements Service {
     if (this.#state !== "failed") this.#state = "draining";
     const loaded = this.#loaded;
     if (loaded === null) return;
+    await loaded.sessions?.close();
     await loaded.scheduler.close();
     this.#loaded = null;
     loaded.text.close();
@@ -147,12 +166,30 @@ export class ModelService implements Service {
     if (this.#state === "draining") throw this.#unavailable();
     const { tokenizer } = text;
     const spec = prepareJob(request, engine.limits, tokenizer.endTokens, policy);
+    this.#pin(request);
     const { observer } = this.#options;
     const verified = (error: number) => {
       this.#verification.add(error);
       observer?.verified(error);
     };
     return startGeneration({ scheduler, tokenizer, texts, verified, observer }, request, spec);
+  }
+
+  #pin({ session, cacheScope, prompt }: GenerationRequest): void {
+    if (session === null) return;
+    const { sessions } = this.#require();
+    if (sessions !== null) return sessions.pin({ scope: cacheScope, id: session }, prompt);
+    throw new Failure("invalid", NO_SESSIONS, { param: "sounder.session" });
+  }
+
+  async recall(cacheScope: string, prompt: Int32Array): Promise<void> {
+    await this.#require().sessions?.recall(cacheScope, prompt);
+  }
+
+  sessions(): SessionControl {
+    const { sessions } = this.#require();
+    if (sessions !== null) return sessions;
+    throw new Failure("not_found", NO_SESSIONS);
   }
 
   // The methods below are async so that an unavailable service rejects, as a failing tokenizer does.

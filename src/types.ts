@@ -40,10 +40,8 @@ export interface GenerationRequest {
   cacheScope: string;
   /** Who goes first where there is not enough for all. */
   priority: Priority;
-  /** Seconds after which it fails, waiting included; null: as long as the server allows. */
-  timeoutSeconds: number | null;
-  /** Tell how far the prompt has run. */
-  progress?: boolean;
+  /** The session that it is part of; null: none. */
+  session: string | null;
 }
 
 /** Why a choice ended. */
@@ -62,8 +60,6 @@ export interface TokenInfo {
 
 /** Something that happened to a request. */
 export type GenerationEvent =
-  /** So many of the prompt's tokens have run, or were cached; only with `progress`, before any text. */
-  | { type: "progress"; processed: number; cached: number; total: number; ms: number }
   /** The scored prompt, before any text; only with `scorePrompt`. */
   | { type: "prompt"; tokens: TokenInfo[] }
   /** Text of a choice; `tokens` only with `logprobs`. Text held back for a stop string comes later. */
@@ -150,6 +146,30 @@ export interface VerifyTotals {
   largestError: number | null;
 }
 
+/** A context on disk. */
+export interface SessionInfo {
+  id: string;
+  tokens: number;
+  bytes: number;
+  /** Milliseconds since 1970. */
+  savedAt: number;
+  usedAt: number;
+  /** Why it cannot be used; null: it can. */
+  problem: string | null;
+}
+
+/** The sessions of a server; each belongs to the scope of its requests' cache. */
+export interface SessionControl {
+  list(scope: string): SessionInfo[];
+  /** @throws {Failure} kind `not_found`; so do the others */
+  find(name: { scope: string; id: string }): SessionInfo;
+  /** Saves what the last request that named it left in memory. */
+  save(name: { scope: string; id: string }): Promise<SessionInfo>;
+  /** Brings it into memory. */
+  load(name: { scope: string; id: string }): Promise<SessionInfo>;
+  delete(name: { scope: string; id: string }): Promise<void>;
+}
+
 /**
  * Everything the routes need. All methods but `status` throw a {@linkcode Failure} of kind
  * `unavailable` until the model is loaded.
@@ -162,6 +182,10 @@ export interface Service {
    * `invalid`. Synchronous, so that a route can answer with a real status before it sends headers.
    */
   generate(request: GenerationRequest): Generation;
+  /** Brings KV that a session has of a prompt back into memory, before the prompt is given to `generate`. */
+  recall(cacheScope: string, prompt: Int32Array): Promise<void>;
+  /** Throws a {@linkcode Failure} of kind `not_found` when the server keeps no sessions. */
+  sessions(): SessionControl;
   encodeChat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<Int32Array>;
   encodeText(
     text: string,

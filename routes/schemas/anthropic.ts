@@ -6,27 +6,23 @@ import type { ModelInfo } from "../../src/types.ts";
 import { fields, integer, MAX_INT32, oneOf, parse, refuse } from "./fields.ts";
 import { generationShape, type Settings, settingsOf } from "./generation.ts";
 import { MAX_MESSAGES } from "./messages.ts";
-import { contentShown, partText, textOf, type TextParts, typedPart } from "./parts.ts";
-import { shownAs } from "./shown.ts";
+import { partText, textOf, type TextParts, typedPart } from "./parts.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 const { n: _, stop, stream_options: __, prompt_logprobs: ___, ...shared } = generationShape;
 
-/** The fields of a messages request but for the conversation. */
-export const messagesSchema = fields({
+const schema = fields({
   ...shared,
   max_tokens: integer(1, MAX_INT32),
   stop_sequences: stop,
 });
 
-/** Blocks of system and messages. */
-export const TEXT: TextParts = new Map([["text", "text"]]);
-
-/** One message. */
-export const turnSchema = fields({
+const messageSchema = fields({
   role: oneOf("user", "assistant"),
-  content: shownAs(z.unknown(), contentShown(TEXT)).optional(),
+  content: z.unknown().optional(),
 });
+
+const TEXT: TextParts = new Map([["text", "text"]]);
 /** What a model thought before an earlier answer; templates leave it out too. */
 const THOUGHTS = new Set(["thinking", "redacted_thinking"]);
 
@@ -48,7 +44,7 @@ export function parseMessagesRequest(
   value: Record<string, unknown>,
   model: ModelInfo,
 ): MessagesBody {
-  const body = parse(messagesSchema, value);
+  const body = parse(schema, value);
   refuseUnsupported(value);
   const { stop_sequences: sequences, ...rest } = body;
   const generation = { ...rest, ...(sequences === undefined ? {} : { stop: sequences }) };
@@ -95,7 +91,7 @@ function systemOf(system: unknown): ChatMessage[] {
 }
 
 function messageOf(value: unknown, path: PropertyKey[]): ChatMessage {
-  const { role, content } = parse(turnSchema, value, path);
+  const { role, content } = parse(messageSchema, value, path);
   if (!Array.isArray(content)) {
     return { role, content: textOf(content, TEXT, [...path, "content"]) };
   }

@@ -13,17 +13,14 @@ export interface EmbeddingsBody {
   dimensions: number;
 }
 
-/** The fields of an embeddings request but for the input. */
-export const embeddingsSchema = (model: ModelInfo) =>
-  fields({
+/** Reads the body; throws a 400 that names the field. */
+export function parseEmbeddings(value: Record<string, unknown>, model: ModelInfo): EmbeddingsBody {
+  const schema = fields({
     encoding_format: oneOf("float", "base64").optional(),
     dimensions: integer(1, model.hidden).optional(),
     add_special_tokens: flag.optional(),
   });
-
-/** Reads the body; throws a 400 that names the field. */
-export function parseEmbeddings(value: Record<string, unknown>, model: ModelInfo): EmbeddingsBody {
-  const body = parse(embeddingsSchema(model), value);
+  const body = parse(schema, value);
   return {
     inputs: parsePrompts(value["input"], model, "input"),
     addSpecial: body.add_special_tokens ?? true,

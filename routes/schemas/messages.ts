@@ -3,17 +3,15 @@
 import { z } from "zod";
 import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
 import { jsonExcess } from "../body.ts";
-import { CHAT_PARTS, contentShown, textOf } from "./parts.ts";
+import { CHAT_PARTS, textOf } from "./parts.ts";
 import { fields, list, name, oneOf, parse, refuse, show, text } from "./fields.ts";
-import { shownAs } from "./shown.ts";
 
 /** Bounds the time that checking takes; a body could hold a million. */
 export const MAX_MESSAGES = 65_536;
 
-/** One message. */
-export const messageSchema = fields({
+const messageSchema = fields({
   role: oneOf("system", "developer", "user", "assistant", "tool"),
-  content: shownAs(z.unknown(), contentShown(CHAT_PARTS)).optional(),
+  content: z.unknown().optional(),
   name: name.optional(),
   tool_call_id: name.optional(),
   tool_calls: list(

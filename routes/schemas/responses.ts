@@ -21,8 +21,7 @@ import { refuseUnsupported } from "./unsupported.ts";
 
 const { n: _, stream_options: __, prompt_logprobs: ___, ...shared } = generationShape;
 
-/** The fields of a responses request but for the input. */
-export const responsesSchema = fields({
+const schema = fields({
   ...shared,
   instructions: text.optional(),
   max_output_tokens: integer(1, MAX_INT32).optional(),
@@ -58,7 +57,7 @@ export interface ResponsesBody {
 
 /** Reads the body; throws a 400 that names the field. */
 export function parseResponses(value: Record<string, unknown>, model: ModelInfo): ResponsesBody {
-  const body = parse(responsesSchema, value);
+  const body = parse(schema, value);
   refuseUnsupported(value);
   refuseStored(value);
   refuseConstraints(value);

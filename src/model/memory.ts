@@ -134,6 +134,14 @@ export interface MachineMemory {
   available: number;
 }
 
+/** Bytes that a size like "12GiB" means. @throws {Failure} kind `invalid` */
+export function parseSize(text: string): number {
+  const machine = { total: Infinity, available: NaN };
+  const bytes = parseMemory(text, machine);
+  if (bytes > 0) return bytes;
+  throw new Failure("invalid", `"${text}" is no size: write it as 12GiB or 800M.`);
+}
+
 const UNIT = new Map([["", 0], ["k", 1], ["m", 2], ["g", 3], ["t", 4]]);
 
 /**

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Contexts between memory (the prefix cache) and disk (the store). A request that a stored session begins like
+ * gets that back before its prompt is run; what requests named is saved when they ask for it; what is
+ * evicted, and all that lies idle when the server stops, is saved by itself.
+ */
+import { createHash } from "node:crypto";
+import { BLOCK_TOKENS, type Engine } from "../engine/engine.ts";
+import { Failure } from "../errors.ts";
+import { blocksOfTokens } from "../scheduler/memory.ts";
+import type { CachedContext, ContextCache } from "../scheduler/prefix_cache.ts";
+import type { Scheduler } from "../scheduler/scheduler.ts";
+import { commonTokens } from "./chain.ts";
+import { AUTOMATIC, keyOf, requireId, requireOwnId, type SessionName } from "./id.ts";
+import { Pins } from "./pins.ts";
+import type { SessionControl } from "../types.ts";
+import type { SessionMatch, SessionRecord, SessionStore } from "./store.ts";
+
+/** Shorter contexts are run again as quickly as they are restored: they are not saved unless asked for. */
+export const LEAST_SAVED_TOKENS = 512;
+/** Requests beyond these don't wait for a restore; they run their prompts. */
+const MOST_RECALLS = 8;
+
+/** A context that stays in memory until it is let go. */
+interface Held {
+  cached: CachedContext;
+  letGo: () => void;
+}
+
+export class Sessions implements SessionControl {
+  readonly #engine: Engine;
+  readonly #scheduler: Scheduler;
+  readonly #cache: ContextCache;
+  readonly #store: SessionStore;
+  readonly #log: (line: string) => void;
+  readonly #pins = new Pins();
+  /** Asked about when they were about to be evicted: saved, or not worth it. */
+  readonly #decided = new WeakSet<CachedContext>();
+  readonly #restoring = new Map<string, Promise<unknown>>();
+  #evicting = false;
+  #recalls = 0;
+  /** The engine does one transfer at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    engine: Engine,
+    scheduler: Scheduler,
+    store: SessionStore,
+  ) {
+    if (scheduler.cache === null) throw new RangeError("Sessions need the prefix cache.");
+    this.#engine = engine;
+    this.#scheduler = scheduler;
+    this.#cache = scheduler.cache;
+    this.#store = store;
+    this.#log = store.log;
+    this.#cache.keeper = (cached) => this.#evicts(cached);
+  }
+
+  list(scope: string): SessionRecord[] {
+    return this.#store.list(scope);
+  }
+
+  /** @throws {Failure} kind `not_found` */
+  find(name: SessionName): SessionRecord {
+    const record = this.#store.find({ ...name, id: requireId(name.id, "id") });
+    if (record !== null) return record;
+    throw new Failure("not_found", `There is no session "${name.id}".`);
+  }
+
+  /** A request is part of a session: what becomes of its prompt is saved under that name. */
+  pin(name: SessionName, prompt: Int32Array): void {
+    this.#pins.set({ ...name, id: requireOwnId(name.id, "sounder.session") }, prompt);
+  }
+
+  /**
+   * Saves what the last request of a session left in memory.
+   * @throws {Failure} `not_found` when no request named it, `conflict` while it runs, `storage`
+   */
+  async save(name: SessionName): Promise<SessionRecord> {
+    requireOwnId(name.id, "id");
+    const prompt = this.#pins.get(name);
+    if (prompt === null) {
+      const sentence =
+        `No request named session "${name.id}": send "sounder": {"session": "${name.id}"}`;
+      throw new Failure("not_found", `${sentence} with one, and save it when that has ended.`);
+    }
+    const held = await this.#holdLatest(name.scope, prompt);
+    if (held !== null) return await this.#write(name, held);
+    const record = this.#store.find(name);
+    if (record !== null && this.#store.match(name.scope, prompt)?.record === record) return record;
+    throw new Failure(
+      "conflict",
+      `Cannot save session "${name.id}": its request still runs, or its memory was needed since. ` +
+        "Try again when the request has ended.",
+    );
+  }
+
+  /** Brings a session into memory. @throws {Failure} `not_found`, `conflict`, `unavailable` */
+  async load(name: SessionName): Promise<SessionRecord> {
+    const record = this.find(name);
+    if (record.problem !== null) throw new Failure("conflict", record.problem);
+    const restored = await this.#restore({ record, tokens: record.usable }, () => true);
+    if (restored) return record;
+    throw new Failure("unavailable", "Running requests need the memory that the session takes.", {
+      retryAfterSeconds: 5,
+    });
+  }
+
+  async delete(name: SessionName): Promise<void> {
+    const record = this.find(name);
+    this.#pins.delete(name);
+    await this.#inTurn(() => this.#store.delete(record));
+  }
+
+  /** Brings back what a session has of a prompt, when memory has less. A failure only costs the time saved. */
+  async recall(scope: string, prompt: Int32Array): Promise<void> {
+    const match = this.#recalls < MOST_RECALLS ? this.#store.match(scope, prompt) : null;
+    if (match === null || match.tokens < BLOCK_TOKENS) return;
+    this.#recalls++;
+    const gains = () => match.tokens - this.#inMemory(scope, prompt) >= BLOCK_TOKENS;
+    try {
+      await this.#restore(match, gains);
+    } catch (error) {
+      this.#log(`Session ${match.record.id} was not restored: ${(error as Error).message}`);
+    } finally {
+      this.#recalls--;
+    }
+  }
+
+  /** Saves all that lies idle, most recently used first, for at most so long. */
+  async saveAll(ms: number): Promise<void> {
+    const end = performance.now() + ms;
+    const idle = await this.#scheduler.alone(() => this.#cache.idle());
+    const now = Date.now();
+    let saved = 0;
+    for (const [i, cached] of idle.reverse().entries()) {
+      const name = this.#nameToSave(cached);
+      if (name === null) continue;
+      if (performance.now() > end) {
+        this.#log("There was no time to save all contexts.");
+        break;
+      }
+      const held = await this.#scheduler.alone(() => this.#hold(cached));
+      if (held === null) continue;
+      try {
+        await this.#write(name, held, now - i);
+        saved++;
+      } catch (error) {
+        this.#log(`A context was not saved: ${(error as Error).message}`);
+      }
+    }
+    if (saved > 0) this.#log(`Saved ${saved} ${saved === 1 ? "context" : "contexts"}.`);
+  }
+
+  /** Waits for what is being saved or restored. */
+  async close(): Promise<void> {
+    this.#cache.keeper = null;
+    await this.#turn;
+    this.#store.close();
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  #hold(cached: CachedContext): Held | null {
+    const letGo = this.#cache.hold(cached);
+    return letGo === null ? null : { cached, letGo };
+  }
+
+  /** The context that was used last of those that begin with this prompt; its last token may not have run. */
+  #holdLatest(scope: string, prompt: Int32Array): Promise<Held | null> {
+    return this.#scheduler.alone(() => {
+      const found = this.#cache.idle().findLast(({ origin, tokens }) =>
+        origin.scope === scope && commonTokens(tokens, prompt) >= prompt.length - 1
+      );
+      return found === undefined ? null : this.#hold(found);
+    });
+  }
+
+  async #write(name: SessionName, { cached, letGo }: Held, usedAt?: number) {
+    const { context, tokens, origin: { provenance } } = cached;
+    try {
+      return await this.#inTurn(() =>
+        this.#store.save(name, { context, tokens, provenance }, usedAt)
+      );
+    } finally {
+      letGo();
+    }
+  }
+
+  /** Under what name a context is to be saved; null: not at all. */
+  #nameToSave({ tokens, origin: { scope, provenance } }: CachedContext): SessionName | null {
+    const id = this.#pins.find(scope, tokens);
+    if (id === null && tokens.length < LEAST_SAVED_TOKENS) return null;
+    const covering = this.#store.covering(scope, tokens, provenance);
+    if (id !== null) return covering?.id === id ? null : { scope, id };
+    if (covering !== null) return null;
+    const hash = createHash("sha256").update(provenance).update(
+      new Uint8Array(tokens.slice().buffer),
+    );
+    return { scope, id: AUTOMATIC + hash.digest("hex").slice(0, 24) };
+  }
+
+  /** A context is about to be evicted: it is saved first, unless another one is being saved already. */
+  #evicts(cached: CachedContext): void {
+    if (this.#evicting || this.#decided.has(cached)) return;
+    this.#decided.add(cached);
+    const name = this.#nameToSave(cached);
+    const held = name === null ? null : this.#hold(cached);
+    if (held === null) return;
+    this.#evicting = true;
+    this.#write(name!, held)
+      .catch((error) => this.#log(`A context was not saved: ${error.message}`))
+      .finally(() => this.#evicting = false);
+  }
+
+  /** Most tokens of a prompt that lie ready. */
+  #inMemory(scope: string, prompt: Int32Array): number {
+    let most = 0;
+    for (const { origin, tokens } of this.#cache.idle()) {
+      if (origin.scope === scope) most = Math.max(most, commonTokens(tokens, prompt));
+    }
+    return most;
+  }
+
+  /** Requests for the same session wait for one restore. False: it isn't wanted or has no room. */
+  async #restore(match: SessionMatch, wanted: () => boolean): Promise<boolean> {
+    const key = keyOf(match.record);
+    while (this.#restoring.has(key)) await this.#restoring.get(key);
+    const work = this.#restoreNow(match, wanted);
+    this.#restoring.set(key, work.catch(() => {}));
+    try {
+      return await work;
+    } finally {
+      this.#restoring.delete(key);
+    }
+  }
+
+  async #restoreNow({ record, tokens }: SessionMatch, wanted: () => boolean): Promise<boolean> {
+    const letGo = await this.#scheduler.alone(() =>
+      wanted() ? this.#cache.reserve(blocksOfTokens(tokens)) : null
+    );
+    if (letGo === null) return false;
+    try {
+      const saved = await this.#inTurn(() => this.#read(record, tokens));
+      const { scope } = record;
+      await this.#scheduler.alone(() => {
+        letGo();
+        this.#cache.insert(saved.context, { scope, provenance: saved.provenance }, saved.tokens);
+      }).catch((error) => {
+        this.#engine.freeContext(saved.context);
+        throw error;
+      });
+      return true;
+    } finally {
+      letGo();
+    }
+  }
+
+  async #read(record: SessionRecord, tokens: number) {
+    try {
+      return await this.#store.restore(record, tokens);
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind !== "storage") throw error;
+      this.#store.markUnusable(record, error.message);
+      throw new Failure("conflict", error.message, { cause: error });
+    }
+  }
+}
