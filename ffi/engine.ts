@@ -50,7 +50,7 @@ export class NativeEngine implements Engine {
     this.#shape = shape;
     this.#handle = handle;
     this.limits = limits;
-    this.#buffers = new StepBuffers(limits.maxStepSequences, limits.maxStepTokens);
+    this.#buffers = new StepBuffers(limits);
     this.#saved = new SavedCalls(
       library,
       limits.context,
@@ -203,8 +203,8 @@ export class NativeEngine implements Engine {
       b.biasTokens,
       b.biasValues,
       b.biasCount,
-      null,
-      0,
+      b.allowed,
+      b.allowedRows,
       b.statuses,
       b.sampled,
       b.sampledLogprobs,

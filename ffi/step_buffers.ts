@@ -4,6 +4,7 @@
  * outlive the call: the native side reads and writes them while the event loop runs.
  */
 import {
+  type EngineLimits,
   FULL_ATTENTION,
   type SequenceResult,
   type StageMs,
@@ -22,6 +23,7 @@ const FAILURES: Record<number, StepFailure> = {
   [abi.UNKNOWN_CONTEXT]: "unknown_context",
   [abi.CONTEXT_FULL]: "context_full",
   [abi.NOT_FINITE]: "not_finite",
+  [abi.NO_TOKEN]: "no_token",
 };
 
 /** For contexts that say nothing of attention. */
@@ -52,7 +54,11 @@ function rowOf<T extends Int32Array | Float32Array>(array: T, row: number, lengt
   return array.subarray(row * length, (row + 1) * length) as T;
 }
 
+/** What the arrays have room for. */
+type StepLimits = Pick<EngineLimits, "maxStepSequences" | "maxStepTokens" | "vocabulary">;
+
 export class StepBuffers {
+  readonly #limits: StepLimits;
   readonly contexts: Int32Array<ArrayBuffer>;
   readonly tokenCounts: Int32Array<ArrayBuffer>;
   readonly tokens: Int32Array<ArrayBuffer>;
@@ -68,11 +74,16 @@ export class StepBuffers {
   biasTokens = new Int32Array(64);
   biasValues = new Float32Array(64);
   biasCount = 0;
+  /** Rows of bits over the vocabulary; made by the first step that needs one, grown like the biases. */
+  allowed: Uint32Array<ArrayBuffer> | null = null;
+  allowedRows = 0;
   /** Made by the first step that scores. */
   givenLogprobs: Float32Array<ArrayBuffer> | null = null;
   given: Alternatives | null = null;
 
-  constructor(maxSequences: number, private readonly maxTokens: number) {
+  constructor(limits: StepLimits) {
+    const { maxStepSequences: maxSequences, maxStepTokens: maxTokens } = limits;
+    this.#limits = limits;
     this.contexts = new Int32Array(maxSequences);
     this.tokenCounts = new Int32Array(maxSequences);
     this.tokens = new Int32Array(maxTokens);
@@ -88,6 +99,7 @@ export class StepBuffers {
   /** Fills the input arrays. The caller has checked counts against the limits. */
   write(sequences: readonly StepSequence[]): void {
     this.biasCount = 0;
+    this.allowedRows = 0;
     let start = 0;
     sequences.forEach((sequence, row) => {
       this.contexts[row] = sequence.context;
@@ -101,8 +113,8 @@ export class StepBuffers {
       writeAttention(sequence.attention ?? EXACT, ints, floats);
     });
     if (this.given === null && sequences.some((sequence) => sequence.score !== undefined)) {
-      this.givenLogprobs = new Float32Array(this.maxTokens);
-      this.given = new Alternatives(this.maxTokens);
+      this.givenLogprobs = new Float32Array(this.#limits.maxStepTokens);
+      this.given = new Alternatives(this.#limits.maxStepTokens);
     }
   }
 
@@ -117,7 +129,7 @@ export class StepBuffers {
     ints[abi.STEP_ALTERNATIVES] = Math.max(sequence.alternatives, score?.alternatives ?? 0);
     ints[abi.STEP_BIAS_START] = this.biasCount;
     ints[abi.STEP_BIAS_COUNT] = sampling === null ? 0 : this.#writeBias(sampling.logitBias);
-    ints[abi.STEP_ALLOWED_ROW] = -1;
+    ints[abi.STEP_ALLOWED_ROW] = sampling === null ? -1 : this.#writeAllowed(sequence.allowed);
     ints[abi.STEP_SCORE] = score === undefined ? 0 : 1;
     ints[abi.STEP_NEXT_TOKEN] = score?.nextToken ?? -1;
     ints[abi.STEP_HIDDEN] = sequence.hidden ? 1 : 0;
@@ -130,6 +142,22 @@ export class StepBuffers {
     floats[abi.STEP_REPETITION_PENALTY] = sampling?.repetitionPenalty ?? 1;
     floats[abi.STEP_PRESENCE_PENALTY] = sampling?.presencePenalty ?? 0;
     floats[abi.STEP_FREQUENCY_PENALTY] = sampling?.frequencyPenalty ?? 0;
+  }
+
+  /** The row that was written, or -1. */
+  #writeAllowed(allowed: Uint32Array | null | undefined): number {
+    if (allowed == null) return -1;
+    const words = Math.ceil(this.#limits.vocabulary / 32);
+    const row = this.allowedRows++;
+    const needed = this.allowedRows * words;
+    if (this.allowed === null || needed > this.allowed.length) {
+      const before = this.allowed;
+      this.allowed = new Uint32Array(2 * needed);
+      if (before !== null) this.allowed.set(before);
+    }
+    this.allowed.fill(0, row * words, needed);
+    this.allowed.set(allowed.subarray(0, words), row * words);
+    return row;
   }
 
   #writeBias(bias: ReadonlyMap<number, number>): number {

@@ -14,6 +14,7 @@ export const INTERNAL = -8;
 export const NOT_LOADED = -9;
 export const CONTEXT_FULL = -10;
 export const NOT_FINITE = -11;
+export const NO_TOKEN = -12;
 export const CONFIG_LAYERS = 0;
 export const CONFIG_HIDDEN = 1;
 export const CONFIG_INTERMEDIATE = 2;

@@ -36,6 +36,7 @@ export function chatCompletions(deps: Deps): Handler {
     );
     const admitted = await admit(c, service, head, body, [prompt], {
       ...body.settings,
+      format: body.format,
       continuesPrompt: false,
       maxTokens: body.maxTokens,
       logprobs: tokensWanted(body),

@@ -45,6 +45,7 @@ export function completions(deps: Deps): Handler {
       prompts,
       {
         ...body.settings,
+        format: body.format,
         maxTokens: body.maxTokens,
         continuesPrompt: true,
         logprobs: tokensWanted(body),

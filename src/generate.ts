@@ -157,7 +157,7 @@ class GenerationStream implements Generation, JobOutput {
     }
     if (end === null && text.stopString === null) return false;
     this.#send(choice, text.finish(mayStop));
-    const stopped = end === "end_token" || text.stopString !== null;
+    const stopped = end !== "length" || text.stopString !== null;
     this.#finish(choice, stopped ? "stop" : "length", text.stopString);
     return true;
   }

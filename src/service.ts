@@ -4,6 +4,7 @@
  * doing: loading, ready, draining or failed.
  */
 import { type AttentionPolicy, EXACT_POLICY } from "./engine/attention.ts";
+import { ConstraintCompiler } from "./constraint/compiler.ts";
 import type { Engine } from "./engine/engine.ts";
 import { Failure } from "./errors.ts";
 import { contextTokens, prepareJob, startGeneration, TokenTexts } from "./generate.ts";
@@ -46,6 +47,7 @@ interface Loaded {
   scheduler: Scheduler;
   texts: TokenTexts;
   policy: AttentionPolicy;
+  constraints: ConstraintCompiler;
   sessions: Sessions | null;
 }
 
@@ -104,6 +106,7 @@ export class ModelService implements Service {
       scheduler,
       texts: new TokenTexts(text.tokenizer),
       policy: attention,
+      constraints: new ConstraintCompiler(text.tokenizer, engine.limits.vocabulary),
       sessions: sessions === null ? null : new Sessions(engine, scheduler, sessions),
     };
     this.#progress = 1;
@@ -162,10 +165,11 @@ export class ModelService implements Service {
   }
 
   generate(request: GenerationRequest): Generation {
-    const { engine, text, scheduler, texts, policy } = this.#require();
+    const { engine, text, scheduler, texts, policy, constraints } = this.#require();
     if (this.#state === "draining") throw this.#unavailable();
     const { tokenizer } = text;
-    const spec = prepareJob(request, engine.limits, tokenizer.endTokens, policy);
+    const constraint = request.format ? constraints.compile(request.format) : null;
+    const spec = prepareJob(request, engine.limits, tokenizer.endTokens, policy, constraint);
     this.#pin(request);
     const { observer } = this.#options;
     const verified = (error: number) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The nouns that routes and the generation loop share. Routes see these and {@linkcode Service}. */
 import type { AttentionRequest } from "./engine/attention.ts";
+import type { FormatRequest } from "./constraint/compiler.ts";
 import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
 import type { Priority } from "./scheduler/job.ts";
 import type { CacheFigures } from "./scheduler/prefix_cache.ts";
@@ -14,6 +15,8 @@ export interface GenerationRequest {
   /** Choices to generate from the prompt. */
   n: number;
   sampling: SamplingParams;
+  /** What the answer must be; null: anything. */
+  format?: FormatRequest | null;
   /** Most tokens to generate for a choice; null: as many as the context holds. 0 only with `echo`. */
   maxTokens: number | null;
   /** Least tokens before an end token or stop string may end the choice. */

@@ -55,7 +55,8 @@ enum sounder_status {
   SOUNDER_INTERNAL = -8,        /* a bug: please report the text */
   SOUNDER_NOT_LOADED = -9,      /* the engine has no weights yet */
   SOUNDER_CONTEXT_FULL = -10,   /* the step would pass the model's longest context */
-  SOUNDER_NOT_FINITE = -11      /* the logits of this context contain NaN or infinity */
+  SOUNDER_NOT_FINITE = -11,     /* the logits of this context contain NaN or infinity */
+  SOUNDER_NO_TOKEN = -12        /* the row of allowed_tokens of this context allows none */
 };
 
 /* Figures of a model and of its engine, as one array of int32 indexed by this enum. */
@@ -431,7 +432,7 @@ SOUNDER_API int32_t sounder_transfer_progress(sounder_engine *engine);
  *   allowed_tokens  [allowed_rows, ceil(vocabulary / 32)] bit masks; may be NULL
  *   statuses        [S] out: each context succeeds or fails alone
  *   sampled         [S] out: the token, or -1 where none was asked for
- *   sampled_logprobs [S] out: its log-probability before temperature, penalties and cuts
+ *   sampled_logprobs [S] out: its log-probability before temperature, penalties, masks and cuts
  *   top_tokens, top_logprobs [S, SOUNDER_MAX_ALTERNATIVES] out: best first, -1 past the last
  *   given_logprobs  [T] out, for contexts that ask to score: the log-probability of the token that
  *                   follows each new token (NEXT_TOKEN after the last; 0 when that is -1); may be NULL

@@ -156,7 +156,7 @@ class StepRun {
     TokenHistory history{context_tokens.data(), static_cast<int>(context_tokens.size()),
                          batch_.tokens.data() + sequence.first_token, sequence.count};
     int32_t chosen = model_.sampler.choose(logits, request.sampling, history, thread);
-    if (chosen < 0) return SOUNDER_INVALID;
+    if (chosen < 0) return SOUNDER_NO_TOKEN;
     call_.sampled[s] = chosen;
     call_.sampled_logprobs[s] = static_cast<float>(logits[chosen] - log_sum);
     model_.sampler.most_likely(logits, log_sum, request.alternatives, thread,

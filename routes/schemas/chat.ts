@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The body of `POST /v1/chat/completions`. */
 import { z } from "zod";
+import type { FormatRequest } from "../../src/constraint/compiler.ts";
 import type { ChatMessage, ChatOptions } from "../../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import { fields, flag, integer, MAX_INT32, parse, refuse } from "./fields.ts";
@@ -12,6 +13,7 @@ import {
   type Settings,
   settingsOf,
 } from "./generation.ts";
+import { formatOf } from "./format.ts";
 import { parseMessages } from "./messages.ts";
 import { refuseTools, refuseUnsupported } from "./unsupported.ts";
 
@@ -35,6 +37,7 @@ export interface ChatBody extends Delivery {
   messages: ChatMessage[];
   template: ChatOptions;
   settings: Settings;
+  format: FormatRequest | null;
   maxTokens: number | null;
   logprobs: number | null;
 }
@@ -53,6 +56,7 @@ export function parseChat(value: Record<string, unknown>, model: ModelInfo): Cha
     messages: parseMessages(value["messages"]),
     template: templateOf(value),
     settings: settingsOf(body, model, maxTokens),
+    format: formatOf(value),
     maxTokens,
     logprobs: body.logprobs ? body.top_logprobs ?? 0 : null,
   };

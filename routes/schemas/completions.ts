@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The body of `POST /v1/completions`. */
+import type { FormatRequest } from "../../src/constraint/compiler.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import { fields, flag, integer, MAX_INT32, parse, refuse } from "./fields.ts";
 import {
@@ -10,6 +11,7 @@ import {
   type Settings,
   settingsOf,
 } from "./generation.ts";
+import { formatOf } from "./format.ts";
 import { parsePrompts, type Prompt } from "./prompt.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
@@ -34,6 +36,7 @@ export interface CompletionBody extends Delivery {
   addSpecial: boolean;
   echo: boolean;
   settings: Settings;
+  format: FormatRequest | null;
   maxTokens: number;
   logprobs: number | null;
 }
@@ -61,6 +64,7 @@ export function parseCompletion(value: Record<string, unknown>, model: ModelInfo
     addSpecial: body.add_special_tokens ?? true,
     echo,
     settings,
+    format: formatOf(value),
     maxTokens,
     logprobs: body.logprobs ?? null,
   };

@@ -83,7 +83,7 @@ export interface Delivery {
 /** What the shared fields say about one prompt's generation. */
 export type Settings = Omit<
   GenerationRequest,
-  Admission | "maxTokens" | "logprobs" | "scorePrompt" | "continuesPrompt"
+  Admission | "maxTokens" | "logprobs" | "scorePrompt" | "continuesPrompt" | "format"
 >;
 
 /** How the answer is to be delivered. */

@@ -15,24 +15,9 @@ const off = (value: unknown) => value === false;
 const empty = (value: unknown) => Array.isArray(value) && value.length === 0;
 const never = () => false;
 
-const CONSTRAINED =
-  "isn't supported in this version, which doesn't constrain answers: leave it out";
-const constrained: Refusal = { harmless: never, rule: CONSTRAINED };
-
 const REFUSALS: Readonly<Record<string, Refusal>> = {
-  response_format: {
-    harmless: (value) => (value as { type?: unknown }).type === "text",
-    rule: 'must be {"type": "text"}: this version doesn\'t constrain answers to JSON',
-  },
-  structured_outputs: constrained,
-  guided_json: constrained,
-  guided_regex: constrained,
-  guided_choice: constrained,
-  guided_grammar: constrained,
-  grammar: { harmless: (value) => value === "", rule: CONSTRAINED },
-  json_schema: constrained,
-  allowed_token_ids: constrained,
-  bad_words: { harmless: empty, rule: CONSTRAINED },
+  allowed_token_ids: { harmless: never, rule: "isn't supported: send a grammar" },
+  bad_words: { harmless: empty, rule: "isn't supported: send a logit_bias of -100" },
   use_beam_search: { harmless: off, rule: "isn't supported: Sounder samples" },
   truncate_prompt_tokens: {
     harmless: never,

@@ -93,6 +93,8 @@ export interface StepSequence {
   tokens: ArrayLike<number>;
   /** Sample a token after the last new one with these parameters; null samples none. */
   sampling: SamplingParams | null;
+  /** The tokens that may be sampled, as bits in rows of 32; null: all of them. */
+  allowed?: Uint32Array | null;
   /** Index of the choice (n > 1). */
   choice: number;
   /** Tokens of the context that are prompt: penalties count those after as generated. */
@@ -122,6 +124,7 @@ export type StepFailure =
   | "out_of_blocks"
   | "context_full"
   | "not_finite"
+  | "no_token"
   | "unknown_context"
   | "invalid";
 
@@ -131,6 +134,7 @@ export interface SequenceResult {
   failure: StepFailure | null;
   /** The sampled token, or -1. */
   token: number;
+  /** Of all tokens, before bias, penalties, temperature and `allowed`. */
   logprob: number;
   /** Best first. */
   alternatives: TokenLogprob[];

@@ -7,6 +7,7 @@ import {
   MAX_ALTERNATIVES,
   type SamplingParams,
 } from "../engine/engine.ts";
+import type { Constraint } from "../constraint/constraint.ts";
 import { Failure } from "../errors.ts";
 import type { JobSpec } from "../scheduler/job.ts";
 import { blocksOfForks } from "../scheduler/memory.ts";
@@ -128,6 +129,7 @@ export function prepareJob(
   limits: EngineLimits,
   endTokens: readonly number[],
   policy: AttentionPolicy,
+  constraint: Constraint | null = null,
 ): JobSpec {
   checkFields(request, limits);
   checkTokens(request, limits);
@@ -137,6 +139,7 @@ export function prepareJob(
   return {
     prompt: request.prompt,
     n: request.n,
+    constraint,
     sampling,
     openingSampling: request.minTokens === 0
       ? sampling

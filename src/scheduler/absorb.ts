@@ -2,6 +2,7 @@
 /** Takes in what a step gave: tokens, the end of a prompt, failures. Runs between two steps. */
 import type { SequenceResult, StepFailure } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
+import { completes } from "./constrain.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { engineFailure } from "./failures.ts";
 import type { GivenLogprobs, Job, Sequence, TokenEnd } from "./job.ts";
@@ -17,6 +18,7 @@ const SENTENCES: Record<StepFailure, string> = {
   out_of_blocks: "The engine had no free KV block for this request.",
   context_full: "The request passed the engine's longest context.",
   not_finite: "The logits contain NaN or infinity; the model's weights may be damaged.",
+  no_token: "No token of the model's vocabulary goes on with this answer within its constraint.",
   unknown_context: "The engine does not know this request's context.",
   invalid: "The engine refused this request's tokens or sampling parameters.",
 };
@@ -90,7 +92,9 @@ export class Absorber {
     generated.push(result.token);
     let end: TokenEnd | null = null;
     if (spec.endTokens.has(result.token) && generated.length > spec.minTokens) end = "end_token";
+    else if (completes(sequence, result.token, this.#events.failed)) end = "complete";
     else if (generated.length === spec.maxTokens) end = "length";
+    if (sequence.job.dropped) return;
     this.#deliveries.token(sequence, result, end);
     if (end !== null && this.#roster.end(sequence)) this.#events.finished();
   }

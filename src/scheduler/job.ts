@@ -3,6 +3,7 @@
 import type { JobAttention } from "../engine/attention.ts";
 import type { ContextId, SamplingParams, SequenceResult } from "../engine/engine.ts";
 import { type Provenance, provenanceOf } from "../engine/provenance.ts";
+import type { Constraint, Matcher } from "../constraint/constraint.ts";
 import type { Failure } from "../errors.ts";
 import { blocksOfForks, blocksOfTokens, RESERVED_TOKENS } from "./memory.ts";
 import type { Entry } from "./prefix_cache.ts";
@@ -14,6 +15,8 @@ export interface JobSpec {
   sampling: SamplingParams;
   /** Instead of `sampling` for the first `minTokens` tokens of a choice: draws no end token. */
   openingSampling: SamplingParams;
+  /** What each choice must look like; null: anything. */
+  constraint: Constraint | null;
   /** Most tokens of a choice; 0 runs the prompt only. */
   maxTokens: number;
   minTokens: number;
@@ -44,8 +47,8 @@ const HEAD_START_MS: Record<Priority, number> = { low: -60_000, normal: 0, high:
 /** Log-probabilities of given tokens, in their order. */
 export type GivenLogprobs = NonNullable<SequenceResult["given"]>;
 
-/** Why a choice ended, as far as its tokens tell. */
-export type TokenEnd = "end_token" | "length";
+/** Why a choice ended, as far as its tokens tell. `complete`: its constraint lets nothing follow. */
+export type TokenEnd = "end_token" | "complete" | "length";
 
 /** Who gets what a job makes. Called while the next step runs; must not block. */
 export interface JobOutput {
@@ -69,6 +72,8 @@ export class Sequence {
   readonly job: Job;
   readonly choice: number;
   readonly generated: number[] = [];
+  /** Follows its constraint. */
+  readonly matcher: Matcher | null;
   context: ContextId | null = null;
   /** Tokens in the context. */
   length = 0;
@@ -84,6 +89,7 @@ export class Sequence {
   constructor(job: Job, choice: number) {
     this.job = job;
     this.choice = choice;
+    this.matcher = job.spec.constraint?.matcher(job.spec.endTokens) ?? null;
   }
 
   /** Tokens that its context should hold before the next token can be sampled, or the job forked. */

@@ -21,6 +21,8 @@ export interface BatchEntry {
   samples: boolean;
   /** The sequence's context in this step; it may have another one, or none, when the step ended. */
   context: ContextId | null;
+  /** The tokens that may be sampled; null: all of them. */
+  allowed: Uint32Array | null;
 }
 
 export interface Batch {
@@ -131,7 +133,13 @@ export function planStep(
     const share = shares.get(sequence);
     const tokens = share ?? 1;
     const samples = sequence.job.forked && sequence.length + tokens === sequence.goal;
-    batch.entries.push({ sequence, tokens, samples, context: sequence.context });
+    batch.entries.push({
+      sequence,
+      tokens,
+      samples,
+      context: sequence.context,
+      allowed: null,
+    });
     if (share === undefined) batch.decodeTokens++;
     else {
       batch.prefillTokens += share;
@@ -143,7 +151,9 @@ export function planStep(
 }
 
 /** An entry in the engine's words. It has its context. */
-export function stepSequence({ sequence, tokens, samples, context }: BatchEntry): StepSequence {
+export function stepSequence(
+  { sequence, tokens, samples, context, allowed }: BatchEntry,
+): StepSequence {
   const { job, choice, length } = sequence;
   const { prompt, alternatives, scoreAlternatives, attention, embed } = job.spec;
   const end = length + tokens;
@@ -152,6 +162,7 @@ export function stepSequence({ sequence, tokens, samples, context }: BatchEntry)
     context: context!,
     tokens: sequence.tokens(length, end),
     sampling: samples ? sequence.sampling : null,
+    allowed,
     choice,
     promptTokens: prompt.length,
     alternatives: samples ? alternatives : 0,

@@ -11,6 +11,7 @@ import type { Failure } from "../errors.ts";
 import { Absorber } from "./absorb.ts";
 import { Bell } from "./bell.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
+import { lookUpMasks } from "./constrain.ts";
 import { Contexts } from "./contexts.ts";
 import { Deliveries } from "./deliveries.ts";
 import {
@@ -190,6 +191,7 @@ export class Scheduler {
     for (const job of [...this.#roster.jobs]) this.#giveContexts(job);
     const { jobs, step } = this.#roster;
     const batch = planStep(jobs, this.#engine.limits, this.#pace, step);
+    lookUpMasks(batch, (job, failure) => this.#drop(job, failure));
     if (batch.entries.length > 0) {
       this.#roster.step++;
       await this.#step(batch);

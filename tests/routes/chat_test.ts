@@ -64,6 +64,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
       logprobs: null,
       scorePrompt: null,
       attention: SERVER_ATTENTION,
+      format: null,
     });
     assertEquals({ ...sampling, seed: 0n }, {
       temperature: 1,
@@ -138,6 +139,7 @@ Deno.test("every sampling field reaches the scheduler", async () => {
       collisions: 3,
       draws: 500,
     },
+    format: null,
     sampling: {
       temperature: 0.5,
       topK: 40,

@@ -76,8 +76,6 @@ Deno.test("fields that both routes share are checked", async () => {
     [{ sounder: { draws: -1 } }, "sounder.draws", "from 0 to 65536"],
     [{ sounder: { sharpness: 0.02 } }, "sounder", 'has the key "sharpness"'],
     [{ sounder: { sharpness: null } }, "sounder", '"attention", "budget"'],
-    [{ response_format: { type: "json_object" } }, "response_format", '{"type": "text"}'],
-    [{ guided_json: {} }, "guided_json", "isn't supported"],
     [{ truncate_prompt_tokens: 5 }, "truncate_prompt_tokens", "never cuts"],
   ];
   await refuses(CHAT, { messages: [user] }, cases);

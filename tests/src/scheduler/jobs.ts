@@ -61,6 +61,7 @@ export function spec(fields: Partial<JobSpec> & { promptTokens?: number } = {}):
     n: 1,
     sampling: GREEDY,
     openingSampling: GREEDY,
+    constraint: null,
     maxTokens: 8,
     minTokens: 0,
     endTokens: new Set(),

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { formatGrammar } from "../../../src/constraint/compiler.ts";
+import { Failure } from "../../../src/errors.ts";
+import { constraintFor, drawAnswer, WALK_TOKENIZER } from "../../fixtures/constraint_walks.ts";
+import { allows, assertDrawsValid, type Schema } from "../../fixtures/schema_judge.ts";
+
+Deno.test("schemas refer to each other and to themselves", () => {
+  const tree = {
+    $defs: {
+      node: {
+        type: "object",
+        properties: {
+          value: { type: "integer" },
+          children: { type: "array", items: { $ref: "#/$defs/node" }, maxItems: 2 },
+        },
+        required: ["value", "children"],
+        additionalProperties: false,
+      },
+    },
+    $ref: "#/$defs/node",
+  };
+  assertDrawsValid(tree, 20);
+  assert(allows(tree, '{"value": 1, "children": [{"value": 2, "children": []}]}'));
+  const list = { anyOf: [{ type: "null" }, { type: "array", prefixItems: [true, { $ref: "#" }] }] };
+  assert(allows(list, "[1, [2, [3, null]]]"));
+});
+
+Deno.test("allOf says all at once, anyOf adds to what stands beside it", () => {
+  const base = { type: "object", properties: { a: { type: "integer" } }, required: ["a"] };
+  const more = { type: "object", properties: { b: { type: "string" } }, required: ["b"] };
+  const both = { allOf: [base, more] };
+  assertDrawsValid(both, 10);
+  assertEquals(allows(both, '{"a":1}'), false);
+  const either = { ...base, anyOf: [{ properties: { c: { const: 1 } }, required: ["c"] }, more] };
+  assert(allows(either, '{"a":1,"c":1}') && allows(either, '{"a":1,"b":""}'));
+  assertEquals(allows(either, '{"a":1}'), false);
+});
+
+Deno.test("oneOf is taken where its branches can be told apart", () => {
+  const tagged = (kind: string, value: Schema) => ({
+    type: "object",
+    properties: { kind: { const: kind }, value },
+    required: ["kind", "value"],
+    additionalProperties: false,
+  });
+  const schema = { oneOf: [tagged("n", { type: "number" }), tagged("s", { type: "string" })] };
+  assertDrawsValid(schema, 10);
+  const error = assertThrows(
+    () =>
+      formatGrammar({ kind: "schema", strict: true, schema: { oneOf: [{}, { type: "null" }] } }),
+    Failure,
+  );
+  assert(error.message.includes("oneOf"));
+});
+
+Deno.test("additional properties never take a name that has a schema of its own", () => {
+  const schema = { type: "object", properties: { ab: { const: 1 } }, additionalProperties: true };
+  assert(allows(schema, '{"a":2,"abc":3,"b":4}') && allows(schema, '{"ab":1,"x":5}'));
+  for (const key of ["ab", "\\u0061b", "a\\u0062"]) {
+    assertEquals(allows(schema, `{"x":5,"${key}":2}`), false, key);
+  }
+});
+
+Deno.test("objects with named properties have no others unless the schema says so", () => {
+  const schema = { type: "object", properties: { a: { type: "integer" } } };
+  assert(allows(schema, "{}") && allows(schema, '{"a":1}') && !allows(schema, '{"b":1}'));
+  assert(allows({ type: "object" }, '{"b":[1,{"c":null}]}'));
+});
+
+Deno.test("what can't be kept is refused with the keyword and its place", () => {
+  const inside = (schema: Schema) => ({ type: "object", properties: { "a/b": schema } });
+  const cases: [Schema, RegExp][] = [
+    [{ not: {} }, /"not".*at #\/properties\/a~1b\)/],
+    [{ type: "array", uniqueItems: true }, /"uniqueItems"/],
+    [{ type: "object", patternProperties: { "^a": {} } }, /"patternProperties"/],
+    [{ type: "object", minProperties: 2 }, /"minProperties"/],
+    [{ if: {}, then: {} }, /"if"|"then"/],
+    [{ type: "array", contains: {} }, /"contains"/],
+    [{ type: "string", pattern: "(?=a)b" }, /"pattern" that looks ahead/],
+    [{ type: "string", pattern: "a", maxLength: 3 }, /"minLength" or "maxLength" beside "pattern"/],
+    [{ type: "string", format: "iban" }, /"format" "iban".*uuid/],
+    [{ type: "number", multipleOf: 3 }, /"multipleOf"/],
+    [{ type: "strin" }, /"type" "strin"/],
+    [{ $ref: "https://example.com/a" }, /"\$ref"/],
+    [{ $ref: "#/$defs/none" }, /leads nowhere/],
+    [{ type: "array", minItems: -1 }, /"minItems"/],
+    [{ enum: [] }, /"enum"/],
+    [{ properties: 3 }, /"properties"/],
+    [5, /neither an object/],
+  ];
+  for (const [schema, sentence] of cases) {
+    const error = assertThrows(
+      () => formatGrammar({ kind: "schema", schema: inside(schema), strict: true }),
+      Failure,
+      undefined,
+      JSON.stringify(schema),
+    );
+    assert(sentence.test(error.message), `${error.message} for ${JSON.stringify(schema)}`);
+  }
+});
+
+Deno.test("a format that isn't known is a remark unless the schema is strict", () => {
+  const schema = { type: "string", format: "iban" };
+  const answer = drawAnswer(constraintFor({ kind: "schema", schema, strict: false }), 1);
+  assertEquals(typeof JSON.parse(answer!), "string");
+});
+
+Deno.test("answers need no white space, and never have much", () => {
+  const schema = { type: "object", properties: { a: { type: "array", items: true } } };
+  assert(allows(schema, '{"a":[1,2]}') && allows(schema, '{\n  "a": [\n    1,\n    2\n  ]\n}'));
+  assertEquals(allows(schema, '{  "a":[]}'), false);
+  assertEquals(allows(schema, `{\n${" ".repeat(21)}"a":[]}`), false);
+});
+
+Deno.test("hostile schemas end soon, one way or the other", () => {
+  const chain: Schema = { $defs: {} };
+  for (let i = 0; i < 40; i++) {
+    const next = { $ref: `#/$defs/d${i + 1}` };
+    chain.$defs[`d${i}`] = { properties: { [`p${i}`]: true }, anyOf: [next, next] };
+  }
+  chain.$defs.d40 = { type: "object" };
+  chain.$ref = "#/$defs/d0";
+  const deep = Array.from({ length: 5000 }).reduce<Schema>((items) => ({ items }), {});
+  const wide = { type: "object", properties: {} as Schema };
+  for (let i = 0; i < 50_000; i++) wide.properties[`p${i}`] = {};
+  for (const schema of [chain, deep, wide, { $ref: "#" }, { allOf: [{ $ref: "#" }] }]) {
+    const started = performance.now();
+    assertThrows(() => constraintFor({ kind: "schema", schema, strict: false }), Failure);
+    assert(performance.now() - started < 2000);
+  }
+});
+
+Deno.test("a cut character comes to an end before its string does", () => {
+  const matcher = constraintFor({ kind: "schema", schema: { type: "string" }, strict: true })
+    .matcher(new Set());
+  matcher.read([0x22, 0xe6, 0x97]);
+  const next = WALK_TOKENIZER.tokenBytes(0x22);
+  matcher.read(next);
+  assertEquals(matcher.matches, false);
+});
