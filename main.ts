@@ -23,8 +23,6 @@ import { loadTextProcessor } from "./src/tokenizer/load.ts";
 import { VERSION } from "./src/version.ts";
 
 const EMBEDDED_MODEL = decodeURIComponent(new URL("./models/recall", import.meta.url).pathname);
-/** Time that running requests get to finish after the first signal. */
-const DRAIN_MS = 30_000;
 /** Signals closer than this are one: a terminal and the start script both send them. */
 const SAME_SIGNAL_MS = 500;
 
@@ -128,6 +126,7 @@ async function serve(options: Options): Promise<number> {
   const service = new ModelService({
     maxWaiting: options.queue,
     deterministic: options.deterministic,
+    timeoutMs: 1000 * options.requestTimeoutSeconds,
     stepMs: options.stepMs,
     prefixCache: options.prefixCache,
     observer: metrics,
@@ -166,7 +165,7 @@ async function serve(options: Options): Promise<number> {
       throw error;
     }
   }
-  await service.drain(DRAIN_MS);
+  await service.drain(1000 * options.drainSeconds);
   await Promise.race([server.shutdown(), new Promise((done) => setTimeout(done, 1000))]);
   await service.close();
   log.info("Stopped.");

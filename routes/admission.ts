@@ -24,7 +24,7 @@ export function tokensWanted(body: Delivery & { logprobs: number | null }): numb
 }
 
 /** What admission adds to a request. */
-export type Admission = "id" | "prompt" | "cacheScope" | "priority";
+export type Admission = "id" | "prompt" | "cacheScope" | "priority" | "timeoutSeconds";
 
 /** Hands all prompts to the service, or none: throws what it refused the first with. */
 export async function admit(
@@ -50,7 +50,7 @@ export async function submit(
   const record = c.get("record");
   record.asks(asked.model, asked.stream);
   const cacheScope = c.get("cacheScope");
-  const priority = priorityOf(c);
+  const asks = { cacheScope, priority: priorityOf(c), timeoutSeconds: timeoutOf(c) };
   if (request.session !== null && prompts.length > 1) {
     throw invalid("sounder.session", "A session is one conversation: send one prompt with it");
   }
@@ -59,7 +59,7 @@ export async function submit(
       throw invalid("prompt", "The prompt has no tokens: nothing to go on from");
     }
     const id = prompts.length === 1 ? asked.id : `${asked.id}-${i}`;
-    return { id, prompt, cacheScope, priority, ...request };
+    return { id, prompt, ...asks, ...request };
   });
   // A prompt that is scored or embedded is run whole.
   if (request.scorePrompt === null && request.embed !== true) {
@@ -74,6 +74,15 @@ function priorityOf(c: Context): Priority {
   const priority = PRIORITIES.find((each) => each === asked);
   if (priority !== undefined) return priority;
   throw invalid("x-sounder-priority", `x-sounder-priority must be ${PRIORITIES.join(", ")}`);
+}
+
+/** The header `x-sounder-timeout`, in seconds. */
+function timeoutOf(c: Context): number | null {
+  const asked = c.req.header("x-sounder-timeout");
+  if (asked === undefined) return null;
+  const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(asked) ? Number(asked) : 0;
+  if (seconds > 0) return seconds;
+  throw invalid("x-sounder-timeout", "x-sounder-timeout must be a number of seconds over 0");
 }
 
 /** An id that nobody else has. */

@@ -97,11 +97,18 @@ async function* chunks(
   for await (const { prompt, event } of job.events()) {
     if (event.type === "done") counter.done(event.usage);
     else if (event.type === "text") counter.generated(event.tokens.length);
+    else if (event.type === "progress") yield frame({ ...head, choices: [], ...progressOf(event) });
     for (const choice of choicesOf(event, prompt * n, n, writer)) yield chunk([choice]);
   }
   if (job.cancelled) return;
   if (delivery.includeUsage) yield frame({ ...head, choices: [], usage: counter.final() });
   yield DONE;
+}
+
+/** As llama.cpp's server says it. */
+function progressOf(event: GenerationEvent & { type: "progress" }): Record<string, unknown> {
+  const { total, cached, processed, ms } = event;
+  return { prompt_progress: { total, cache: cached, processed, time_ms: Math.round(ms) } };
 }
 
 /** What an event of the prompt whose choices start at index `first` says to the client. */
@@ -122,6 +129,7 @@ function choicesOf(
     }
     case "finish":
       return [writer.finish(first + event.choice, event.reason, event.stopString)];
+    case "progress":
     case "done":
       return [];
   }
@@ -152,6 +160,8 @@ export async function collect({ job, n, prompts }: Admitted): Promise<Collection
   for await (const { prompt, event } of job.events()) {
     if (event.type === "done") {
       counter.done(event.usage);
+    } else if (event.type === "progress") {
+      continue;
     } else if (event.type === "prompt") {
       scored[prompt] = event.tokens;
     } else {

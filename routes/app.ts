@@ -10,6 +10,7 @@ import { answersReadable, pagesAllowed } from "./browsers.ts";
 import { chatCompletions } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { AppOptions, Context, Deps, Env, Handler } from "./context.ts";
+import { docs, openApiJson } from "./docs.ts";
 import { embeddings } from "./embeddings.ts";
 import { ApiError, toApiError } from "./errors.ts";
 import { health, live, root, version } from "./health.ts";
@@ -24,9 +25,11 @@ export type { AppOptions } from "./context.ts";
 /** Longest request body unless the options say otherwise. */
 export const DEFAULT_BODY_BYTES = 32 * 1024 * 1024;
 
-type Routes = Record<string, { GET?: Handler; POST?: Handler; DELETE?: Handler }>;
+/** Handlers by path and method. */
+export type Routes = Record<string, { GET?: Handler; POST?: Handler; DELETE?: Handler }>;
 
-function routesOf(deps: Deps): Routes {
+/** What is where. */
+export function routesOf(deps: Deps): Routes {
   return {
     "/": { GET: root(deps) },
     "/health": { GET: health(deps) },
@@ -35,6 +38,8 @@ function routesOf(deps: Deps): Routes {
     "/metrics": { GET: metricsText(deps) },
     "/ping": { GET: health(deps) },
     "/version": { GET: version(deps) },
+    "/openapi.json": { GET: openApiJson(deps) },
+    "/docs": { GET: docs(deps) },
     "/v1/models": { GET: listModels(deps) },
     "/v1/models/:id{.+}": { GET: showModel(deps) },
     "/v1/chat/completions": { POST: chatCompletions(deps) },

@@ -9,8 +9,11 @@ import { activeSpan } from "./span.ts";
 /** What a route answers before everything else is looked at. */
 export type Around = MiddlewareHandler<Env>;
 
-/** Paths that need no key: load balancers ask them. */
-const OPEN_PATHS = new Set(["/", "/health", "/health/live", "/health/ready", "/ping", "/version"]);
+/** Paths that need no key: load balancers ask them, and people in a browser. */
+const OPEN_PATHS = new Set([
+  ...["/", "/health", "/health/live", "/health/ready", "/ping", "/version"],
+  ...["/openapi.json", "/docs"],
+]);
 
 /** Paths that are asked every few seconds: not logged. */
 const QUIET_PATHS = new Set(["/health", "/health/live", "/health/ready", "/ping", "/metrics"]);

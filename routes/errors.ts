@@ -48,6 +48,8 @@ interface Answer {
   type?: string;
   /** Retry-After where the failure does not say. */
   retrySeconds?: number;
+  /** Clients of OpenAI's make try again by themselves, unless they are told not to. */
+  final?: true;
 }
 
 const ANSWERS: Record<FailureKind, Answer> = {
@@ -59,6 +61,7 @@ const ANSWERS: Record<FailureKind, Answer> = {
     type: "requests",
     retrySeconds: 1,
   },
+  timeout: { status: 408, code: "timeout", final: true },
   unavailable: { status: 503, code: "unavailable", retrySeconds: 5 },
   model: { status: 500, code: "model_error" },
   memory: { status: 500, code: "memory_error" },
@@ -69,16 +72,17 @@ const ANSWERS: Record<FailureKind, Answer> = {
 };
 
 function fromFailure(failure: Failure): ApiError {
-  const { status, code, type, retrySeconds } = ANSWERS[failure.kind];
+  const { status, code, type, retrySeconds, final = false } = ANSWERS[failure.kind];
   const seconds = failure.retryAfterSeconds ?? retrySeconds;
   return new ApiError(status, failure.message, {
     param: failure.param,
     code,
     ...(type === undefined ? {} : { type }),
     // Whole seconds: clients parse nothing else, and 0 would make them retry in a tight loop.
-    headers: seconds === undefined
-      ? {}
-      : { "retry-after": String(Math.max(1, Math.ceil(seconds))) },
+    headers: {
+      ...(seconds === undefined ? {} : { "retry-after": String(Math.max(1, Math.ceil(seconds))) }),
+      ...(final ? { "x-should-retry": "false" } : {}),
+    },
   });
 }
 

@@ -47,6 +47,6 @@ export function root({ options }: Deps): Handler {
   return (c) =>
     c.text(
       `Sounder ${options.version}: an OpenAI-compatible API at /v1 ` +
-        "(chat/completions, completions, models), and /tokenize, /detokenize, /health, /version.\n",
+        "(see /docs), and /health, /metrics, /version.\n",
     );
 }

@@ -39,6 +39,10 @@ export interface Options {
   /** Seconds of silence after which a stream gets a comment; 0: never. */
   pingSeconds: number;
   deterministic: boolean;
+  /** Longest time of a request; 0: no limit. */
+  requestTimeoutSeconds: number;
+  /** Time that running requests get to finish after the first signal. */
+  drainSeconds: number;
   /** Milliseconds that a step should take in which some decode. */
   stepMs: number;
   /** Folder of saved contexts, and the most bytes of it. */
@@ -93,6 +97,14 @@ const FLAGS: Record<string, Flag> = {
   "ping": {
     value: "SECONDS",
     help: "comment in streams that are silent for so long, 0 for none (default: 10)",
+  },
+  "request-timeout": {
+    value: "SECONDS",
+    help: "longest time of a request, waiting included, 0 for no limit (default: 0)",
+  },
+  "drain": {
+    value: "SECONDS",
+    help: "time that running requests get to finish after SIGTERM or SIGINT (default: 30)",
   },
   "step-ms": {
     value: "MS",
@@ -248,6 +260,8 @@ export function parseCommandLine(
     sessions: sessionsOf(text("sessions"), values),
     sessionsBytes: parseSize(text("sessions-size") ?? "16GiB"),
     deterministic: values.deterministic === true,
+    requestTimeoutSeconds: number("request-timeout", 0, 0, 1_000_000),
+    drainSeconds: number("drain", 30, 0, 86_400),
     stepMs: number("step-ms", STEP_MS, 1, 60_000),
     prefixCache: values["no-prefix-cache"] !== true,
     attention: readAttentionFlags({

@@ -6,6 +6,7 @@
  * - `invalid`: the request or the command line is wrong (400, exit code 2)
  * - `context_length`: prompt and answer do not fit the model's context (400)
  * - `too_many_requests`: the queue is full; try again after `retryAfterSeconds` (429)
+ * - `timeout`: the request took longer than it may (408)
  * - `unavailable`: loading or shutting down; try again after `retryAfterSeconds` (503)
  * - `model`: a model file is wrong or cannot be used; the message names file and tensor
  * - `memory`: it does not fit into the memory that may be used
@@ -18,6 +19,7 @@ export type FailureKind =
   | "invalid"
   | "context_length"
   | "too_many_requests"
+  | "timeout"
   | "unavailable"
   | "model"
   | "memory"

@@ -64,6 +64,7 @@ class GenerationStream implements Generation, JobOutput {
   readonly usage: Usage;
   readonly #verified: (error: number) => void;
   readonly #meter: Meter;
+  #startedAt = 0;
 
   constructor(context: GenerationContext, request: GenerationRequest, spec: JobSpec) {
     const { tokenizer, texts } = context;
@@ -120,6 +121,14 @@ class GenerationStream implements Generation, JobOutput {
 
   started(cachedTokens: number): void {
     this.usage.cachedTokens = cachedTokens;
+    this.#startedAt = performance.now();
+    if (this.#spec.progress) this.progress(cachedTokens);
+  }
+
+  progress(processed: number): void {
+    const { promptTokens: total, cachedTokens: cached } = this.usage;
+    const ms = performance.now() - this.#startedAt;
+    this.#buffer.push({ type: "progress", processed, cached, total, ms }, 0);
   }
 
   scored(given: GivenLogprobs): void {

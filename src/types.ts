@@ -43,6 +43,10 @@ export interface GenerationRequest {
   cacheScope: string;
   /** Who goes first where there is not enough for all. */
   priority: Priority;
+  /** Seconds after which it fails, waiting included; null: as long as the server allows. */
+  timeoutSeconds: number | null;
+  /** Tell how far the prompt has run. */
+  progress?: boolean;
   /** The session that it is part of; null: none. */
   session: string | null;
 }
@@ -63,6 +67,8 @@ export interface TokenInfo {
 
 /** Something that happened to a request. */
 export type GenerationEvent =
+  /** So many of the prompt's tokens have run, or were cached; only with `progress`, before any text. */
+  | { type: "progress"; processed: number; cached: number; total: number; ms: number }
   /** The scored prompt, before any text; only with `scorePrompt`. */
   | { type: "prompt"; tokens: TokenInfo[] }
   /** Text of a choice; `tokens` only with `logprobs`. Text held back for a stop string comes later. */

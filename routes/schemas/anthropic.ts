@@ -6,23 +6,27 @@ import type { ModelInfo } from "../../src/types.ts";
 import { fields, integer, MAX_INT32, oneOf, parse, refuse } from "./fields.ts";
 import { generationShape, type Settings, settingsOf } from "./generation.ts";
 import { MAX_MESSAGES } from "./messages.ts";
-import { partText, textOf, type TextParts, typedPart } from "./parts.ts";
+import { contentShown, partText, textOf, type TextParts, typedPart } from "./parts.ts";
+import { shownAs } from "./shown.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 const { n: _, stop, stream_options: __, prompt_logprobs: ___, ...shared } = generationShape;
 
-const schema = fields({
+/** The fields of a messages request but for the conversation. */
+export const messagesSchema = fields({
   ...shared,
   max_tokens: integer(1, MAX_INT32),
   stop_sequences: stop,
 });
 
-const messageSchema = fields({
-  role: oneOf("user", "assistant"),
-  content: z.unknown().optional(),
-});
+/** Blocks of system and messages. */
+export const TEXT: TextParts = new Map([["text", "text"]]);
 
-const TEXT: TextParts = new Map([["text", "text"]]);
+/** One message. */
+export const turnSchema = fields({
+  role: oneOf("user", "assistant"),
+  content: shownAs(z.unknown(), contentShown(TEXT)).optional(),
+});
 /** What a model thought before an earlier answer; templates leave it out too. */
 const THOUGHTS = new Set(["thinking", "redacted_thinking"]);
 
@@ -44,7 +48,7 @@ export function parseMessagesRequest(
   value: Record<string, unknown>,
   model: ModelInfo,
 ): MessagesBody {
-  const body = parse(schema, value);
+  const body = parse(messagesSchema, value);
   refuseUnsupported(value);
   const { stop_sequences: sequences, ...rest } = body;
   const generation = { ...rest, ...(sequences === undefined ? {} : { stop: sequences }) };
@@ -91,7 +95,7 @@ function systemOf(system: unknown): ChatMessage[] {
 }
 
 function messageOf(value: unknown, path: PropertyKey[]): ChatMessage {
-  const { role, content } = parse(messageSchema, value, path);
+  const { role, content } = parse(turnSchema, value, path);
   if (!Array.isArray(content)) {
     return { role, content: textOf(content, TEXT, [...path, "content"]) };
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The field `sounder`: how generated tokens attend, and what session they are part of. */
+import { z } from "zod";
 import { type AttentionRequest, SERVER_ATTENTION } from "../../src/engine/attention.ts";
 import { STRATEGIES } from "../../src/engine/engine.ts";
 import {
@@ -14,6 +15,7 @@ import {
   show,
   text,
 } from "./fields.ts";
+import { nullsAreAbsent, shownAs } from "./shown.ts";
 
 /** Most independent draws of the oracle. */
 const MAX_DRAWS = 65536;
@@ -29,6 +31,12 @@ const shape = {
 };
 
 const schema = fields(shape);
+
+/** The field, whose value {@linkcode extensionOf} reads. */
+export const attentionField: z.ZodUnknown = shownAs(
+  z.unknown(),
+  nullsAreAbsent(z.strictObject(shape)),
+);
 
 /** What the field says. */
 export interface Extension {

@@ -17,13 +17,15 @@ import { formatOf } from "./format.ts";
 import { parseMessages } from "./messages.ts";
 import { refuseTools, refuseUnsupported } from "./unsupported.ts";
 
-const promptShape = {
+/** How messages become a prompt. */
+export const promptShape = {
   add_generation_prompt: flag.optional(),
   continue_final_message: flag.optional(),
   chat_template_kwargs: z.record(z.string(), z.unknown()).optional(),
 };
 
-const schema = fields({
+/** The fields of a chat request but for the conversation. */
+export const chatSchema = fields({
   ...generationShape,
   ...promptShape,
   max_tokens: integer(1, MAX_INT32).optional(),
@@ -44,7 +46,7 @@ export interface ChatBody extends Delivery {
 
 /** Reads the body; throws a 400 that names the field. */
 export function parseChat(value: Record<string, unknown>, model: ModelInfo): ChatBody {
-  const body = parse(schema, value);
+  const body = parse(chatSchema, value);
   refuseUnsupported(value);
   refuseTools(value);
   if ((body.top_logprobs ?? 0) > 0 && !body.logprobs) {

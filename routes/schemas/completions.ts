@@ -20,7 +20,8 @@ export const DEFAULT_MAX_TOKENS = 16;
 /** Choices of one request, over all its prompts. */
 export const MAX_ALL_CHOICES = 2048;
 
-const schema = fields({
+/** The fields of a completion request but for the prompt. */
+export const completionSchema = fields({
   ...generationShape,
   max_tokens: integer(0, MAX_INT32).optional(),
   max_completion_tokens: integer(0, MAX_INT32).optional(),
@@ -43,7 +44,7 @@ export interface CompletionBody extends Delivery {
 
 /** Reads the body; throws a 400 that names the field. */
 export function parseCompletion(value: Record<string, unknown>, model: ModelInfo): CompletionBody {
-  const body = parse(schema, value);
+  const body = parse(completionSchema, value);
   refuseUnsupported(value);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? DEFAULT_MAX_TOKENS;
   const settings = settingsOf(body, model, maxTokens);

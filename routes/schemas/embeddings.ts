@@ -13,14 +13,17 @@ export interface EmbeddingsBody {
   dimensions: number;
 }
 
-/** Reads the body; throws a 400 that names the field. */
-export function parseEmbeddings(value: Record<string, unknown>, model: ModelInfo): EmbeddingsBody {
-  const schema = fields({
+/** The fields of an embeddings request but for the input. */
+export const embeddingsSchema = (model: ModelInfo) =>
+  fields({
     encoding_format: oneOf("float", "base64").optional(),
     dimensions: integer(1, model.hidden).optional(),
     add_special_tokens: flag.optional(),
   });
-  const body = parse(schema, value);
+
+/** Reads the body; throws a 400 that names the field. */
+export function parseEmbeddings(value: Record<string, unknown>, model: ModelInfo): EmbeddingsBody {
+  const body = parse(embeddingsSchema(model), value);
   return {
     inputs: parsePrompts(value["input"], model, "input"),
     addSpecial: body.add_special_tokens ?? true,

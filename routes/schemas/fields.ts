@@ -2,6 +2,7 @@
 /** Building blocks of the request schemas. Every message completes a sentence that starts with the field. */
 import { z } from "zod";
 import { type ApiError, invalid } from "../errors.ts";
+import { nullsAreAbsent, shownAs } from "./shown.ts";
 
 /** A value in an error sentence, shortened. */
 export function show(value: unknown): string {
@@ -36,10 +37,11 @@ export function share(max: number): z.ZodNumber {
 /** A whole number from `min` to `max`. */
 export function integer(min: number, max: number): z.ZodType<number> {
   const rule = must(`a whole number from ${min} to ${max}`);
-  return z.number(rule).refine(
+  const schema = z.number(rule).refine(
     (value) => Number.isInteger(value) && value >= min && value <= max,
     rule,
   );
+  return shownAs(schema, { type: "integer", minimum: min, maximum: max });
 }
 
 /** Most tokens that any count of tokens may say: they are 32-bit in the engine. */
@@ -64,9 +66,12 @@ export const text: z.ZodType<string> = z.string(must("a string"))
 export const MAX_NAME = 1024;
 
 /** A text that is a name or an id. */
-export const name: z.ZodType<string> = text.refine((value) => value.length <= MAX_NAME, {
-  error: `must be at most ${MAX_NAME} characters long`,
-});
+export const name: z.ZodType<string> = shownAs(
+  text.refine((value) => value.length <= MAX_NAME, {
+    error: `must be at most ${MAX_NAME} characters long`,
+  }),
+  { type: "string", maxLength: MAX_NAME },
+);
 
 /** One of a few words. */
 export function oneOf<const T extends string>(...words: T[]): z.ZodType<T> {
@@ -79,9 +84,8 @@ export function oneOf<const T extends string>(...words: T[]): z.ZodType<T> {
 export function list<T>(element: z.ZodType<T>, max: number, what: string): z.ZodType<T[]> {
   const rule = must(`an array of up to ${max} ${what}`);
   const short = (value: unknown) => Array.isArray(value) && value.length <= max;
-  return z.unknown().refine(short, { ...rule, abort: true }).pipe(z.array(element)) as z.ZodType<
-    T[]
-  >;
+  const schema = z.unknown().refine(short, { ...rule, abort: true }).pipe(z.array(element));
+  return shownAs(schema as z.ZodType<T[]>, z.array(element).max(max));
 }
 
 /**
@@ -97,9 +101,8 @@ export function fields<T extends z.ZodRawShape>(shape: T): z.ZodType<z.output<z.
       names.filter((name) => given[name] != null).map((name) => [name, given[name]]),
     );
   };
-  return z.preprocess(pick, z.object(shape, must("an object"))) as z.ZodType<
-    z.output<z.ZodObject<T>>
-  >;
+  const object = nullsAreAbsent(z.object(shape, must("an object")));
+  return z.preprocess(pick, object) as z.ZodType<z.output<z.ZodObject<T>>>;
 }
 
 /** What the schema makes of the value, or a 400 that names the first field that is wrong. */

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { MAX_ALTERNATIVES, type SamplingParams } from "../../src/engine/engine.ts";
 import type { GenerationRequest, ModelInfo } from "../../src/types.ts";
 import type { Admission } from "../admission.ts";
-import { extensionOf } from "./attention.ts";
+import { attentionField, extensionOf } from "./attention.ts";
 import {
   fields,
   flag,
@@ -18,6 +18,7 @@ import {
   show,
   text,
 } from "./fields.ts";
+import { shownAs } from "./shown.ts";
 
 /** OpenAI allows 4; long lists only cost time at every token. */
 export const MAX_STOP_STRINGS = 16;
@@ -28,12 +29,23 @@ export const MAX_BIASES = 4096;
 /** As OpenAI. */
 export const MAX_CHOICES = 128;
 
-const stopText = text.refine((value) => value !== "" && value.length <= MAX_STOP_LENGTH, {
-  error: `must be a text of 1 to ${MAX_STOP_LENGTH} characters`,
-});
+const stopText = shownAs(
+  text.refine((value) => value !== "" && value.length <= MAX_STOP_LENGTH, {
+    error: `must be a text of 1 to ${MAX_STOP_LENGTH} characters`,
+  }),
+  { type: "string", minLength: 1, maxLength: MAX_STOP_LENGTH },
+);
+const stopTexts = list(stopText, MAX_STOP_STRINGS, "strings");
 
 /** Alternatives of a token that may be asked for. */
 export const alternatives: z.ZodType<number> = integer(0, MAX_ALTERNATIVES);
+
+/** What {@linkcode logitBiasOf} reads. */
+const LOGIT_BIAS = {
+  type: "object",
+  propertyNames: { pattern: "^\\d{1,10}$" },
+  additionalProperties: { type: "number", minimum: -100, maximum: 100 },
+};
 
 /** Shared fields; all may be absent. */
 export const generationShape = {
@@ -52,18 +64,19 @@ export const generationShape = {
   frequency_penalty: number(-2, 2).optional(),
   repetition_penalty: number(0.01, 10).optional(),
   seed: seed.optional(),
-  stop: z.preprocess(
-    (value) => typeof value === "string" ? [value] : value,
-    list(stopText, MAX_STOP_STRINGS, "strings"),
+  stop: shownAs(
+    z.preprocess((value) => typeof value === "string" ? [value] : value, stopTexts),
+    z.union([stopText, stopTexts]),
   ).optional(),
   stop_token_ids: list(integer(0, MAX_INT32), 1024, "tokens").optional(),
   min_tokens: integer(0, MAX_INT32).optional(),
   ignore_eos: flag.optional(),
   skip_special_tokens: flag.optional(),
-  logit_bias: z.unknown().optional(),
+  logit_bias: shownAs(z.unknown(), LOGIT_BIAS).optional(),
   return_token_ids: flag.optional(),
+  return_progress: flag.optional(),
   prompt_logprobs: alternatives.optional(),
-  sounder: z.unknown().optional(),
+  sounder: attentionField.optional(),
 };
 
 /** The shared fields after parsing. */
@@ -127,6 +140,7 @@ export function settingsOf(
     ignoreEos: body.ignore_eos ?? false,
     skipSpecialTokens: body.skip_special_tokens ?? true,
     ...extensionOf(body.sounder),
+    ...(body.stream && body.return_progress ? { progress: true } : {}),
   };
 }
 

@@ -3,15 +3,17 @@
 import { z } from "zod";
 import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
 import { jsonExcess } from "../body.ts";
-import { CHAT_PARTS, textOf } from "./parts.ts";
+import { CHAT_PARTS, contentShown, textOf } from "./parts.ts";
 import { fields, list, name, oneOf, parse, refuse, show, text } from "./fields.ts";
+import { shownAs } from "./shown.ts";
 
 /** Bounds the time that checking takes; a body could hold a million. */
 export const MAX_MESSAGES = 65_536;
 
-const messageSchema = fields({
+/** One message. */
+export const messageSchema = fields({
   role: oneOf("system", "developer", "user", "assistant", "tool"),
-  content: z.unknown().optional(),
+  content: shownAs(z.unknown(), contentShown(CHAT_PARTS)).optional(),
   name: name.optional(),
   tool_call_id: name.optional(),
   tool_calls: list(

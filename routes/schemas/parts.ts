@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contents that come in parts: of every type that holds text, the key under which it does. */
 import { refuse, show } from "./fields.ts";
+import type { JsonSchema } from "./shown.ts";
 
 /** Types of parts, and where the text of each is. The first one is the example in errors. */
 export type TextParts = ReadonlyMap<string, string>;
+
+/** A content of these parts, as {@linkcode textOf} reads it. */
+export function contentShown(texts: TextParts): JsonSchema {
+  const parts = [...texts].map(([type, key]) => ({
+    type: "object",
+    properties: { type: { const: type }, [key]: { type: "string" } },
+    required: ["type", key],
+  }));
+  return { anyOf: [{ type: "string" }, { type: "array", items: { anyOf: parts } }] };
+}
 
 /** Parts of chat messages. */
 export const CHAT_PARTS: TextParts = new Map([["text", "text"], ["refusal", "refusal"]]);

@@ -2,6 +2,7 @@
 /** The four forms of a completion's prompt: text, texts, tokens, lists of tokens. */
 import type { ModelInfo } from "../../src/types.ts";
 import { refuse, show } from "./fields.ts";
+import type { JsonSchema } from "./shown.ts";
 import { notInVocabulary } from "./generation.ts";
 
 /** Prompts of one request. */
@@ -9,6 +10,15 @@ export const MAX_PROMPTS = 2048;
 
 /** A prompt as it came: text that is still to be encoded, or tokens. */
 export type Prompt = string | Int32Array;
+
+/** What {@linkcode parsePrompts} reads. */
+export function promptsShown({ vocabulary }: ModelInfo): JsonSchema {
+  const token = { type: "integer", minimum: 0, maximum: vocabulary - 1 };
+  const tokens = { type: "array", items: token, minItems: 1 };
+  const texts = { type: "array", items: { type: "string" }, minItems: 1, maxItems: MAX_PROMPTS };
+  const lists = { type: "array", items: tokens, minItems: 1, maxItems: MAX_PROMPTS };
+  return { anyOf: [{ type: "string" }, texts, tokens, lists] };
+}
 
 /** The prompts, at least one. Loops instead of a schema: a prompt may hold millions of tokens. */
 export function parsePrompts(value: unknown, model: ModelInfo, field = "prompt"): Prompt[] {

@@ -4,7 +4,8 @@ import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
 import { z } from "zod";
 import { fields, oneOf, parse, refuse, show, text } from "./fields.ts";
 import { MAX_MESSAGES, templateCall } from "./messages.ts";
-import { textOf, type TextParts, typedPart } from "./parts.ts";
+import { contentShown, textOf, type TextParts, typedPart } from "./parts.ts";
+import { type JsonSchema, jsonSchemaOf, shownAs } from "./shown.ts";
 
 const PARTS: TextParts = new Map([
   ["input_text", "text"],
@@ -13,12 +14,31 @@ const PARTS: TextParts = new Map([
   ["refusal", "refusal"],
 ]);
 
+const content = shownAs(z.unknown(), contentShown(PARTS)).optional();
 const messageSchema = fields({
   role: oneOf("system", "developer", "user", "assistant"),
-  content: z.unknown().optional(),
+  content,
 });
 const callSchema = fields({ call_id: text, name: text, arguments: text });
-const outputSchema = fields({ call_id: text, output: z.unknown().optional() });
+const outputSchema = fields({ call_id: text, output: content });
+
+/** What {@linkcode inputMessages} reads. */
+export function inputShown(): JsonSchema {
+  const typed = (type: string, schema: z.ZodType) => {
+    const { properties, required, ...rest } = jsonSchemaOf(schema);
+    const all = { type: { const: type }, ...properties as JsonSchema };
+    return { ...rest, properties: all, required: ["type", ...required as string[]] };
+  };
+  const { properties, ...message } = jsonSchemaOf(messageSchema);
+  const items = [
+    { ...message, properties: { type: { const: "message" }, ...properties as JsonSchema } },
+    typed("function_call", callSchema),
+    typed("function_call_output", outputSchema),
+    { type: "object", properties: { type: { const: "reasoning" } }, required: ["type"] },
+  ];
+  const list = { type: "array", items: { anyOf: items }, minItems: 1, maxItems: MAX_MESSAGES };
+  return { anyOf: [{ type: "string" }, list] };
+}
 
 /** The conversation. */
 export function inputMessages(input: unknown): ChatMessage[] {

@@ -21,7 +21,8 @@ import { refuseUnsupported } from "./unsupported.ts";
 
 const { n: _, stream_options: __, prompt_logprobs: ___, ...shared } = generationShape;
 
-const schema = fields({
+/** The fields of a responses request but for the input. */
+export const responsesSchema = fields({
   ...shared,
   instructions: text.optional(),
   max_output_tokens: integer(1, MAX_INT32).optional(),
@@ -57,7 +58,7 @@ export interface ResponsesBody {
 
 /** Reads the body; throws a 400 that names the field. */
 export function parseResponses(value: Record<string, unknown>, model: ModelInfo): ResponsesBody {
-  const body = parse(schema, value);
+  const body = parse(responsesSchema, value);
   refuseUnsupported(value);
   refuseStored(value);
   refuseConstraints(value);

@@ -10,7 +10,8 @@ import { parseTokens } from "./prompt.ts";
 /** Decoding is synchronous, so one request may not ask for more. */
 export const MAX_DETOKENIZE = 2 ** 20;
 
-const tokenizeSchema = fields({
+/** The fields of a tokenize request but for the conversation. */
+export const tokenizeSchema = fields({
   prompt: text.optional(),
   content: text.optional(),
   add_special_tokens: flag.optional(),

@@ -153,5 +153,7 @@ export function prepareJob(
     attention: chooseAttention(policy, request.attention, request.prompt.length, sampling.seed),
     cacheScope: request.cacheScope,
     priority: request.priority,
+    timeoutMs: request.timeoutSeconds === null ? null : 1000 * request.timeoutSeconds,
+    progress: request.progress ?? false,
   };
 }

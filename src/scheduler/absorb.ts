@@ -63,6 +63,9 @@ export class Absorber {
     if (result.hidden !== undefined) {
       this.#deliveries.hidden(job, sequence.length - tokens, result.hidden);
     }
+    if (job.spec.progress && sequence.length < job.spec.prompt.length) {
+      this.#deliveries.progress(job, sequence.length);
+    }
     if (entry.samples) this.#take(sequence, result);
     else if (!job.forked && sequence.length === sequence.goal) this.#endPrompt(job);
   }

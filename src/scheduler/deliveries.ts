@@ -13,6 +13,7 @@ type Delivery =
     result: SequenceResult;
     end: TokenEnd | null;
   }
+  | { kind: "progress"; job: Job; processed: number }
   | { kind: "end"; job: Job };
 
 /** What may come of a delivery. */
@@ -42,6 +43,10 @@ export class Deliveries {
     this.#pending.push({ kind: "token", job: sequence.job, sequence, result, end });
   }
 
+  progress(job: Job, processed: number): void {
+    this.#pending.push({ kind: "progress", job, processed });
+  }
+
   /** The prompt was all there was to run. */
   end(job: Job): void {
     this.#pending.push({ kind: "end", job });
@@ -68,6 +73,8 @@ function deliver(delivery: Delivery, events: DeliveryEvents): void {
     output.scored(delivery.given);
   } else if (delivery.kind === "hidden") {
     output.hidden(delivery.start, delivery.sum);
+  } else if (delivery.kind === "progress") {
+    output.progress(delivery.processed);
   } else if (delivery.kind === "token") {
     const { sequence, result, end } = delivery;
     const ended = output.token(sequence.choice, result, end);

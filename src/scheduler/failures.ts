@@ -25,6 +25,16 @@ export function shuttingDown(): Failure {
   });
 }
 
+export function timedOut(ms: number): Failure {
+  return new Failure(
+    "timeout",
+    `The request was ended: it took longer than ${
+      ms / 1000
+    } seconds, which is all that it may take. ` +
+      "Ask for less, or for more time.",
+  );
+}
+
 export function queueFull(waiting: number, retryAfterSeconds: number): Failure {
   return new Failure(
     "too_many_requests",

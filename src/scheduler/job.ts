@@ -32,6 +32,10 @@ export interface JobSpec {
   /** KV is shared with jobs of the same scope. */
   cacheScope: string;
   priority: Priority;
+  /** Milliseconds after which it fails; null: never. */
+  timeoutMs: number | null;
+  /** Its output wants to know how far the prompt has run. */
+  progress: boolean;
 }
 
 /** Who goes first. */
@@ -56,6 +60,8 @@ export interface JobOutput {
   readonly stalled: boolean;
   /** It starts, and so many of its prompt's tokens need not be run. Called once. */
   started(cachedTokens: number): void;
+  /** So many tokens of the prompt have run, or were there already; only with `progress`. */
+  progress(processed: number): void;
   /** The prompt's tokens from index 1 on, in pieces. */
   scored(given: GivenLogprobs): void;
   /** The sum of the hidden states of the prompt's tokens from `start` on; from 0 on it starts over. */
@@ -167,6 +173,8 @@ export class Job {
   readonly number: number;
   /** Its output knows that it started. */
   started = false;
+  /** Aborts when it has ended, however it did. */
+  readonly ending = new AbortController();
   #forked = false;
   readonly #reservedTokens: number;
   /** See {@linkcode JobOptions}. */
@@ -201,6 +209,11 @@ export class Job {
   /** The root has run the prompt, and the others are forks of it now. */
   markForked(): void {
     this.#forked = true;
+  }
+
+  end(): void {
+    this.state = "ended";
+    this.ending.abort();
   }
 
   /** No context exists (any more): the sequences have to start over. */

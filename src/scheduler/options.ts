@@ -11,6 +11,8 @@ export interface SchedulerOptions extends JobOptions {
   maxWaitingTokens?: number;
   /** Keep the KV of what ended for requests that begin with the same tokens (default: true). */
   prefixCache?: boolean;
+  /** Most milliseconds of a request, waiting included; 0: no limit (default). */
+  timeoutMs?: number;
   /** Milliseconds that a step should take in which some decode and others run their prompts (default 50). */
   stepMs?: number;
   clock?: Clock;

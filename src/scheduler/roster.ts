@@ -76,7 +76,7 @@ export class Roster {
   remove(job: Job, keep = true): void {
     this.#giveUp(job, keep);
     this.#ledger.set(job, 0, 0);
-    job.state = "ended";
+    job.end();
     const index = this.#jobs.indexOf(job);
     if (index >= 0) this.#jobs.splice(index, 1);
   }

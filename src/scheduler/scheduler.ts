@@ -7,7 +7,7 @@
  * cancelled within that step, and what it still made is thrown away.
  */
 import type { Engine, StepResult } from "../engine/engine.ts";
-import type { Failure } from "../errors.ts";
+import type { Failure, FailureKind } from "../errors.ts";
 import { Absorber } from "./absorb.ts";
 import { Bell } from "./bell.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
@@ -20,6 +20,7 @@ import {
   schedulerFailure,
   shuttingDown,
   textFailure,
+  timedOut,
 } from "./failures.ts";
 import { Job, type JobOutput, type JobSpec } from "./job.ts";
 import { Ledger } from "./memory.ts";
@@ -32,6 +33,9 @@ import { Roster } from "./roster.ts";
 import { WaitingQueue } from "./waiting.ts";
 
 export type { JobHandle, SchedulerOptions } from "./options.ts";
+
+/** KV that an engine failed over is no good to others. */
+const SPOILS_KV: ReadonlySet<FailureKind> = new Set(["engine", "memory"]);
 
 type StepOutcome = { result: StepResult } | { error: unknown };
 
@@ -124,13 +128,22 @@ export class Scheduler {
       throw new RangeError(`Cannot schedule ${job.mostBlocks()} blocks: ${kvBlocks} are all.`);
     }
     if (job.isEmpty) {
-      job.state = "ended";
+      job.end();
       this.#deliveries.end(job);
     } else if (this.#queue.first?.precedes(job) === true || !this.#roster.tryAdmit(job)) {
       this.#enqueue(job);
     }
+    this.#limitTime(job);
     this.#bell.ring();
     return { cancel: () => this.#drop(job, null), resume: () => this.#bell.ring() };
+  }
+
+  /** Ends a job that takes longer than it or the server allows. */
+  async #limitTime(job: Job): Promise<void> {
+    const ms = Math.min(job.spec.timeoutMs ?? Infinity, this.#options.timeoutMs || Infinity);
+    if (ms === Infinity) return;
+    await this.#clock.sleep(ms, job.ending.signal);
+    if (job.state !== "ended") this.#drop(job, timedOut(ms));
   }
 
   #enqueue(job: Job): void {
@@ -269,10 +282,9 @@ export class Scheduler {
     job.dropped = true;
     if (job.state === "waiting") {
       this.#queue.remove(job);
-      job.state = "ended";
+      job.end();
     } else if (job.state !== "ended") {
-      // KV that an engine failed over is no good to others.
-      this.#roster.remove(job, failure === null || failure.kind === "unavailable");
+      this.#roster.remove(job, failure === null || !SPOILS_KV.has(failure.kind));
     }
     if (failure !== null) job.output.fail(failure);
     this.#bell.ring();

@@ -52,6 +52,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
     assertEquals(rest, {
       cacheScope: "",
       priority: "normal",
+      timeoutSeconds: null,
       session: null,
       n: 1,
       maxTokens: null,
@@ -114,12 +115,13 @@ Deno.test("every sampling field reaches the scheduler", async () => {
         draws: 500,
         session: "talk-1",
       },
-    }, { headers: { "x-sounder-priority": "high" } }),
+    }, { headers: { "x-sounder-priority": "high", "x-sounder-timeout": "2.5" } }),
   );
   const { id: _, prompt: __, ...rest } = service.requests[0]!;
   assertEquals(rest, {
     cacheScope: "",
     priority: "high",
+    timeoutSeconds: 2.5,
     session: "talk-1",
     n: 3,
     maxTokens: 6,
@@ -257,9 +259,13 @@ Deno.test("the stop string that ended a choice is told", async () => {
   assertEquals(answer.choices[0].stop_reason, "END");
 });
 
-Deno.test("an unknown priority is refused with those there are", async () => {
-  const headers = { "x-sounder-priority": "urgent" };
-  const response = await post(appOver(new FakeService()), CHAT, { messages }, { headers });
-  const error = await failed(response, 400);
-  assertMatch(error.message, /low, normal, high/);
+Deno.test("an unknown priority or time limit is refused, and what is allowed is said", async () => {
+  const refusal = async (headers: Record<string, string>) => {
+    const response = await post(appOver(new FakeService()), CHAT, { messages }, { headers });
+    return (await failed(response, 400)).message;
+  };
+  assertMatch(await refusal({ "x-sounder-priority": "urgent" }), /low, normal, high/);
+  for (const seconds of ["0", "-1", "1e9", "soon", ""]) {
+    assertMatch(await refusal({ "x-sounder-timeout": seconds }), /seconds over 0/);
+  }
 });

@@ -17,13 +17,14 @@ Deno.test("without arguments the embedded model is served on this machine only",
   assertEquals(options.command, "serve");
   assertEquals(options.model, "/models/embedded");
   assertEquals([options.host, options.port], ["127.0.0.1", 8080]);
+  assertEquals([options.requestTimeoutSeconds, options.drainSeconds], [0, 30]);
   assertEquals([options.prefixCache, options.sharedCache, options.stepMs], [true, false, 50]);
   assertEquals([options.memory, options.context, options.apiKeys], [null, null, []]);
 });
 
 Deno.test("every flag arrives where it belongs, with a space or an equals sign", () => {
   const options = parseCommandLine(
-    "plan --model=/m --host ::1 --port=0 --threads 3 --memory 50% --context=4096 --api-key k --api-key=l --api-key-file f --shared-cache --cors https://a.example --cors=* --log json --quiet --queue 2 --ping 0 --name n --deterministic --step-ms 80 --no-prefix-cache --sessions-size=2GB"
+    "plan --model=/m --host ::1 --port=0 --threads 3 --memory 50% --context=4096 --api-key k --api-key=l --api-key-file f --shared-cache --cors https://a.example --cors=* --log json --quiet --queue 2 --ping 0 --name n --deterministic --request-timeout 60 --drain 5 --step-ms 80 --no-prefix-cache --sessions-size=2GB"
       .split(" "),
     DEFAULTS,
   );
@@ -46,6 +47,8 @@ Deno.test("every flag arrives where it belongs, with a space or an equals sign",
     queue: 2,
     pingSeconds: 0,
     deterministic: true,
+    requestTimeoutSeconds: 60,
+    drainSeconds: 5,
     stepMs: 80,
     prefixCache: false,
     sessions: null,

@@ -19,10 +19,15 @@ export class Kept implements JobOutput {
   readonly ended: number[] = [];
   failure: Failure | null = null;
   cachedTokens: number | null = null;
+  readonly processed: number[] = [];
   /** Tokens of a choice after which its text ends. */
   stopsAfter = Infinity;
   /** Called with each token. */
   onToken: (choice: number, token: number) => void = () => {};
+
+  progress(processed: number): void {
+    this.processed.push(processed);
+  }
 
   started(cachedTokens: number): void {
     this.cachedTokens = cachedTokens;
@@ -71,6 +76,8 @@ export function spec(fields: Partial<JobSpec> & { promptTokens?: number } = {}):
     attention: null,
     cacheScope: "",
     priority: "normal",
+    timeoutMs: null,
+    progress: false,
     ...rest,
   };
 }

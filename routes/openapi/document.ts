@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The API's description (OpenAPI 3.1). */
+import type { ModelInfo } from "../../src/types.ts";
+import { type JsonSchema, jsonSchemaOf } from "../schemas/shown.ts";
+import { type AnswerName, ANSWERS } from "./answers.ts";
+import { type Operation, OPERATIONS } from "./operations.ts";
+import { requestSchemas } from "./requests.ts";
+
+/** The document, as far as the page and the tests read it. */
+export interface OpenApi {
+  openapi: string;
+  info: { title: string; version: string; description: string };
+  paths: Record<string, Record<string, JsonSchema>>;
+  components: Record<string, Record<string, JsonSchema>>;
+  security: Record<string, string[]>[];
+}
+
+/** Statuses of errors, and when they come. */
+const ERRORS: Record<number, string> = {
+  400: "The request is wrong: the message says which field, and what it must be.",
+  401: "The key is missing or wrong.",
+  403: "The request came from a web page of another origin.",
+  404: "There is no such model.",
+  408: "The body did not arrive in time.",
+  413: "The body is larger than the server's limit.",
+  429: "The queue is full: Retry-After says when to come back.",
+  500: "The server made a mistake, or its engine failed.",
+  503: "The model is loading, or the server is stopping.",
+};
+const GET_ERRORS = [400, 401, 403, 404, 500, 503];
+
+function reference(name: string): JsonSchema {
+  return { $ref: `#/components/schemas/${name}` };
+}
+
+function jsonContent(name: string): JsonSchema {
+  return { "application/json": { schema: reference(name) } };
+}
+
+function errorResponses({ method, body, anthropic }: Operation): Record<string, JsonSchema> {
+  const statuses = method === "get" ? GET_ERRORS : Object.keys(ERRORS);
+  const envelope = anthropic ? "AnthropicError" : "Error";
+  return Object.fromEntries(
+    statuses.filter((status) => body !== undefined || Number(status) !== 413)
+      .map((status) => [String(status), {
+        description: ERRORS[Number(status)],
+        content: jsonContent(envelope),
+      }]),
+  );
+}
+
+function success({ answer, streams }: Operation): JsonSchema {
+  const text = { "text/plain": { schema: { type: "string" } } };
+  const events = { "text/event-stream": { schema: { type: "string", description: streams } } };
+  return {
+    description: "Success",
+    content: {
+      ...(answer === null ? text : jsonContent(answer)),
+      ...(streams === undefined ? {} : events),
+    },
+  };
+}
+
+function operationObject(operation: Operation): JsonSchema {
+  const { summary, body, open, path } = operation;
+  const parameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+    name,
+    in: "path",
+    required: true,
+    schema: { type: "string", minLength: 1 },
+  }));
+  const unready = { 503: { description: ERRORS[503], content: jsonContent("Health") } };
+  return {
+    summary,
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(body === undefined ? {} : { requestBody: { required: true, content: jsonContent(body) } }),
+    responses: {
+      200: success(operation),
+      ...errorResponses(operation),
+      ...(operation.answer === "Health" ? unready : {}),
+    },
+    ...(open ? { security: [] } : {}),
+  };
+}
+
+/** The document; `model` bounds tokens and dimensions. */
+export function openApi(version: string, model: ModelInfo): OpenApi {
+  const paths: OpenApi["paths"] = {};
+  for (const operation of OPERATIONS) {
+    (paths[operation.path] ??= {})[operation.method] = operationObject(operation);
+  }
+  const answers = Object.entries(ANSWERS).map(([name, schema]) =>
+    [name as AnswerName, jsonSchemaOf(schema, "output")] as const
+  );
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Sounder",
+      version,
+      description: "An LLM inference server for long contexts. Optional fields may be null; " +
+        "unknown ones are ignored, except within `sounder`.",
+    },
+    paths,
+    components: {
+      schemas: { ...requestSchemas(model), ...Object.fromEntries(answers) },
+      securitySchemes: {
+        bearer: { type: "http", scheme: "bearer" },
+        header: { type: "apiKey", in: "header", name: "x-api-key" },
+      },
+    },
+    security: [{}, { bearer: [] }, { header: [] }],
+  };
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * JSON Schemas of the request schemas. Where a check says less than it does (a refinement, a hand-written
+ * reader), what it takes is written beside it.
+ */
+import { z } from "zod";
+
+/** A JSON Schema. */
+export type JsonSchema = Record<string, unknown>;
+
+const SHOWN = new WeakMap<object, z.ZodType | JsonSchema>();
+const NULLS_ABSENT = new WeakSet<object>();
+
+/** The schema, shown in the API's description as another one. */
+export function shownAs<T extends z.ZodType>(schema: T, as: z.ZodType | JsonSchema): T {
+  SHOWN.set(schema, as);
+  return schema;
+}
+
+/** The object schema, whose optional fields may also be null. */
+export function nullsAreAbsent<T extends z.ZodType>(schema: T): T {
+  NULLS_ABSENT.add(schema);
+  return schema;
+}
+
+function replace(schema: JsonSchema, by: JsonSchema): void {
+  for (const key of Object.keys(schema)) delete schema[key];
+  Object.assign(schema, by);
+}
+
+function allowNulls(schema: JsonSchema): void {
+  const required = schema["required"] as string[] | undefined ?? [];
+  const properties = schema["properties"] as Record<string, JsonSchema>;
+  for (const [name, property] of Object.entries(properties)) {
+    if (required.includes(name) || Object.keys(property).length === 0) continue;
+    properties[name] = { anyOf: [property, { type: "null" }] };
+  }
+}
+
+/** What a client may send where this schema checks, or what it gets ("output"). */
+export function jsonSchemaOf(schema: z.ZodType, io: "input" | "output" = "input"): JsonSchema {
+  const { $schema: _, ...shown } = z.toJSONSchema(schema, {
+    io,
+    unrepresentable: "any",
+    override: ({ zodSchema, jsonSchema }) => {
+      const as = SHOWN.get(zodSchema);
+      if (as !== undefined) replace(jsonSchema, as instanceof z.ZodType ? jsonSchemaOf(as) : as);
+      if (NULLS_ABSENT.has(zodSchema)) allowNulls(jsonSchema);
+    },
+  });
+  return shown as JsonSchema;
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time limits, progress, and how the server stops.
+import { assert, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import { documents4096 } from "../fixtures/documents.ts";
+import { serverSentEvents, TestServer } from "../fixtures/server.ts";
+
+/** Answers that would take minutes. */
+const ENDLESS = { prompt: "Once", max_tokens: 20_000, ignore_eos: true, stream: true };
+
+function post(url: string, body: unknown, headers: Record<string, string> = {}) {
+  return fetch(`${url}/v1/completions`, { method: "POST", body: JSON.stringify(body), headers });
+}
+
+Deno.test("limits of time and progress of the prompt", async (t) => {
+  await using server = new TestServer(["--memory", "1GiB", "--request-timeout", "2"]);
+  const url = await server.ready();
+
+  await t.step("an answer that takes too long ends with an error", async () => {
+    const { max_tokens, ignore_eos, prompt } = ENDLESS;
+    const response = await post(url, { prompt, max_tokens, ignore_eos }, {
+      "x-sounder-timeout": "0.3",
+    });
+    assertEquals([response.status, response.headers.get("x-should-retry")], [408, "false"]);
+    assertStringIncludes((await response.json()).error.message, "0.3 seconds");
+    const events = await Array.fromAsync(serverSentEvents(await post(url, ENDLESS)));
+    assertEquals((events.at(-1) as { error: { code: string } }).error.code, "timeout");
+    assert(events.length > 10, "the tokens until then were sent");
+  });
+
+  await t.step("a long prompt says how far it is", async () => {
+    const { document: prompt } = (await documents4096())[0]!;
+    const ask = async () => {
+      const body = { prompt, max_tokens: 1, stream: true, return_progress: true };
+      const events = await Array.fromAsync(serverSentEvents(await post(url, body)));
+      return events.flatMap((event) =>
+        (event as { prompt_progress?: { total: number; cache: number; processed: number } })
+          .prompt_progress ?? []
+      );
+    };
+    const cold = await ask();
+    assertEquals([cold[0]!.processed, cold[0]!.cache], [0, 0]);
+    assert(cold.length > 2 && cold.at(-1)!.processed < cold[0]!.total);
+    const [warm] = await ask();
+    assertEquals([warm!.cache, warm!.processed], [warm!.total - 1, warm!.total - 1]);
+  });
+});
+
+Deno.test("SIGTERM: new requests are refused, running ones are ended when --drain is over", async () => {
+  await using server = new TestServer(["--memory", "1GiB", "--drain", "1"]);
+  const url = await server.ready();
+  const running = await post(url, ENDLESS);
+  const events = Array.fromAsync(serverSentEvents(running));
+  const started = performance.now();
+  server.signal("SIGTERM");
+  await new Promise((done) => setTimeout(done, 300));
+  const refused = await post(url, { prompt: "x" });
+  assertEquals(refused.status, 503);
+  assert(Number(refused.headers.get("retry-after")) > 0);
+  await refused.body?.cancel();
+  assertEquals(((await events).at(-1) as { error: { code: string } }).error.code, "unavailable");
+  assertEquals(await server.ended(), 0);
+  assertLess(performance.now() - started, 8000);
+});
+
+Deno.test("a second signal ends the server at once", async () => {
+  await using server = new TestServer(["--memory", "1GiB", "--drain", "600"]);
+  const running = await post(await server.ready(), ENDLESS);
+  server.signal("SIGTERM");
+  await new Promise((done) => setTimeout(done, 1000));
+  server.signal("SIGTERM");
+  assertEquals(await server.ended(), 130);
+  await running.body?.cancel().catch(() => {});
+});
