@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Admission: before any header goes out, so that a refusal is a real status. */
-import { PRIORITIES, type Priority } from "../src/scheduler/job.ts";
+import { PRIORITIES, type Priority } from "../src/scheduler/priority.ts";
 import type { GenerationRequest, ModelInfo, Service } from "../src/types.ts";
 import type { Admitted, Head } from "./answer.ts";
 import type { Context } from "./context.ts";

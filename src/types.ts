@@ -3,7 +3,7 @@
 import type { AttentionRequest } from "./engine/attention.ts";
 import type { FormatRequest } from "./constraint/compiler.ts";
 import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
-import type { Priority } from "./scheduler/job.ts";
+import type { Priority } from "./scheduler/priority.ts";
 import type { CacheFigures } from "./scheduler/prefix_cache.ts";
 import type { ChatMessage, ChatOptions, TokenizerInfo } from "./tokenizer/tokenizer.ts";
 

@@ -7,6 +7,7 @@ import type { Constraint, Matcher } from "../constraint/constraint.ts";
 import type { Failure } from "../errors.ts";
 import { blocksOfForks, blocksOfTokens, RESERVED_TOKENS } from "./memory.ts";
 import type { Entry } from "./prefix_cache.ts";
+import { HEAD_START_MS, type Priority } from "./priority.ts";
 
 /** A request as the scheduler needs it; everything about text stays with the {@linkcode JobOutput}. */
 export interface JobSpec {
@@ -37,16 +38,6 @@ export interface JobSpec {
   /** Its output wants to know how far the prompt has run. */
   progress: boolean;
 }
-
-/** Who goes first. */
-export const PRIORITIES = ["low", "normal", "high"] as const;
-export type Priority = typeof PRIORITIES[number];
-
-/**
- * Milliseconds that a job counts as having come earlier (or later) than it did. What comes first by that time is
- * admitted first and pauses last; since nobody passes who came longer ago than that, nobody starves.
- */
-const HEAD_START_MS: Record<Priority, number> = { low: -60_000, normal: 0, high: 60_000 };
 
 /** Log-probabilities of given tokens, in their order. */
 export type GivenLogprobs = NonNullable<SequenceResult["given"]>;

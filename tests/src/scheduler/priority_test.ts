@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals } from "@std/assert";
 import type { Clock } from "../../../src/scheduler/clock.ts";
-import type { Priority } from "../../../src/scheduler/job.ts";
+import type { Priority } from "../../../src/scheduler/priority.ts";
 import { finish, setUp } from "./world.ts";
 
 /** A scheduler that runs one job at a time, on a clock that goes on by so much in each step. */

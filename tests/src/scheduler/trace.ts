@@ -9,7 +9,7 @@ import {
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import { NO_INDEX } from "../../../src/engine/settings.ts";
 import { Failure } from "../../../src/errors.ts";
-import { PRIORITIES } from "../../../src/scheduler/job.ts";
+import { PRIORITIES } from "../../../src/scheduler/priority.ts";
 import { Scheduler, type SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
 import type { Generation, GenerationEvent, GenerationRequest } from "../../../src/types.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
