@@ -18,6 +18,7 @@ import type { ModelSource } from "./src/model/model.ts";
 import { dummyModel, openModel } from "./src/model/source.ts";
 import { planFor, planSummary, planText, type ServerPlan } from "./src/plan.ts";
 import { ModelService } from "./src/service.ts";
+import { SessionFolder } from "./src/sessions/folder.ts";
 import { openSessions } from "./src/sessions/open.ts";
 import { loadTextProcessor } from "./src/tokenizer/load.ts";
 import { VERSION } from "./src/version.ts";
@@ -59,6 +60,8 @@ async function load(
   log: Log,
   signal: AbortSignal,
 ): Promise<string> {
+  // Before gigabytes are read: another server may have the folder.
+  const folder = options.sessions === null ? null : await SessionFolder.open(options.sessions);
   const { source, plan } = await find(options);
   const show = progressLine(`Loading ${source.name}`, log);
   const [engine, text] = await Promise.all([
@@ -78,11 +81,8 @@ async function load(
   ]);
   show(1);
   const id = options.name ?? source.name;
-  const sessions = await openSessions(
-    options,
-    { source, settings: plan.settings, engine },
-    log.info,
-  );
+  const loaded = { source, settings: plan.settings, engine };
+  const sessions = folder && await openSessions(folder, options.sessionsBytes, loaded, log.info);
   service.ready({ engine, text, model: { id }, attention: plan.policy, sessions });
   const lines = [`  model    ${id}`, planSummary(plan), `  computes ${engine.info().text}`];
   if (sessions !== null) lines.push(`  sessions ${sessions.count} in ${options.sessions}`);

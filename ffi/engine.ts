@@ -51,11 +51,7 @@ export class NativeEngine implements Engine {
     this.#handle = handle;
     this.limits = limits;
     this.#buffers = new StepBuffers(limits);
-    this.#saved = new SavedCalls(
-      library,
-      limits.context,
-      (status) => this.#check(status, "storage"),
-    );
+    this.#saved = new SavedCalls(library, limits.context, this.#check.bind(this));
   }
 
   /**

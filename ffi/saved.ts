@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The calls about saved contexts. Native file access passes Deno's permissions, so they are asked for here. */
 import type { ContextId, SavedContext, SavedPlace } from "../src/engine/engine.ts";
-import { Failure } from "../src/errors.ts";
+import { Failure, type FailureKind } from "../src/errors.ts";
 import type { Library } from "./library.ts";
 import * as abi from "./symbols.ts";
 
@@ -19,16 +19,26 @@ function identityBytes({ identity }: SavedPlace): Uint8Array<ArrayBuffer> {
   throw new RangeError(`An identity has ${abi.IDENTITY_BYTES} bytes, not ${identity.length}.`);
 }
 
+/** What is wrong with the file is one thing, what the engine lacks at the moment another. */
+function kindOf(status: number): FailureKind {
+  if (status === abi.OUT_OF_BLOCKS) return "memory";
+  return status === abi.BUSY || status === abi.CANCELLED ? "unavailable" : "storage";
+}
+
 export class SavedCalls {
   readonly #library: Library;
   readonly #running = new Set<Promise<unknown>>();
   /** Most tokens of a context. */
   readonly #longest: number;
 
-  readonly #check: (status: number) => number;
+  readonly #check: (status: number, kind: FailureKind) => number;
 
-  /** `check` passes statuses through and throws failures. */
-  constructor(library: Library, longest: number, check: (status: number) => number) {
+  /** `check` passes statuses ≥ 0 through and throws failures. */
+  constructor(
+    library: Library,
+    longest: number,
+    check: (status: number, kind: FailureKind) => number,
+  ) {
     this.#library = library;
     this.#longest = longest;
     this.#check = check;
@@ -105,7 +115,8 @@ export class SavedCalls {
   async #run(call: Promise<number>): Promise<number> {
     this.#running.add(call);
     try {
-      return this.#check(await call);
+      const status = await call;
+      return this.#check(status, kindOf(status));
     } finally {
       this.#running.delete(call);
     }

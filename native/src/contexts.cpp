@@ -208,6 +208,8 @@ void Contexts::give_back(const std::vector<int32_t> &blocks) noexcept {
 }
 
 int32_t Contexts::adopt(ContextImage &image) {
+  if (free_slots_.empty())
+    fail(SOUNDER_OUT_OF_BLOCKS, "All %d contexts are in use; free one first.", capacity_);
   const int slot = take_slot();
   Context &context = contexts_[slot];
   context.tokens = std::move(image.tokens);

@@ -73,7 +73,8 @@ class Contexts {
   // Blocks that belong to no context yet. Fails with SOUNDER_OUT_OF_BLOCKS.
   std::vector<int32_t> take_blocks(int count);
   void give_back(const std::vector<int32_t> &blocks) noexcept;
-  // A new context of these parts; takes over the references. When it fails they stay the caller's.
+  // A new context of these parts; takes over the references. When all contexts are in use it fails as for
+  // want of blocks, and they stay the caller's.
   int32_t adopt(ContextImage &image);
 
   // The lsh tables of a context, made if there are none yet.

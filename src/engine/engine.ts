@@ -237,12 +237,14 @@ export interface Engine {
   /**
    * Writes the first tokens of a context to a file, beside steps, also when it takes part in one. One save or
    * restore runs at a time. Its blocks count as used until it ended, also when the context is freed.
-   * @throws {Failure} kind `storage` with the system's reason (a full disk); nothing is left then
+   * @throws {Failure} kind `storage` with the system's reason (a full disk), `unavailable` when another transfer
+   * runs; nothing is left then
    */
   saveContext(context: ContextId, tokens: number, place: SavedPlace, note: string): Promise<void>;
   /**
    * A new context with the first tokens that were saved: all, or those of whole blocks.
-   * @throws {Failure} kind `storage` when the file is damaged or of another model, or does not fit
+   * @throws {Failure} kind `storage` when the file is damaged or of another model or too long for this engine,
+   * `memory` when there is no room now, `unavailable` as above
    */
   restoreContext(place: SavedPlace, tokens?: number): Promise<ContextId>;
   /** What is in a file, checked up to its blocks. @throws {Failure} kind `storage` */

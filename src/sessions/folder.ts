@@ -33,28 +33,21 @@ export class SessionFolder {
    * @throws {Failure} kind `invalid` when it cannot be used, or another process does
    */
   static async open(path: string): Promise<SessionFolder> {
-    const refuse = (reason: string) =>
-      new Failure("invalid", `Cannot keep sessions in ${path}: ${reason}`);
-    let lock: Deno.FsFile;
+    let lock: Deno.FsFile | null = null;
     try {
       await Deno.mkdir(path, { recursive: true, mode: 0o700 });
       lock = await Deno.open(join(path, LOCK), { create: true, write: true, mode: 0o600 });
-    } catch (error) {
-      throw refuse(reasonOf(error));
-    }
-    // The system lets go of it when the process ends, however that comes.
-    if (!await lock.tryLock(true)) {
-      lock.close();
-      throw refuse("another server uses this folder; give each its own.");
-    }
-    const folder = new SessionFolder(path, lock);
-    try {
+      // The system lets go of it when the process ends, however that comes.
+      if (!await lock.tryLock(true)) {
+        throw new Error("another server uses this folder; give each its own.");
+      }
+      const folder = new SessionFolder(path, lock);
       await folder.#removePartial();
+      return folder;
     } catch (error) {
-      folder.close();
-      throw refuse(reasonOf(error));
+      lock?.close();
+      throw new Failure("invalid", `Cannot keep sessions in ${path}: ${reasonOf(error)}`);
     }
-    return folder;
   }
 
   async #removePartial(): Promise<void> {

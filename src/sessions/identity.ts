@@ -33,10 +33,11 @@ async function addWeights(hash: Hash, { files, tensors }: ModelSource): Promise<
 }
 
 function addTokenizer(hash: Hash, tokenizer: TokenizerSource): void {
-  if (tokenizer.kind !== "gguf") hash.update(textOf(tokenizer));
-  else {
-    const own = [...tokenizer.metadata].filter(([key]) => key.startsWith("tokenizer."));
-    hash.update(textOf(own));
+  if (tokenizer.kind !== "gguf") return void hash.update(textOf(tokenizer));
+  for (const [key, value] of tokenizer.metadata) {
+    if (!key.startsWith("tokenizer.")) continue;
+    // Vocabularies: a hundred thousand texts.
+    hash.update(`\n${key}\n`).update(Array.isArray(value) ? value.join("\0") : textOf(value));
   }
 }
 

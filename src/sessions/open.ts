@@ -3,24 +3,26 @@
 import type { Engine } from "../engine/engine.ts";
 import type { EngineSettings } from "../engine/settings.ts";
 import type { ModelSource } from "../model/model.ts";
+import type { SessionFolder } from "./folder.ts";
 import { identityOf } from "./identity.ts";
 import { samplingText } from "./note.ts";
 import { SessionStore } from "./store.ts";
 
-/** null: no `--sessions`. @throws {Failure} kind `invalid` when the folder cannot be used */
+/** What a store needs to know of a model that was loaded. */
+export interface SessionModel {
+  source: ModelSource;
+  settings: EngineSettings;
+  engine: Engine;
+}
+
+/** The sessions of a folder, as far as they are of this model. */
 export async function openSessions(
-  flags: { sessions: string | null; sessionsBytes: number },
-  model: { source: ModelSource; settings: EngineSettings; engine: Engine },
+  folder: SessionFolder,
+  limitBytes: number,
+  { source, settings, engine }: SessionModel,
   log: (line: string) => void,
-): Promise<SessionStore | null> {
-  const { source, settings, engine } = model;
-  if (flags.sessions === null) return null;
-  return await SessionStore.open({
-    path: flags.sessions,
-    limitBytes: flags.sessionsBytes,
-    engine,
-    identity: await identityOf(source, settings.dummySeed),
-    sampling: samplingText(settings.index),
-    log,
-  });
+): Promise<SessionStore> {
+  const identity = await identityOf(source, settings.dummySeed);
+  const sampling = samplingText(settings.index);
+  return await SessionStore.open({ folder, limitBytes, engine, identity, sampling, log });
 }

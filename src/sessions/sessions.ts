@@ -27,6 +27,11 @@ interface Held {
   letGo: () => void;
 }
 
+function falseIfMemory(error: unknown): false {
+  if (error instanceof Failure && error.kind === "memory") return false;
+  throw error;
+}
+
 export class Sessions implements SessionControl {
   readonly #engine: Engine;
   readonly #scheduler: Scheduler;
@@ -99,8 +104,8 @@ export class Sessions implements SessionControl {
   async load(name: SessionName): Promise<SessionRecord> {
     const record = this.find(name);
     if (record.problem !== null) throw new Failure("conflict", record.problem);
-    const restored = await this.#restore({ record, tokens: record.usable }, () => true);
-    if (restored) return record;
+    const all = { record, tokens: record.usable };
+    if (await this.#restore(all, () => true).catch(falseIfMemory)) return record;
     throw new Failure("unavailable", "Running requests need the memory that the session takes.", {
       retryAfterSeconds: 5,
     });

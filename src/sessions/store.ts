@@ -6,8 +6,9 @@
 import { BLOCK_TOKENS, type ContextId, type Engine } from "../engine/engine.ts";
 import { EXACT, type Provenance } from "../engine/provenance.ts";
 import { Failure } from "../errors.ts";
+import { formatBytes } from "../model/memory.ts";
 import { type Chain, chainOf } from "./chain.ts";
-import { SessionFolder } from "./folder.ts";
+import type { SessionFolder } from "./folder.ts";
 import { isAutomatic, keyOf, type SessionName } from "./id.ts";
 import { noteText, readNote } from "./note.ts";
 
@@ -44,7 +45,7 @@ export interface SavedTokens {
 
 /** How a store works. */
 export interface StoreOptions {
-  path: string;
+  folder: SessionFolder;
   /** Most bytes of all sessions together. */
   limitBytes: number;
   engine: Pick<Engine, "saveContext" | "restoreContext" | "describeSaved">;
@@ -64,15 +65,15 @@ export class SessionStore {
   /** By the hash of each of their blocks. */
   readonly #blocks = new Map<number, Set<Indexed>>();
 
-  private constructor(options: StoreOptions, folder: SessionFolder) {
+  private constructor(options: StoreOptions) {
     this.#options = options;
     this.log = options.log;
-    this.#folder = folder;
+    this.#folder = options.folder;
   }
 
-  /** Opens the folder and reads the headers of all sessions. @throws {Failure} kind `invalid` */
+  /** Reads the headers of all sessions of a folder. The store owns it and closes it. */
   static async open(options: StoreOptions): Promise<SessionStore> {
-    const store = new SessionStore(options, await SessionFolder.open(options.path));
+    const store = new SessionStore(options);
     for (const { scope, id, usedAt } of await store.#folder.files()) {
       const record = await store.#add({ scope, id }, usedAt);
       if (record.problem !== null) options.log(`Session ${id} is left alone: ${record.problem}`);
@@ -145,8 +146,10 @@ export class SessionStore {
     await this.delete(name);
     throw new Failure(
       "storage",
-      `Cannot keep session ${name.id} (${record.bytes} bytes): all sessions together may take ` +
-        `${limitBytes} bytes. Delete some, or start the server with a larger --sessions-size.`,
+      `Cannot keep session ${name.id} of ${formatBytes(record.bytes)}: all sessions together may ` +
+        `take ${
+          formatBytes(limitBytes)
+        }. Delete some, or start the server with a larger --sessions-size.`,
     );
   }
 

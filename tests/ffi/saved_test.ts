@@ -94,6 +94,24 @@ Deno.test("what cannot be used is a failure that says why", () =>
     assertEquals(engine.usage().kvBlocksFree, 40 - 3);
   }));
 
+Deno.test("that there is no memory for a restore is another kind of failure than a bad file", () =>
+  inFolder(async (folder) => {
+    await using model = await TestEngine.open(MODEL, SETTINGS);
+    using context = model.context();
+    await context.append(TOKENS, 128);
+    await model.engine.saveContext(context.id, 300, one(folder), "");
+    await using full = await TestEngine.open(MODEL, { ...SETTINGS, kvBlocks: 2 });
+    const restore = () => full.engine.restoreContext(one(folder));
+    assertEquals((await assertRejects(restore, Failure, "3 KV blocks; 2 of 2")).kind, "memory");
+    await using single = await TestEngine.open(MODEL, { ...SETTINGS, maxContexts: 1 });
+    using _only = single.context();
+    const again = () => single.engine.restoreContext(one(folder));
+    assertEquals((await assertRejects(again, Failure, "contexts are in use")).kind, "memory");
+    await using brief = await TestEngine.open(MODEL, { ...SETTINGS, context: 299 });
+    const cut = await brief.engine.restoreContext(one(folder));
+    assertEquals(brief.engine.contextLength(cut), 256);
+  }));
+
 Deno.test("one save or restore runs at a time; closing the engine ends it", () =>
   inFolder(async (folder) => {
     const model = await TestEngine.open(MODEL, SETTINGS);

@@ -220,7 +220,7 @@ TEST("a restore that has no blocks, no context or no room for its length says so
   config.max_contexts = 1;
   SampledEngine one(config);
   one.create();
-  CHECK(tiny::restore(one, folder.at("a")) == SOUNDER_INVALID);
+  CHECK(tiny::restore(one, folder.at("a")) == SOUNDER_OUT_OF_BLOCKS);
   CHECK(one.figure(SOUNDER_INFO_KV_BLOCKS_FREE) == 40);
 }
 
