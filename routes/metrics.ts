@@ -7,6 +7,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Observer, Outcome, StepFigures } from "../src/observer.ts";
 import type { Service, Usage } from "../src/types.ts";
 import type { Deps, Handler } from "./context.ts";
+import { SessionMetrics } from "./session_metrics.ts";
 
 /** vLLM's, and smaller ones before them: small models are faster. */
 const FIRST_TOKEN = [
@@ -40,6 +41,7 @@ export class Metrics implements Observer {
     "Share of the KV blocks that running requests hold, 0 to 1.",
   );
   readonly #blocks = this.#gauge("sounder_kv_blocks", "KV blocks of 128 tokens.", ["state"]);
+  readonly #sessions = new SessionMetrics(this.#registry);
   readonly #memory = this.#gauge("process_resident_memory_bytes", "Memory of the process.");
 
   readonly #promptTokens = this.#counter("vllm:prompt_tokens_total", "Prompt tokens.");
@@ -191,12 +193,13 @@ export class Metrics implements Observer {
 
   /** All of them in Prometheus' text format. */
   async text(service: Service): Promise<string> {
-    const { state, running, waiting, kvBlocks, kvBlocksFree } = service.status();
+    const { state, running, waiting, kvBlocks, kvBlocksFree, sessions } = service.status();
     this.#running.set(running);
     this.#waiting.set(waiting);
     this.#blocks.set({ state: "free" }, kvBlocksFree);
     this.#blocks.set({ state: "used" }, kvBlocks - kvBlocksFree);
     this.#kvUsage.set(kvBlocks === 0 ? 0 : 1 - kvBlocksFree / kvBlocks);
+    this.#sessions.show(sessions);
     this.#memory.set(Deno.memoryUsage().rss);
     if (state === "ready") this.#registry.setDefaultLabels({ model_name: service.model().id });
     return await this.#registry.metrics();

@@ -156,6 +156,7 @@ export class ModelService implements Service {
       kvBlocks: loaded?.engine.limits.kvBlocks ?? 0,
       kvBlocksFree: (loaded?.engine.usage().kvBlocksFree ?? 0) + (cache?.blocks ?? 0),
       cache,
+      sessions: loaded?.sessions?.figures() ?? null,
       verify: (loaded?.policy.verify ?? 0) > 0 ? this.#verification.totals : null,
     };
   }

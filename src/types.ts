@@ -143,6 +143,8 @@ export interface ServiceStatus {
   kvBlocksFree: number;
   /** The prefix cache; null when it is switched off, or nothing is loaded. */
   cache: CacheFigures | null;
+  /** Sessions on disk; null: none are kept. */
+  sessions: SessionFigures | null;
   /** What verification found; null when nothing is verified. */
   verify: VerifyTotals | null;
 }
@@ -153,6 +155,17 @@ export interface VerifyTotals {
   /** null before the first token. */
   meanError: number | null;
   largestError: number | null;
+}
+
+/** What is on disk now, and what happened since the start. */
+export interface SessionFigures {
+  count: number;
+  bytes: number;
+  saves: number;
+  restores: number;
+  restoredTokens: number;
+  /** Saves and restores that failed. */
+  failures: number;
 }
 
 /** A context on disk. */

@@ -13,7 +13,7 @@ import type { Scheduler } from "../scheduler/scheduler.ts";
 import { commonTokens } from "./chain.ts";
 import { AUTOMATIC, keyOf, requireId, requireOwnId, type SessionName } from "./id.ts";
 import { Pins } from "./pins.ts";
-import type { SessionControl } from "../types.ts";
+import type { SessionControl, SessionFigures } from "../types.ts";
 import type { SessionMatch, SessionRecord, SessionStore } from "./store.ts";
 
 /** Shorter contexts are run again as quickly as they are restored: they are not saved unless asked for. */
@@ -42,6 +42,7 @@ export class Sessions implements SessionControl {
   /** Asked about when they were about to be evicted: saved, or not worth it. */
   readonly #decided = new WeakSet<CachedContext>();
   readonly #restoring = new Map<string, Promise<unknown>>();
+  readonly #counts = { saves: 0, restores: 0, restoredTokens: 0, failures: 0 };
   #evicting = false;
   #recalls = 0;
   /** The engine does one transfer at a time. */
@@ -59,6 +60,10 @@ export class Sessions implements SessionControl {
     this.#store = store;
     this.#log = store.log;
     this.#cache.keeper = (cached) => this.#evicts(cached);
+  }
+
+  figures(): SessionFigures {
+    return { count: this.#store.count, bytes: this.#store.bytes, ...this.#counts };
   }
 
   list(scope: string): SessionRecord[] {
@@ -188,9 +193,14 @@ export class Sessions implements SessionControl {
   async #write(name: SessionName, { cached, letGo }: Held, usedAt?: number) {
     const { context, tokens, origin: { provenance } } = cached;
     try {
-      return await this.#inTurn(() =>
+      const record = await this.#inTurn(() =>
         this.#store.save(name, { context, tokens, provenance }, usedAt)
       );
+      this.#counts.saves++;
+      return record;
+    } catch (error) {
+      this.#counts.failures++;
+      throw error;
     } finally {
       letGo();
     }
@@ -267,8 +277,12 @@ export class Sessions implements SessionControl {
 
   async #read(record: SessionRecord, tokens: number) {
     try {
-      return await this.#store.restore(record, tokens);
+      const saved = await this.#store.restore(record, tokens);
+      this.#counts.restores++;
+      this.#counts.restoredTokens += saved.tokens.length;
+      return saved;
     } catch (error) {
+      this.#counts.failures++;
       if (!(error instanceof Failure) || error.kind !== "storage") throw error;
       this.#store.markUnusable(record, error.message);
       throw new Failure("conflict", error.message, { cause: error });

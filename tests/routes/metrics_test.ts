@@ -37,6 +37,26 @@ Deno.test("gauges say what the service says, under vLLM's names and with the mod
   assert(found.get("process_resident_memory_bytes")! > 1e6);
 });
 
+Deno.test("sessions on disk are counted", async () => {
+  const service = new FakeService();
+  const sessions = {
+    count: 3,
+    bytes: 4000,
+    saves: 5,
+    restores: 6,
+    restoredTokens: 700,
+    failures: 1,
+  };
+  Object.assign(service.current, { sessions });
+  const found = samples(await scrape(new Metrics(), service));
+  assertEquals(found.get("sounder_sessions"), 3);
+  assertEquals(found.get("sounder_sessions_bytes"), 4000);
+  assertEquals(found.get("sounder_session_saves_total"), 5);
+  assertEquals(found.get("sounder_session_restores_total"), 6);
+  assertEquals(found.get("sounder_session_restored_tokens_total"), 700);
+  assertEquals(found.get("sounder_session_failures_total"), 1);
+});
+
 Deno.test("metrics are there while the model loads, when nothing is known of it", async () => {
   const service = new FakeService();
   Object.assign(service.current, { state: "loading", kvBlocks: 0, kvBlocksFree: 0 });

@@ -50,6 +50,7 @@ Deno.test("while it loads, a service says how far it is and refuses work with a 
     kvBlocks: 0,
     kvBlocksFree: 0,
     cache: null,
+    sessions: null,
     verify: null,
   });
   const failure = failureOf(() => service.generate(request()));

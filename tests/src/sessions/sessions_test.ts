@@ -115,7 +115,9 @@ Deno.test("requests for one session that arrive together restore it once", () =>
     });
     const outputs = await Promise.all(asked);
     assertEquals(outputs.map(({ cachedTokens }) => cachedTokens), [1000, 1000, 1000, 1000]);
-    assertEquals(second.engine.transfers, 1);
+    const { restores, restoredTokens, saves, failures } = second.sessions.figures();
+    assertEquals([second.engine.transfers, restores, restoredTokens], [1, 1, 1007]);
+    assertEquals([saves, failures], [0, 0]);
     await second.stop();
   }));
 
