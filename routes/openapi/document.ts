@@ -51,7 +51,7 @@ function errorResponses({ method, body, anthropic }: Operation): Record<string, 
 
 function success({ answer, streams }: Operation): JsonSchema {
   const text = { "text/plain": { schema: { type: "string" } } };
-  const events = { "text/event-stream": { schema: { type: "string", description: streams } } };
+  const events = { "text/event-stream": { schema: { description: streams } } };
   return {
     description: "Success",
     content: {
@@ -90,7 +90,7 @@ export function openApi(version: string, model: ModelInfo): OpenApi {
     (paths[operation.path] ??= {})[operation.method] = operationObject(operation);
   }
   const answers = Object.entries(ANSWERS).map(([name, schema]) =>
-    [name as AnswerName, jsonSchemaOf(schema, "output")] as const
+    [name as AnswerName, jsonSchemaOf(schema)] as const
   );
   return {
     openapi: "3.1.0",

@@ -6,8 +6,7 @@ import type { ModelInfo } from "../../src/types.ts";
 import { fields, integer, MAX_INT32, oneOf, parse, refuse } from "./fields.ts";
 import { generationShape, type Settings, settingsOf } from "./generation.ts";
 import { MAX_MESSAGES } from "./messages.ts";
-import { contentShown, partText, textOf, type TextParts, typedPart } from "./parts.ts";
-import { shownAs } from "./shown.ts";
+import { partText, textOf, type TextParts, typedPart } from "./parts.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 const { n: _, stop, stream_options: __, prompt_logprobs: ___, ...shared } = generationShape;
@@ -25,7 +24,7 @@ export const TEXT: TextParts = new Map([["text", "text"]]);
 /** One message. */
 export const turnSchema = fields({
   role: oneOf("user", "assistant"),
-  content: shownAs(z.unknown(), contentShown(TEXT)).optional(),
+  content: z.unknown().optional(),
 });
 /** What a model thought before an earlier answer; templates leave it out too. */
 const THOUGHTS = new Set(["thinking", "redacted_thinking"]);

@@ -48,7 +48,9 @@ export function integer(min: number, max: number): z.ZodType<number> {
 export const MAX_INT32 = 2 ** 31 - 1;
 
 /** A 64-bit seed, with a sign or without. */
-export const seed: z.ZodType<number> = integer(-(2 ** 63), 2 ** 63);
+export const seed: z.ZodType<number> = shownAs(integer(-(2 ** 63), 2 ** 63), {
+  type: "integer",
+});
 
 /** The seed as the engine takes it. */
 export function seedOf(value: number): bigint {

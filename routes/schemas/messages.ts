@@ -5,7 +5,7 @@ import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
 import { jsonExcess } from "../body.ts";
 import { CHAT_PARTS, contentShown, textOf } from "./parts.ts";
 import { fields, list, name, oneOf, parse, refuse, show, text } from "./fields.ts";
-import { shownAs } from "./shown.ts";
+import { type JsonSchema, jsonSchemaOf, requiring, shownAs } from "./shown.ts";
 
 /** Bounds the time that checking takes; a body could hold a million. */
 export const MAX_MESSAGES = 65_536;
@@ -26,6 +26,22 @@ export const messageSchema = fields({
     "tool calls",
   ).optional(),
 });
+
+/** What {@linkcode parseMessages} reads as one message. */
+export function messageShown(): JsonSchema {
+  const shown = jsonSchemaOf(messageSchema);
+  const content = contentShown(CHAT_PARTS);
+  const said = { role: { enum: ["system", "developer", "user"] }, content };
+  const tool = { role: { const: "tool" }, content, tool_call_id: { type: "string" } };
+  return {
+    anyOf: [
+      requiring(shown, said),
+      requiring(shown, { role: { const: "assistant" } }),
+      requiring(shown, tool),
+    ],
+  };
+}
+
 type Message = z.output<typeof messageSchema>;
 /** A call that an assistant made. */
 export type ToolCall = NonNullable<Message["tool_calls"]>[number];

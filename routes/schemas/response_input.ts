@@ -5,7 +5,7 @@ import { z } from "zod";
 import { fields, oneOf, parse, refuse, show, text } from "./fields.ts";
 import { MAX_MESSAGES, templateCall } from "./messages.ts";
 import { contentShown, textOf, type TextParts, typedPart } from "./parts.ts";
-import { type JsonSchema, jsonSchemaOf, shownAs } from "./shown.ts";
+import { type JsonSchema, jsonSchemaOf, requiring } from "./shown.ts";
 
 const PARTS: TextParts = new Map([
   ["input_text", "text"],
@@ -14,27 +14,26 @@ const PARTS: TextParts = new Map([
   ["refusal", "refusal"],
 ]);
 
-const content = shownAs(z.unknown(), contentShown(PARTS)).optional();
 const messageSchema = fields({
   role: oneOf("system", "developer", "user", "assistant"),
-  content,
+  content: z.unknown().optional(),
 });
 const callSchema = fields({ call_id: text, name: text, arguments: text });
-const outputSchema = fields({ call_id: text, output: content });
+const outputSchema = fields({ call_id: text, output: z.unknown().optional() });
 
 /** What {@linkcode inputMessages} reads. */
 export function inputShown(): JsonSchema {
-  const typed = (type: string, schema: z.ZodType) => {
-    const { properties, required, ...rest } = jsonSchemaOf(schema);
-    const all = { type: { const: type }, ...properties as JsonSchema };
-    return { ...rest, properties: all, required: ["type", ...required as string[]] };
-  };
-  const { properties, ...message } = jsonSchemaOf(messageSchema);
+  const content = contentShown(PARTS);
+  const message = requiring(jsonSchemaOf(messageSchema), { content });
+  const type = (name: string) => ({ type: { const: name } });
   const items = [
-    { ...message, properties: { type: { const: "message" }, ...properties as JsonSchema } },
-    typed("function_call", callSchema),
-    typed("function_call_output", outputSchema),
-    { type: "object", properties: { type: { const: "reasoning" } }, required: ["type"] },
+    {
+      ...message,
+      properties: { type: { enum: ["message", null] }, ...message["properties"] as JsonSchema },
+    },
+    requiring(jsonSchemaOf(callSchema), type("function_call")),
+    requiring(jsonSchemaOf(outputSchema), { ...type("function_call_output"), output: content }),
+    requiring({ type: "object" }, type("reasoning")),
   ];
   const list = { type: "array", items: { anyOf: items }, minItems: 1, maxItems: MAX_MESSAGES };
   return { anyOf: [{ type: "string" }, list] };

@@ -37,10 +37,17 @@ function allowNulls(schema: JsonSchema): void {
   }
 }
 
-/** What a client may send where this schema checks, or what it gets ("output"). */
-export function jsonSchemaOf(schema: z.ZodType, io: "input" | "output" = "input"): JsonSchema {
+/** An object whose fields in `must` have to be there, as they are given here. */
+export function requiring(schema: JsonSchema, must: Record<string, JsonSchema>): JsonSchema {
+  const names = new Set([...schema["required"] as string[] ?? [], ...Object.keys(must)]);
+  const properties = { ...schema["properties"] as JsonSchema, ...must };
+  return { ...schema, properties, required: [...names] };
+}
+
+/** What a client may send where this schema checks. */
+export function jsonSchemaOf(schema: z.ZodType): JsonSchema {
   const { $schema: _, ...shown } = z.toJSONSchema(schema, {
-    io,
+    io: "input",
     unrepresentable: "any",
     override: ({ zodSchema, jsonSchema }) => {
       const as = SHOWN.get(zodSchema);
