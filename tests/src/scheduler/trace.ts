@@ -13,9 +13,12 @@ import { PRIORITIES } from "../../../src/scheduler/priority.ts";
 import { Scheduler, type SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
 import type { Generation, GenerationEvent, GenerationRequest } from "../../../src/types.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
+import type { FakeOptions } from "../../fixtures/fake_options.ts";
 import { HIDDEN, Random } from "../../fixtures/fake_model.ts";
 import { BYTES } from "../../fixtures/fake_text.ts";
 import { request } from "../../fixtures/requests.ts";
+import { TraceSessions } from "./trace_sessions.ts";
+import { VirtualClock } from "./virtual_clock.ts";
 
 /** What a trace does with one request. The prompt's length tells the requests of a trace apart. */
 export interface Plan {
@@ -37,6 +40,16 @@ export interface Ending {
   events: GenerationEvent[];
   /** Steps that it took part in. */
   steps: number[];
+  /** Steps and milliseconds until it was sent. */
+  arrived: { step: number; ms: number };
+}
+
+/** How a trace is played. */
+export interface Script extends FakeOptions {
+  /** Milliseconds that a token takes in a step. */
+  tokenMs?: number;
+  /** Sessions act, too. */
+  sessions?: Random | null;
 }
 
 export interface Trace {
@@ -100,6 +113,7 @@ export function randomRequest(
       strategy: random.pick(["auto", "full", "sketch", "lsh", "oracle"] as const),
       seed: random.chance(0.5) ? BigInt(random.integer(0, 3)) : null,
     },
+    timeoutSeconds: random.chance(0.1) ? random.integer(1, 3000) / 1000 : null,
     cacheScope: random.chance(0.8) ? "" : "another",
     priority: random.chance(0.7) ? "normal" : random.pick(PRIORITIES),
   });
@@ -153,8 +167,9 @@ export async function runTrace(
   plans: readonly Plan[],
   limits: EngineLimits,
   options: SchedulerOptions,
-  script: ConstructorParameters<typeof FakeEngine>[0] = {},
+  { tokenMs = 1, sessions = null, ...script }: Script = {},
 ): Promise<Trace> {
+  const clock = new VirtualClock();
   const endings = new Map<number, Ending>();
   const generations = new Map<number, Generation>();
   const readers: Promise<void>[] = [];
@@ -165,10 +180,14 @@ export async function runTrace(
     during(step, sequences) {
       const there = new Set(sequences.map(({ promptTokens }) => promptTokens));
       for (const length of there) endings.get(length)!.steps.push(step);
+      const tokens = sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
+      clock.advance(2 + tokenMs * tokens);
       act(step);
+      saver?.act();
     },
   });
-  const scheduler = new Scheduler(engine, options);
+  const scheduler = new Scheduler(engine, { ...options, clock });
+  const saver = sessions === null ? null : new TraceSessions(engine, scheduler, sessions);
   const context = {
     scheduler,
     tokenizer: BYTES,
@@ -178,7 +197,14 @@ export async function runTrace(
 
   function send(plan: Plan): void {
     const length = plan.request.prompt.length;
-    const ending: Ending = { plan, kind: "cancelled", failure: null, events: [], steps: [] };
+    const ending: Ending = {
+      plan,
+      kind: "cancelled",
+      failure: null,
+      events: [],
+      steps: [],
+      arrived: { step: engine.steps.length, ms: clock.now() },
+    };
     endings.set(length, ending);
     try {
       const spec = prepareJob(plan.request, limits, BYTES.endTokens, TRACE_POLICY);
@@ -208,6 +234,7 @@ export async function runTrace(
     await Promise.all(readers);
   }
   await Promise.all(readers);
+  await (saver ?? new TraceSessions(engine, scheduler, new Random(0))).check();
   await scheduler.close();
   return { engine, scheduler, options, endings: [...endings.values()] };
 }

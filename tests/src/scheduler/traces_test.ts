@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals } from "@std/assert";
+import { HEAD_START_MS } from "../../../src/scheduler/priority.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import type { SchedulerOptions } from "../../../src/scheduler/scheduler.ts";
 import { Random } from "../../fixtures/fake_model.ts";
@@ -38,6 +39,8 @@ async function randomScene(
   if (equal) { for (const { request } of plans) request.priority = "normal"; }
   const script = {
     feelsChunks,
+    tokenMs: random.pick([0, 0.1, 1, 10]),
+    sessions: slow && random.chance(0.5) ? random : null,
     cancelTooLate: () => random.chance(0.3),
     ...(failing
       ? {
@@ -77,7 +80,14 @@ async function alone(
   ending: Ending,
   { limits, options, feelsChunks = false }: Scene,
 ): Promise<Summary> {
-  const plan = { ...ending.plan, arrives: 0, cancelled: Infinity, rest: 0, leaves: Infinity };
+  const plan = {
+    ...ending.plan,
+    request: { ...ending.plan.request, timeoutSeconds: null },
+    arrives: 0,
+    cancelled: Infinity,
+    rest: 0,
+    leaves: Infinity,
+  };
   const { endings } = await runTrace([plan], limits, options, { feelsChunks });
   assertEquals(endings[0]!.kind, "finished");
   return contents(endings[0]!);
@@ -120,7 +130,9 @@ Deno.test(
   eachScene(1000, { slow: true }, async (scene) => {
     checkEngine(scene);
     assertEquals(scene.trace.engine.outOfBlocks, 0);
-    assert(scene.trace.endings.every((ending) => ending.kind !== "failed"));
+    for (const { kind, failure } of scene.trace.endings) {
+      if (kind === "failed") assertEquals(failure!.kind, "timeout");
+    }
     await checkEndings(scene);
   }),
 );
@@ -138,7 +150,7 @@ Deno.test(
   eachScene(200, { slow: true, failing: true }, async (scene) => {
     checkEngine(scene);
     for (const { kind, failure } of scene.trace.endings) {
-      if (kind === "failed") assert(["engine", "memory"].includes(failure!.kind));
+      if (kind === "failed") assert(["engine", "memory", "timeout"].includes(failure!.kind));
     }
     await checkEndings(scene);
   }),
@@ -158,6 +170,33 @@ Deno.test(
       if (olderEnded >= 0) assert(own[0]! - olderEnded <= most + 2, `starts after ${own[0]}`);
       own.slice(1).forEach((step, i) => assert(step - own[i]! <= most + 2, `waits until ${step}`));
       olderEnded = own.at(-1)!;
+    }
+  }),
+);
+
+Deno.test(
+  "whoever waits, waits for someone whose place is before its own, or who ran before it came",
+  eachScene(300, {}, ({ limits, trace: { endings } }) => {
+    const most = 2 + Math.ceil(
+      limits.maxContexts / Math.min(limits.maxStepSequences, limits.maxStepTokens),
+    );
+    const place = ({ arrived, plan }: Ending) => arrived.ms - HEAD_START_MS[plan.request.priority];
+    for (const waiting of endings) {
+      const before = endings.filter((other) =>
+        other !== waiting &&
+        (place(other) <= place(waiting) || other.steps[0]! <= waiting.arrived.step)
+      );
+      // In steps since it came or was served last, someone before it must have been there.
+      let last = waiting.arrived.step;
+      for (const step of waiting.steps) {
+        for (let idle = last + most + 1; idle < step; idle++) {
+          const reason = before.some(({ arrived, steps }) =>
+            arrived.step <= idle && steps.length > 0 && steps.at(-1)! >= idle - most
+          );
+          assert(reason, `nobody is before it in step ${idle}`);
+        }
+        last = step;
+      }
     }
   }),
 );

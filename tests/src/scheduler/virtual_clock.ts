@@ -30,6 +30,12 @@ export class VirtualClock implements Clock {
     });
   }
 
+  /** Time goes on by so much. */
+  advance(ms: number): void {
+    this.#now += ms;
+    for (const sleeper of [...this.#sleepers]) if (sleeper.until <= this.#now) sleeper.wake();
+  }
+
   /** Lets time go on, from one waking to the next, until it is done. */
   async run(done: () => boolean): Promise<void> {
     for (;;) {
