@@ -175,16 +175,16 @@ Deno.test(
 );
 
 Deno.test(
-  "whoever waits, waits for someone whose place is before its own, or who ran before it came",
+  "whoever waits, waits for someone whose place is before its own, or who came before it",
   eachScene(300, {}, ({ limits, trace: { endings } }) => {
     const most = 2 + Math.ceil(
       limits.maxContexts / Math.min(limits.maxStepSequences, limits.maxStepTokens),
     );
     const place = ({ arrived, plan }: Ending) => arrived.ms - HEAD_START_MS[plan.request.priority];
-    for (const waiting of endings) {
-      const before = endings.filter((other) =>
-        other !== waiting &&
-        (place(other) <= place(waiting) || other.steps[0]! <= waiting.arrived.step)
+    for (const [i, waiting] of endings.entries()) {
+      // Nobody who was admitted is put out for someone who comes later.
+      const before = endings.filter((other, j) =>
+        other !== waiting && (place(other) <= place(waiting) || j < i)
       );
       // In steps since it came or was served last, someone before it must have been there.
       let last = waiting.arrived.step;
