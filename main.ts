@@ -9,6 +9,7 @@ import { createApp } from "./routes/app.ts";
 import { isLocal } from "./routes/browsers.ts";
 import { HttpServer } from "./routes/http_server.ts";
 import { Metrics } from "./routes/metrics.ts";
+import { readPage } from "./routes/page.ts";
 import { entryText } from "./routes/request_record.ts";
 import { helpText, type Options, parseCommandLine } from "./src/cli.ts";
 import { Failure } from "./src/errors.ts";
@@ -24,6 +25,7 @@ import { loadTextProcessor } from "./src/tokenizer/load.ts";
 import { VERSION } from "./src/version.ts";
 
 const EMBEDDED_MODEL = decodeURIComponent(new URL("./models/recall", import.meta.url).pathname);
+const PLAYGROUND = decodeURIComponent(new URL("./build/web", import.meta.url).pathname);
 /** Signals closer than this are one: a terminal and the start script both send them. */
 const SAME_SIGNAL_MS = 500;
 
@@ -140,6 +142,7 @@ async function serve(options: Options): Promise<number> {
     pingSeconds: options.pingSeconds,
     version: VERSION,
     metrics,
+    page: await readPage(PLAYGROUND),
     log: log.error,
     logRequest: (entry) => log.request(entry, entryText(entry)),
   });

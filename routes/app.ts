@@ -13,11 +13,12 @@ import type { AppOptions, Context, Deps, Env, Handler } from "./context.ts";
 import { docs, openApiJson } from "./docs.ts";
 import { embeddings } from "./embeddings.ts";
 import { ApiError, toApiError } from "./errors.ts";
-import { health, live, root, version } from "./health.ts";
+import { health, live, version } from "./health.ts";
 import { Metrics, metricsText } from "./metrics.ts";
 import { listModels, showModel } from "./models.ts";
 import { responses } from "./responses.ts";
 import { deleteSession, listSessions, loadSession, saveSession, showSession } from "./sessions.ts";
+import { home, pageFile } from "./page.ts";
 import { detokenize, tokenize, tokenizerInfo } from "./tokenize.ts";
 
 export type { AppOptions } from "./context.ts";
@@ -31,7 +32,8 @@ export type Routes = Record<string, { GET?: Handler; POST?: Handler; DELETE?: Ha
 /** What is where. */
 export function routesOf(deps: Deps): Routes {
   return {
-    "/": { GET: root(deps) },
+    "/": { GET: home(deps) },
+    "/playground/:file": { GET: pageFile(deps) },
     "/health": { GET: health(deps) },
     "/health/ready": { GET: health(deps) },
     "/health/live": { GET: live() },
@@ -76,6 +78,7 @@ export function createApp(service: Service, options: AppOptions): Hono<Env> {
       log: (line) => console.error(line),
       logRequest: () => {},
       metrics: new Metrics(),
+      page: null,
       ...options,
     },
   };

@@ -15,6 +15,9 @@ const OPEN_PATHS = new Set([
   ...["/openapi.json", "/docs"],
 ]);
 
+/** The playground itself, which asks for the key. */
+const PAGE_FILES = "/playground/";
+
 /** Paths that are asked every few seconds: not logged. */
 const QUIET_PATHS = new Set(["/health", "/health/live", "/health/ready", "/ping", "/metrics"]);
 
@@ -45,7 +48,8 @@ export function recorded({ options }: Deps): Around {
 /** Asks for the key. */
 export function authorized(keys: ApiKeys): Around {
   return async (c, next) => {
-    const open = c.req.method === "OPTIONS" || OPEN_PATHS.has(c.req.path);
+    const { method, path } = c.req;
+    const open = method === "OPTIONS" || OPEN_PATHS.has(path) || path.startsWith(PAGE_FILES);
     c.set("cacheScope", open ? "" : keys.authorize(c.req.raw));
     await next();
   };

@@ -3,6 +3,7 @@
 import type { Context as HonoContext } from "hono";
 import type { Service } from "../src/types.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Page } from "./page.ts";
 import type { RequestEntry, RequestRecord } from "./request_record.ts";
 
 /** Options of `createApp`. */
@@ -33,6 +34,8 @@ export interface AppOptions {
   logRequest?: (entry: RequestEntry) => void;
   /** What `/metrics` shows (default: only what the routes count). */
   metrics?: Metrics;
+  /** The playground; null: there is none. */
+  page?: Page | null;
 }
 
 /** What the routes share. */

@@ -41,12 +41,3 @@ function verifyBody({ tokens, meanError, largestError }: VerifyTotals): Record<s
 export function version({ options }: Deps): Handler {
   return (c) => c.json({ version: options.version });
 }
-
-/** `GET /`: for people who open the address in a browser. */
-export function root({ options }: Deps): Handler {
-  return (c) =>
-    c.text(
-      `Sounder ${options.version}: an OpenAI-compatible API at /v1 ` +
-        "(see /docs), and /health, /metrics, /version.\n",
-    );
-}

@@ -6,6 +6,7 @@
 import { Failure } from "../src/errors.ts";
 import { type Options, parseCommandLine } from "../src/cli.ts";
 import { build } from "./build.ts";
+import { buildWeb } from "./web.ts";
 
 const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname);
 
@@ -46,7 +47,12 @@ async function permissions(options: Options): Promise<string[]> {
   const library = Deno.env.get("SOUNDER_LIBRARY");
   const libraries = [`${ROOT}build/release`, ...(library ? [fromCaller(library)] : [])];
   const model = options.model ?? options.dummyWeights!;
-  const reads = [...libraries, `${ROOT}src/tokenizer`, ...await modelPaths(model)];
+  const reads = [
+    ...libraries,
+    `${ROOT}src/tokenizer`,
+    `${ROOT}build/web`,
+    ...await modelPaths(model),
+  ];
   if (options.apiKeyFile !== null) reads.push(options.apiKeyFile);
   const writes = await sessionPaths(options);
   reads.push(...writes);
@@ -72,6 +78,7 @@ function absolutePaths(args: readonly string[]): string[] {
 async function start(args: readonly string[]): Promise<number> {
   const options = parseCommandLine(args, { model: `${ROOT}models/recall`, apiKey: null });
   if (options.command === "serve" || options.command === "plan") await build();
+  if (options.command === "serve") await buildWeb();
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
