@@ -78,7 +78,8 @@ async function* timely(body: ReadableStream<Uint8Array>, seconds: number) {
       yield value;
     }
   } finally {
-    reader.releaseLock();
+    // Lets go of what is left; does nothing when it was read to its end.
+    reader.cancel().catch(() => {});
   }
 }
 

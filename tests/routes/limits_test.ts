@@ -16,15 +16,16 @@ function trickling(text: string, everyMs: number): { request: Request; stopped: 
   const bytes = new TextEncoder().encode(text);
   let sent = 0;
   let stopped = false;
+  let timer = 0;
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      await new Promise((next) => setTimeout(next, everyMs));
-      if (stopped) return;
+      await new Promise<void>((next) => timer = setTimeout(next, everyMs) as unknown as number);
       if (sent === bytes.length) controller.close();
       else controller.enqueue(bytes.subarray(sent, ++sent));
     },
     cancel: () => {
       stopped = true;
+      clearTimeout(timer);
     },
   });
   return { request: new Request("http://x/", { method: "POST", body }), stopped: () => stopped };
