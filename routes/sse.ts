@@ -80,7 +80,10 @@ export function eventStream(
     async pull(controller) {
       timer ??= setTimeout(watch, period, controller);
       pulling = true;
-      const next = await frames.next();
+      const next = await frames.next().catch((error) => {
+        clearTimeout(timer);
+        throw error;
+      });
       pulling = false;
       if (left) return;
       if (!next.done) return send(controller, next.value);

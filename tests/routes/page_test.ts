@@ -69,7 +69,7 @@ Deno.test("a page that isn't built is left out", async () => {
   const app = appOver(new FakeService(), { page });
   assertMatch(
     await (await app.request("/", BROWSER)).text(),
-    /^Sounder 1\.2\.3: .*/version\. \n$/,
+    /^Sounder 1\.2\.3: .*\/version\. \n$/,
   );
   await failed(await app.request("/playground/app.js"), 404);
 });
