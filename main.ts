@@ -4,7 +4,7 @@
  * reverse. Everything is made here and handed down; nothing below reaches up.
  */
 import { NativeEngine } from "./ffi/engine.ts";
-import { machineFigures, openLibrary } from "./ffi/library.ts";
+import { deviceMemory, machineFigures, openLibrary } from "./ffi/library.ts";
 import { createApp } from "./routes/app.ts";
 import { isLocal } from "./routes/browsers.ts";
 import { HttpServer } from "./routes/http_server.ts";
@@ -12,6 +12,7 @@ import { Metrics } from "./routes/metrics.ts";
 import { readPage } from "./routes/page.ts";
 import { entryText } from "./routes/request_record.ts";
 import { helpText, type Options, parseCommandLine } from "./src/cli.ts";
+import { CPU } from "./src/engine/settings.ts";
 import { Failure } from "./src/errors.ts";
 import { readKeys } from "./src/keys.ts";
 import { createLog, type Log } from "./src/log.ts";
@@ -35,7 +36,11 @@ async function find(options: Options): Promise<{ source: ModelSource; plan: Serv
     : await dummyModel(options.dummyWeights);
   const library = openLibrary();
   const machine = machineFigures(library);
-  library.close();
+  try {
+    if (options.device !== CPU) machine.device = deviceMemory(library, options.device);
+  } finally {
+    library.close();
+  }
   return { source, plan: planFor(source.config, options, machine) };
 }
 

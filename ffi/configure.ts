@@ -74,6 +74,7 @@ export function configInts(
   ints[abi.CONFIG_MAX_STEP_SEQUENCES] = settings.maxStepSequences;
   ints[abi.CONFIG_DUMMY_SEED] = settings.dummySeed;
   ints[abi.CONFIG_DETERMINISTIC] = settings.deterministic ? 1 : 0;
+  ints[abi.CONFIG_DEVICE] = settings.device;
   writeIndex(ints, settings.index);
   return ints;
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Finds and opens libsounder.so, and makes sure that it is the one that these bindings are for. */
 import { Failure } from "../src/errors.ts";
-import type { Machine } from "../src/engine/settings.ts";
+import type { DeviceMemory, Machine } from "../src/engine/settings.ts";
 import {
   ABI_VERSION,
+  DEVICE_COUNT,
+  DEVICE_MEMORY_FREE,
+  DEVICE_MEMORY_TOTAL,
   MACHINE_CORES,
   MACHINE_COUNT,
   MACHINE_MEMORY_AVAILABLE,
@@ -75,4 +78,27 @@ export function machineFigures(library: Library): Machine {
     memoryAvailable: Number(figures[MACHINE_MEMORY_AVAILABLE]),
     cores: Number(figures[MACHINE_CORES]),
   };
+}
+
+/**
+ * Memory of a GPU.
+ * @throws {Failure} kind `engine` that says what is missing: the GPU, its driver, or a build for it
+ */
+export function deviceMemory({ symbols }: Library, device: number): DeviceMemory {
+  const engine = symbols.sounder_create();
+  if (engine === null) throw new Failure("memory", "The system refused memory for an engine.");
+  try {
+    const figures = new BigInt64Array(DEVICE_COUNT);
+    if (symbols.sounder_device_figures(engine, device, figures, figures.length) !== 0) {
+      const bytes = new Uint8Array(2048);
+      const length = symbols.sounder_error_text(engine, bytes, bytes.length);
+      throw new Failure("engine", new TextDecoder().decode(bytes.subarray(0, length)));
+    }
+    return {
+      total: Number(figures[DEVICE_MEMORY_TOTAL]),
+      free: Number(figures[DEVICE_MEMORY_FREE]),
+    };
+  } finally {
+    symbols.sounder_close(engine);
+  }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 4;
+export const ABI_VERSION = 5;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -49,7 +49,9 @@ export const CONFIG_QUEST_PAGE = 30;
 export const CONFIG_YARDSTICKS = 31;
 export const CONFIG_DENSE_LAYERS = 32;
 export const CONFIG_LEAST_ROWS = 33;
-export const CONFIG_INT_COUNT = 34;
+export const CONFIG_DEVICE = 34;
+export const CONFIG_INT_COUNT = 35;
+export const DEVICE_CPU = -1;
 export const CENTRING_BLOCK = 0;
 export const CENTRING_CONTEXT = 1;
 export const CENTRING_OFF = 2;
@@ -179,6 +181,9 @@ export const MACHINE_MEMORY_TOTAL = 0;
 export const MACHINE_MEMORY_AVAILABLE = 1;
 export const MACHINE_CORES = 2;
 export const MACHINE_COUNT = 3;
+export const DEVICE_MEMORY_TOTAL = 0;
+export const DEVICE_MEMORY_FREE = 1;
+export const DEVICE_COUNT = 2;
 
 export const SYMBOLS = {
   sounder_abi_version: { parameters: [], result: "i32" },
@@ -245,6 +250,15 @@ export const SYMBOLS = {
   },
   sounder_machine_figures: {
     parameters: [/* figures */ "buffer", /* count */ "i32"],
+    result: "i32",
+  },
+  sounder_device_figures: {
+    parameters: [
+      /* engine */ "pointer",
+      /* device */ "i32",
+      /* figures */ "buffer",
+      /* count */ "i32",
+    ],
     result: "i32",
   },
   sounder_context_create: { parameters: [/* engine */ "pointer"], result: "i32" },

@@ -2,6 +2,7 @@
 /** The command line: `main.ts` runs it, `scripts/start.ts` grants the permissions that it needs. */
 import { parseArgs } from "node:util";
 import { ATTENTION_FLAGS, type AttentionOptions, readAttentionFlags } from "./attention_flags.ts";
+import { DEVICE_FLAGS, readDevice } from "./device_flags.ts";
 import { Failure } from "./errors.ts";
 import { STEP_MS } from "./scheduler/pace.ts";
 import type { LogFormat } from "./log.ts";
@@ -22,6 +23,10 @@ export interface Options {
   threads: number;
   /** Bytes, a share ("50%") or null: what is available. Kept as written until the machine is known. */
   memory: string | null;
+  /** `CPU` of settings.ts, or the index of a GPU. */
+  device: number;
+  /** Of the GPU's memory, as `memory`; null: nearly all that is free. */
+  vram: string | null;
   /** Longest context in tokens; null: what the model was made for, as far as memory goes. */
   context: number | null;
   /** Keys of which clients must send one; with those of `apiKeyFile`. None: everybody may ask. */
@@ -75,6 +80,7 @@ const FLAGS: Record<string, Flag> = {
     value: "SIZE",
     help: "memory for weights and KV cache, as 12GiB, 800M or 50% (default: 80% of what is free)",
   },
+  ...DEVICE_FLAGS,
   "context": { value: "TOKENS", help: "longest prompt and answer together (default: the model's)" },
   "api-key": {
     value: "KEY",
@@ -248,6 +254,7 @@ export function parseCommandLine(
     port: number("port", 8080, 0, 65535),
     threads: number("threads", 0, 1, 1024),
     memory: text("memory"),
+    ...readDevice(text, values.deterministic === true, invalid),
     context: text("context") === null ? null : number("context", 0, 16, 1 << 24),
     apiKeys: apiKeysOf(texts("api-key"), defaults.apiKey),
     apiKeyFile: text("api-key-file"),

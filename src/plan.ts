@@ -5,6 +5,7 @@ import type { Options } from "./cli.ts";
 import type { AttentionPolicy } from "./engine/attention.ts";
 import { BLOCK_TOKENS } from "./engine/engine.ts";
 import {
+  CPU,
   type EngineSettings,
   type IndexSettings,
   type Machine,
@@ -18,6 +19,8 @@ import type { ModelConfig } from "./model/model.ts";
 
 /** Tokens of the largest step: long enough for full speed of the matrix products. */
 const MAX_STEP_TOKENS = 2048;
+/** On a GPU: beyond it nothing gets faster, and activations take memory. */
+const MAX_DEVICE_STEP_TOKENS = 4096;
 /** Contexts in a step: beyond 16 rows decode leaves the kernels that stream the weights once. */
 const MAX_STEP_SEQUENCES = 32;
 /** Contexts at once: those in steps, and those that pause with their KV kept. */
@@ -43,8 +46,18 @@ function publishedDenseLayers(layers: number): number[] {
 }
 
 /** The index for this model, without the tokens of `lsh` tables. */
-function indexFor({ layers, slidingWindow }: ModelConfig, asked: AttentionOptions): IndexSettings {
-  if (slidingWindow > 0) return NO_INDEX;
+function indexFor(
+  { layers, slidingWindow }: ModelConfig,
+  { attention: asked, device }: Options,
+): IndexSettings {
+  if (device !== CPU && (asked.asked || asked.index.yardsticks)) {
+    throw new Failure(
+      "invalid",
+      "On a GPU attention is exact so far: leave out the flags that ask for sampling, or use " +
+        "--device cpu.",
+    );
+  }
+  if (slidingWindow > 0 || device !== CPU) return NO_INDEX;
   const { denseLayers: dense } = asked;
   const denseLayers = dense === "published" ? publishedDenseLayers(layers) : dense;
   const beyond = denseLayers.find((layer) => layer >= layers);
@@ -67,24 +80,34 @@ function notesOf({ slidingWindow }: ModelConfig, { asked }: AttentionOptions): s
   ];
 }
 
+/** Bytes for weights, KV cache and workspace: the GPU's, where one computes. */
+function usableMemory(options: Options, machine: Machine): number {
+  const { memoryTotal, memoryAvailable, device } = machine;
+  if (options.device === CPU) {
+    return parseMemory(options.memory, { total: memoryTotal, available: memoryAvailable });
+  }
+  if (device === undefined) throw new Failure("engine", "The GPU's memory is not known.");
+  return parseMemory(options.vram, { total: device.total, available: device.free }, 0.9);
+}
+
 /**
  * Settings of the engine for a model on a machine.
  * @throws {Failure} kind `memory` or `invalid` with the figures, when it doesn't fit
  */
 export function planFor(config: ModelConfig, options: Options, machine: Machine): ServerPlan {
-  const memory = parseMemory(options.memory, {
-    total: machine.memoryTotal,
-    available: machine.memoryAvailable,
-  });
+  const memory = usableMemory(options, machine);
   const limits = {
     precision: "bf16" as const,
     threads: options.threads === 0 ? machine.cores : options.threads,
-    maxStepTokens: MAX_STEP_TOKENS,
+    maxStepTokens: options.device === CPU ? MAX_STEP_TOKENS : MAX_DEVICE_STEP_TOKENS,
     maxStepSequences: MAX_STEP_SEQUENCES,
     maxContexts: MAX_CONTEXTS,
+    device: options.device,
   };
-  const wanted = indexFor(config, options.attention);
-  const fit = fitMemory(config, { ...limits, memory, context: options.context, index: wanted });
+  const wanted = indexFor(config, options);
+  const flag = options.device === CPU ? "--memory" : "--vram";
+  const { context } = options;
+  const fit = fitMemory(config, { ...limits, memory, flag, context, index: wanted });
   const index = { ...wanted, lshTokens: fit.lshTokens };
   const { strategy, autoFrom, budget, beta, collisions, verify } = options.attention;
   return {
@@ -187,6 +210,14 @@ function indexLines(config: ModelConfig, { fit, settings: { index } }: ServerPla
   return lines;
 }
 
+function machineMemory({ machine, memory }: ServerPlan): string {
+  const of = (free: number, total: number) => `${formatBytes(free)} of ${formatBytes(total)} free`;
+  const { device } = machine;
+  const own = of(machine.memoryAvailable, machine.memoryTotal);
+  const gpu = device === undefined ? "" : `, on the GPU ${of(device.free, device.total)}`;
+  return `${own}${gpu}; ${formatBytes(memory)}`;
+}
+
 /** What `plan` prints: weights, bytes a token, contexts, tokens. */
 export function planText(config: ModelConfig, plan: ServerPlan): string {
   const { fit, machine } = plan;
@@ -195,8 +226,7 @@ export function planText(config: ModelConfig, plan: ServerPlan): string {
     `  shape      ${config.architecture}: ${config.layers} layers, hidden ${config.hidden}, ` +
     `${config.heads} heads over ${config.kvHeads} KV heads of ${config.headDim}, ` +
     `vocabulary ${thousands(config.vocabulary)}`,
-    `  machine    ${machine.cores} cores, ${formatBytes(machine.memoryAvailable)} of ` +
-    `${formatBytes(machine.memoryTotal)} free; ${formatBytes(plan.memory)} may be used`,
+    `  machine    ${machine.cores} cores, ${machineMemory(plan)} may be used`,
     `  weights    ${formatBytes(fit.weightBytes)} in bfloat16`,
     `  workspace  ${formatBytes(fit.workspaceBytes)}`,
     `  KV cache   ${formatBytes(perToken)} a token, ${thousands(fit.kvBlocks)} blocks of ` +

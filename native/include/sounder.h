@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 4
+#define SOUNDER_ABI_VERSION 5
 
 typedef struct sounder_engine sounder_engine;
 
@@ -96,8 +96,12 @@ enum sounder_config_int {
   SOUNDER_CONFIG_DENSE_LAYERS = 32,    /* how many layers never sample: the first ones, unless
                                         * sounder_dense_layers names others */
   SOUNDER_CONFIG_LEAST_ROWS = 33,      /* rows that a sampling KV head reads at least (default: 256) */
-  SOUNDER_CONFIG_INT_COUNT = 34
+  SOUNDER_CONFIG_DEVICE = 34,          /* SOUNDER_DEVICE_CPU, or the index of a GPU: weights, KV and a step's
+                                        * activations lie in its memory. No index and not DETERMINISTIC there. */
+  SOUNDER_CONFIG_INT_COUNT = 35
 };
+
+#define SOUNDER_DEVICE_CPU -1
 
 /* What keys are centred on before they are sketched or hashed. */
 enum sounder_centring {
@@ -228,7 +232,8 @@ enum sounder_statistic {
   SOUNDER_STATISTIC_COUNT = 8
 };
 
-/* Time of a step by stage in milliseconds, indexed by this enum. */
+/* Time of a step by stage in milliseconds, indexed by this enum. On a GPU the forward is not told apart: all
+ * of it is OTHER. */
 enum sounder_stage {
   SOUNDER_STAGE_TOTAL = 0,
   SOUNDER_STAGE_MATMUL = 1, /* all matrix products but the output projection */
@@ -302,6 +307,13 @@ enum sounder_machine {
   SOUNDER_MACHINE_COUNT = 3
 };
 
+/* Memory of a GPU, as int64 indexed by this enum. */
+enum sounder_device {
+  SOUNDER_DEVICE_MEMORY_TOTAL = 0,
+  SOUNDER_DEVICE_MEMORY_FREE = 1,
+  SOUNDER_DEVICE_COUNT = 2
+};
+
 /* ---- engine --------------------------------------------------------------------------------- */
 
 SOUNDER_API int32_t sounder_abi_version(void);
@@ -361,6 +373,11 @@ SOUNDER_API int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, 
 
 /* figures [SOUNDER_MACHINE_COUNT]. Needs no engine. */
 SOUNDER_API int32_t sounder_machine_figures(int64_t *figures, int32_t count);
+
+/* figures [SOUNDER_DEVICE_COUNT] of a GPU by its index. Fails with a sentence in the engine where there is no
+ * such GPU, no driver, or no libsounder_cuda.so beside this library. */
+SOUNDER_API int32_t sounder_device_figures(sounder_engine *engine, int32_t device, int64_t *figures,
+                                           int32_t count);
 
 /* ---- contexts ------------------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 //
 // The functions of the ABI, but those about saved contexts (api_saved.cpp).
 #include "api_guard.h"
+#include "cuda/loader.h"
 
 using sounder::copy_text;
 using sounder::guarded;
@@ -100,6 +101,19 @@ int32_t sounder_info_figures(sounder_engine *engine, int64_t *figures, int32_t c
       sounder::fail(SOUNDER_INVALID, "There are %d figures to ask for, not %d.", SOUNDER_INFO_COUNT, count);
     }
     engine->engine.info_figures(figures);
+    return SOUNDER_OK;
+  });
+}
+
+int32_t sounder_device_figures(sounder_engine *engine, int32_t device, int64_t *figures, int32_t count) {
+  return guarded(engine, [&] {
+    if (figures == nullptr || count != SOUNDER_DEVICE_COUNT || device < 0) {
+      sounder::fail(SOUNDER_INVALID, "There are %d figures to ask for of a GPU from 0 up, not %d of GPU %d.",
+                    SOUNDER_DEVICE_COUNT, count, device);
+    }
+    const sounder::DeviceMemory memory = sounder::cuda_device_memory(device);
+    figures[SOUNDER_DEVICE_MEMORY_TOTAL] = memory.total;
+    figures[SOUNDER_DEVICE_MEMORY_FREE] = memory.free;
     return SOUNDER_OK;
   });
 }

@@ -121,7 +121,7 @@ void cover_with_lsh(LoadedModel &model, Context &context) {
   const int until = tables.target(length, length, model.config.window);
   if (until <= tables.covered() || until < kLshTailKeys) return;
   try {
-    model.transformer.extend_lsh_of(tables, context.blocks.data(), until);
+    model.forward->extend_lsh_of(tables, context.blocks.data(), until);
   } catch (...) {
     tables.roll_back();
     throw;
@@ -156,10 +156,11 @@ void Engine::attend(const AttendCall &call) {
     if (length == 0) fail(SOUNDER_INVALID, "Context %d has no tokens to attend.", call.context);
     if (params.attention == SOUNDER_ATTENTION_LSH) cover_with_lsh(model, context);
     SampledStatistics statistics;
-    model.transformer.attend_alone(call.layer, {call.q, call.output, context.blocks.data(), length - 1,
-                                                params, context.lsh.get(), &statistics});
+    model.forward->attend_alone(call.layer, {call.q, call.output, context.blocks.data(), length - 1, params,
+                                             context.lsh.get(), &statistics});
     write_statistics(length, model.config.sliding_window, 1, params, statistics, call.statistics);
     if (call.scores == nullptr) return;
+    if (model.device != nullptr) fail(SOUNDER_INVALID, "Scores of keys are not read from a GPU.");
     const bool estimated = params.attention == SOUNDER_ATTENTION_SKETCH;
     KeyScores scores(model.config, model.kernels.name, model.blocks);
     scores.write(call.layer, call.q, context.blocks.data(), length, estimated, params.beta, call.scores);

@@ -55,6 +55,7 @@ constexpr Range kRanges[SOUNDER_CONFIG_INT_COUNT] = {
     {"yardsticks flag", 0, 1},
     {"number of dense layers", 0, 1024},
     {"least number of rows", 1, 1 << 24},
+    {"device", SOUNDER_DEVICE_CPU, 1023},
 };
 
 void check_relations(const int32_t *ints) {
@@ -84,6 +85,16 @@ void check_relations(const int32_t *ints) {
   }
 }
 
+// What a GPU does not do yet.
+void check_device(const int32_t *ints) {
+  if (ints[SOUNDER_CONFIG_DEVICE] == SOUNDER_DEVICE_CPU) return;
+  if (ints[SOUNDER_CONFIG_DETERMINISTIC] != 0)
+    fail(SOUNDER_INVALID, "On a GPU results depend on the batch: deterministic engines run on the CPU.");
+  if (ints[SOUNDER_CONFIG_SKETCH_BITS] != 0 || ints[SOUNDER_CONFIG_LSH_BITS] != 0 ||
+      ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 || ints[SOUNDER_CONFIG_YARDSTICKS] != 0)
+    fail(SOUNDER_INVALID, "On a GPU attention is exact so far: an engine there has no index.");
+}
+
 }  // namespace
 
 ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
@@ -98,6 +109,7 @@ ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
     }
   }
   check_relations(ints);
+  check_device(ints);
   ModelConfig config{};
   config.layers = ints[SOUNDER_CONFIG_LAYERS];
   config.hidden = ints[SOUNDER_CONFIG_HIDDEN];
@@ -131,6 +143,7 @@ ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
   config.lsh_tokens = ints[SOUNDER_CONFIG_LSH_TOKENS];
   config.quest_page = ints[SOUNDER_CONFIG_QUEST_PAGE];
   config.yardsticks = ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
+  config.device = ints[SOUNDER_CONFIG_DEVICE];
   config.least_rows = ints[SOUNDER_CONFIG_LEAST_ROWS];
   config.dense_layers.assign(static_cast<size_t>(config.layers), false);
   std::fill_n(config.dense_layers.begin(), ints[SOUNDER_CONFIG_DENSE_LAYERS], true);

@@ -4,9 +4,12 @@
 #include <algorithm>
 
 #include "config.h"
+#include "cuda/loader.h"
+#include "device_forward.h"
 #include "failure.h"
 #include "plan.h"
 #include "sounder.h"
+#include "transformer.h"
 
 namespace sounder {
 
@@ -15,6 +18,7 @@ namespace {
 // Memory that is not there would be found missing only when it is touched, by the system's out-of-memory
 // killer; so what cannot fit is refused before.
 void require_fits(const ModelConfig &config) {
+  if (config.device >= 0) return;  // the device knows what fits
   int64_t memory[SOUNDER_MACHINE_COUNT];
   if (sounder_machine_figures(memory, SOUNDER_MACHINE_COUNT) != SOUNDER_OK) return;
   int64_t weights = weight_bytes(config), kv = block_bytes(config) * config.kv_blocks;
@@ -30,17 +34,28 @@ void require_fits(const ModelConfig &config) {
 
 }  // namespace
 
+namespace {
+
+std::unique_ptr<Forward> make_forward(LoadedModel &model) {
+  if (model.device != nullptr) return std::make_unique<DeviceForward>(model.config, *model.device);
+  return std::make_unique<Transformer>(model.config, model.weights.model(), model.blocks, model.team,
+                                       model.kernels);
+}
+
+}  // namespace
+
 LoadedModel::LoadedModel(const ModelConfig &given, const Kernels &level)
     : config(given),
       kernels(level),
       team(config.threads),
-      weights(config),
-      blocks(config),
+      device(config.device < 0 ? nullptr : open_cuda_device(config.device)),
+      weights(config, device.get()),
+      blocks(config, device.get()),
       lsh(config.lsh_bits > 0 && config.sampling_layers() > 0
               ? make_lsh_index(lsh_shape(config), kernels.name, config.index_seed, planned_lsh_bytes(config))
               : nullptr),
       contexts(config.max_contexts, config.context, blocks, lsh),
-      transformer(config, weights.model(), blocks, team, kernels),
+      forward(make_forward(*this)),
       sampler(kernels, config.vocabulary, config.threads) {}
 
 void Engine::require_unloaded() const {
@@ -143,8 +158,8 @@ void Engine::info_figures(int64_t *figures) {
 std::string Engine::info_text() {
   std::lock_guard lock(mutex_);
   LoadedModel &model = loaded();
-  return formatted("%s, %s, %d %s", model.kernels.name, model.transformer.matmul_description(),
-                   model.team.size(), model.team.size() == 1 ? "thread" : "threads");
+  return formatted("%s, %d %s", model.forward->description().c_str(), model.team.size(),
+                   model.team.size() == 1 ? "thread" : "threads");
 }
 
 int32_t Engine::create_context() {

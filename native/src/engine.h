@@ -13,12 +13,13 @@
 
 #include "capture.h"
 #include "contexts.h"
+#include "device.h"
 #include "engine_thread.h"
+#include "forward.h"
 #include "saved/transfer.h"
 #include "saved_call.h"
 #include "step_call.h"
 #include "tensors.h"
-#include "transformer.h"
 #include "weights.h"
 
 namespace sounder {
@@ -30,11 +31,12 @@ struct LoadedModel {
   ModelConfig config;
   const Kernels &kernels;
   ThreadTeam team;
+  std::unique_ptr<Device> device;  // nullptr: the CPU computes
   Weights weights;
   KvBlocks blocks;
   std::shared_ptr<LshIndex> lsh;  // nullptr: no lsh tables
   Contexts contexts;
-  Transformer transformer;
+  std::unique_ptr<Forward> forward;
   Sampler sampler;
 };
 

@@ -38,7 +38,7 @@ class StepRun {
   std::string run() {
     take_contexts();
     if (!batch_.sequences.empty()) {
-      model_.transformer.run(
+      model_.forward->run(
           batch_, [this](const float *logits, int first, int count) { use_logits(logits, first, count); });
     }
     give_back();

@@ -5,23 +5,12 @@
 
 #include "engine.h"
 #include "failure.h"
-#include "random.h"
+#include "kv_noise.h"
 #include "sounder.h"
+#include "transformer.h"
 
 namespace sounder {
 
-namespace {
-
-// Nearly Gaussian, of variance 1: four uniform values of 16 bits.
-float noise(uint64_t bits) {
-  int sum = 0;
-  for (int i = 0; i < 4; ++i) sum += static_cast<int>(bits >> (16 * i) & 0xffff);
-  return static_cast<float>(sum - 2 * 65535) * (1.7320508f / 65536);
-}
-
-}  // namespace
-
-// Keys lie around a mean of twice their spread, as those of real models do.
 void Transformer::fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) {
   const int d = config_.head_dim, first_block = first / kBlockTokens;
   const int end_block = (end + kBlockTokens - 1) / kBlockTokens;
@@ -31,11 +20,7 @@ void Transformer::fill_with_noise(const int32_t *blocks, int first, int end, uin
       std::vector<float> row(static_cast<size_t>(2) * d);
       const int from = std::max(first, block * kBlockTokens), to = std::min(end, (block + 1) * kBlockTokens);
       for (int position = from; position < to; ++position) {
-        const uint64_t place = (uint64_t(layer) << 32 | uint64_t(position)) * 64 + uint64_t(head);
-        for (int i = 0; i < 2 * d; ++i) {
-          row[size_t(i)] = noise(random_bits(seed, place, uint64_t(i)));
-          if (i < d) row[size_t(i)] += 2 * noise(random_bits(seed, uint64_t(head) << 50, uint64_t(i)));
-        }
+        for (int i = 0; i < 2 * d; ++i) row[size_t(i)] = kv_noise(seed, layer, position, head, i, d);
         store_row(row.data(), row.data() + d,
                   blocks_.row(layer, blocks[block], head, position % kBlockTokens));
       }
@@ -61,7 +46,7 @@ void Engine::fill_context(int32_t id, int32_t tokens, int32_t seed) {
     const int length = static_cast<int>(context->tokens.size());
     try {
       zeros.assign(static_cast<size_t>(tokens), 0);
-      model->transformer.fill_with_noise(context->blocks.data(), length, length + tokens, uint32_t(seed));
+      model->forward->fill_with_noise(context->blocks.data(), length, length + tokens, uint32_t(seed));
     } catch (...) {
       std::lock_guard lock(mutex_);
       model->contexts.roll_back(*context);

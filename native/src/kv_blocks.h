@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "device.h"
 #include "memory.h"
 #include "model.h"
 
@@ -16,7 +17,8 @@ namespace sounder {
 
 class KvBlocks {
  public:
-  explicit KvBlocks(const ModelConfig &config);
+  // device: where the rows lie, in memory of its own; nullptr: here.
+  explicit KvBlocks(const ModelConfig &config, Device *device = nullptr);
 
   int capacity() const { return static_cast<int>(references_.size()); }
   int free_blocks() const { return static_cast<int>(free_.size()); }
@@ -32,7 +34,10 @@ class KvBlocks {
 
   // All memory of a block in the order of a saved context: for each layer its rows, then, of a sealed block,
   // its records.
-  std::vector<iovec> pieces(int32_t block, bool sealed) const;
+  // On a device they lie in `copy`, which fetch fills from the block and put writes to it.
+  std::vector<iovec> pieces(int32_t block, bool sealed, std::vector<char> &copy) const;
+  void fetch(int32_t block, std::vector<char> &copy) const;
+  void put(int32_t block, const std::vector<char> &copy) const;
   // The rows of its first tokens over all layers in that order, zeros after them.
   std::vector<char> copy_of_rows(int32_t block, int tokens) const;
 
@@ -52,10 +57,12 @@ class KvBlocks {
   }
 
  private:
+  Device *device_;
+  int layers_;
   int kv_heads_;
   int64_t row_bytes_;
   int64_t record_bytes_;
-  std::vector<Mapping> slabs_;    // [layers]
+  std::vector<Mapping> slabs_;    // [layers], none on a device
   std::vector<Mapping> records_;  // [layers], empty where a layer never samples
   std::vector<int32_t> references_;
   std::vector<int32_t> free_;  // taken from the end, so that memory that was touched is used again

@@ -2,6 +2,7 @@
 #include "memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -35,6 +36,13 @@ Mapping::Mapping(int64_t bytes, const char *what) {
 
 Mapping::~Mapping() {
   if (base_ != nullptr) munmap(base_, static_cast<size_t>(base_bytes_));
+}
+
+void Mapping::forget(int64_t first, int64_t bytes) {
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  const int64_t start = (first + page - 1) / page * page, end = (first + bytes) / page * page;
+  if (end > start)
+    madvise(static_cast<char *>(data_) + start, static_cast<size_t>(end - start), MADV_DONTNEED);
 }
 
 Mapping::Mapping(Mapping &&other) noexcept { *this = std::move(other); }

@@ -19,6 +19,8 @@ class Mapping {
   // Aligned to 2 MiB.
   void *data() const { return data_; }
   int64_t bytes() const { return bytes_; }
+  // Gives pages that lie wholly within these bytes back; their values are zero again.
+  void forget(int64_t first, int64_t bytes);
 
  private:
   void *base_ = nullptr;

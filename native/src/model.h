@@ -48,6 +48,7 @@ struct ModelConfig {
   int lsh_tokens;
   int quest_page;  // 0: no bounds
   bool yardsticks;
+  int device;                      // index of a GPU, -1: the CPU computes
   int least_rows;                  // that a KV head reads; a context with no more to choose from is exact
   std::vector<bool> dense_layers;  // [layers] true: never samples
 

@@ -19,6 +19,9 @@
 //             + SampledAttention::workspace_bytes(W, S, context) + Sealer::workspace_bytes(W)
 //             + 4 * S * H D                             these two when some layer can sample
 //
+// and on a GPU, where these lie in its memory,
+//   workspace = that of device_workspace.h
+//
 // Those of classes are stated beside their code (matmul.cpp, attention/attention.cpp, sampled/). Padding of
 // tensors to cache lines, page tables and the lists of tokens (4 bytes a token of a context) are left out:
 // together they stay below a thousandth.
@@ -28,6 +31,7 @@
 #include <new>
 
 #include "config.h"
+#include "device_workspace.h"
 #include "failure.h"
 #include "sampled/sampled_attention.h"
 #include "sampled/sealer.h"
@@ -87,6 +91,7 @@ int64_t sampling_bytes(const ModelConfig &c) {
 }  // namespace
 
 int64_t workspace_bytes(const ModelConfig &c) {
+  if (c.device >= 0) return device_workspace(c).total();
   int64_t tokens = c.max_step_tokens;
   return 4 * tokens * activation_floats(c) +
          int64_t{4} * std::min(c.max_step_tokens, kLogitsRows) * c.vocabulary +

@@ -112,14 +112,16 @@ void read_blocks(const SavedFile &file, const std::string &path, const SavedPlan
   std::vector<uint64_t> checksums(static_cast<size_t>(plan.blocks));
   file.read(plan.checksums_place, checksums.data(), plan.blocks * int64_t{sizeof(uint64_t)});
   int64_t place = plan.header_bytes;
+  std::vector<char> copy;
   for (int64_t i = 0; i < taken.count(); ++i) {
     transfer.at(i, taken.count());
-    const std::vector<iovec> pieces = blocks.pieces(taken[i], i < plan.full_blocks);
+    const std::vector<iovec> pieces = blocks.pieces(taken[i], i < plan.full_blocks, copy);
     std::vector<iovec> unread = pieces;
     file.read(place, unread);
     if (checksum_of(pieces) != checksums[static_cast<size_t>(i)])
       fail(SOUNDER_INVALID, "Cannot use the saved context %s: block %lld of %lld is damaged.", path.c_str(),
            static_cast<long long>(i), static_cast<long long>(plan.blocks));
+    blocks.put(taken[i], copy);
     place += plan.block_bytes(i);
   }
 }
@@ -158,11 +160,15 @@ void Engine::save_context(const SaveCall &call) {
   NewFile file(call.path, plan.file_bytes);
   write_all(file, header.data(), header.size());
   std::vector<uint64_t> checksums;
+  std::vector<char> copy;
   for (int64_t i = 0; i < plan.blocks; ++i) {
     transfer.at(i, plan.blocks);
-    std::vector<iovec> pieces = i < plan.full_blocks
-                                    ? model.blocks.pieces(image->blocks[static_cast<size_t>(i)], true)
-                                    : std::vector<iovec>{{image->tail.data(), image->tail.size()}};
+    std::vector<iovec> pieces = {{image->tail.data(), image->tail.size()}};
+    if (i < plan.full_blocks) {
+      const int32_t block = image->blocks[static_cast<size_t>(i)];
+      pieces = model.blocks.pieces(block, true, copy);
+      model.blocks.fetch(block, copy);
+    }
     checksums.push_back(checksum_of(pieces));
     file.write(pieces);
   }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "batch_rows.h"
 #include "plan.h"
 #include "row_work.h"
 
@@ -66,6 +67,10 @@ Transformer::Transformer(const ModelConfig &config, const ModelWeights &weights,
   gate_up_ = qkv_ = next;
   attended_ = qkv_ + tokens * config.qkv_width();
   logits_ = static_cast<float *>(memory_.data()) + tokens * activation_floats(config);
+}
+
+std::string Transformer::description() const {
+  return std::string(kernels_.name) + ", " + matmul_.description();
 }
 
 void Transformer::run(Batch &batch, const UseLogits &use_logits) {
@@ -236,14 +241,6 @@ void Transformer::add_hidden(Batch &batch) {
     }
     sequence.hidden_tokens = sequence.rows;
   }
-}
-
-// Rows from `first` on that need logits, without a gap; all of them while capturing.
-static int logits_rows(const Batch &batch, int first) {
-  int row = first, rows = static_cast<int>(batch.row_token.size());
-  if (batch.capture != nullptr) return rows - first;
-  while (row < rows && batch.sequences[batch.row_sequence[row]].wants_logits(batch.row_token[row])) ++row;
-  return row - first;
 }
 
 void Transformer::output(Batch &batch, const UseLogits &use_logits) {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One Llama-style forward over the new tokens of all contexts of a step, concatenated into rows.
+// The forward on the CPU: the new tokens of all contexts of a step, concatenated into rows.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "attention/attention.h"
 #include "batch.h"
+#include "forward.h"
 #include "kv_blocks.h"
 #include "matmul.h"
 #include "memory.h"
@@ -19,50 +19,23 @@
 
 namespace sounder {
 
-class Transformer {
+class Transformer : public Forward {
  public:
   Transformer(const ModelConfig &config, const ModelWeights &weights, KvBlocks &blocks, ThreadTeam &team,
               const Kernels &kernels);
 
-  // Gets the logits of rows [first, first + count) of the batch, [count, V], while they last.
-  using UseLogits = std::function<void(const float *logits, int first, int count)>;
-
-  // Computes the K and V of all new tokens into their blocks, and logits where a row is sampled or scored
-  // (everywhere while capturing). Sequences that are cancelled on the way are marked and left out.
-  void run(Batch &batch, const UseLogits &use_logits);
-
-  // One query token over KV that is there: what sounder_attend asks for.
-  struct AttendRequest {
-    const float *q;         // [heads * head_dim] after RoPE
-    float *output;          // [heads * head_dim]
-    const int32_t *blocks;  // of the context
-    int position;           // of the query token
-    const SampledParams &params;
-    const LshTables *lsh;
-    SampledStatistics *statistics;
-  };
-  void attend_alone(int layer, const AttendRequest &request);
-  // Seeded noise as the KV of the positions [first, end) of a context, in place of computing it, and the
-  // index.
-  void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed);
-  // Extends lsh tables over all layers whose KV is there up to `until`; the caller commits or rolls back.
-  void extend_lsh_of(LshTables &tables, const int32_t *blocks, int until);
-
-  const char *matmul_description() const { return matmul_.description(); }
+  void run(Batch &batch, const UseLogits &use_logits) override;
+  void attend_alone(int layer, const AttendRequest &request) override;
+  void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) override;
+  void extend_lsh_of(LshTables &tables, const int32_t *blocks, int until) override;
+  std::string description() const override;
 
  private:
-  // Rows that leave the batch: keep(row) says which stay. The rows of x_ close up, and with them those of the
-  // RoPE table (between layers) or of q (in the last one, when K and V are stored).
-  enum class Beside { kTable, kQ };
-  template <typename Keep>
-  void keep_rows(Batch &batch, Beside beside, const Keep &keep);
-  // The last layer goes on only where logits or hidden states are needed.
+  // The last layer goes on only where logits or hidden states are needed: the rows of x and q close up.
   void keep_needed(Batch &batch);
-  // False when no row is left.
+  // Between layers: the rows of x and of the RoPE table close up. False when no row is left.
   bool drop_cancelled(Batch &batch);
-  static void mark_cancelled(Batch &batch);
 
-  void place_rows(Batch &batch);
   void embed(Batch &batch);
   void rotate_table(const Batch &batch);
   void layer(Batch &batch, int index);

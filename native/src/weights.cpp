@@ -52,11 +52,24 @@ Weights::LayerOffsets Weights::place_layer(int64_t &end, bool first) const {
   return offsets;
 }
 
-Weights::Weights(const ModelConfig &config) : config_(config) {
+Weights::Weights(const ModelConfig &config, Device *device) : config_(config), device_(device) {
   int64_t end = 0;
-  for (int layer = 0; layer < config.layers; ++layer) offsets_.push_back(place_layer(end, layer == 0));
+  layer_starts_.push_back(0);
+  for (int layer = 0; layer < config.layers; ++layer) {
+    offsets_.push_back(place_layer(end, layer == 0));
+    layer_starts_.push_back(end);
+  }
   memory_ = Mapping(end, "the weights");
+  if (device != nullptr) device->prepare(config, end);
+  base_ = device != nullptr ? device->weights() : static_cast<const char *>(memory_.data());
   build_views();
+  if (device != nullptr) device->set_weights(model_);
+}
+
+void Weights::send_layer(int layer) {
+  const int64_t first = layer_starts_[layer], bytes = layer_starts_[layer + 1] - first;
+  device_->upload(device_->weights() + first, static_cast<char *>(memory_.data()) + first, bytes);
+  memory_.forget(first, bytes);
 }
 
 void *Weights::destination(int role, int layer) {
@@ -66,12 +79,11 @@ void *Weights::destination(int role, int layer) {
 const float *Weights::vector_at(int role, int layer) const {
   int64_t offset = offsets_[layer].roles[role];
   if (offset < 0) return nullptr;
-  return reinterpret_cast<const float *>(static_cast<const char *>(memory_.data()) + offset);
+  return reinterpret_cast<const float *>(base_ + offset);
 }
 
 WeightMatrix Weights::matrix_at(int role, int layer, int rows, int columns) const {
-  return {static_cast<const char *>(memory_.data()) + offsets_[layer].roles[role], rows, columns,
-          config_.f32};
+  return {base_ + offsets_[layer].roles[role], rows, columns, config_.f32};
 }
 
 void Weights::build_views() {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "device.h"
 #include "memory.h"
 #include "model.h"
 #include "sounder.h"
@@ -19,14 +20,19 @@ namespace sounder {
 
 class Weights {
  public:
-  // Makes room; the values are zero until load_weights.
-  explicit Weights(const ModelConfig &config);
+  // Makes room; the values are zero until load_weights. device: where they are to lie, prepared for this
+  // model; nullptr: here.
+  explicit Weights(const ModelConfig &config, Device *device = nullptr);
 
   const ModelWeights &model() const { return model_; }
 
   // Where the values of a tensor that the model has belong: rows * columns values, contiguous, float32 for
   // norms and biases, the model's type for matrices.
   void *destination(int role, int layer);
+
+  // Values on their way to a device are only here until their layer is complete, and then sent.
+  bool on_device() const { return device_ != nullptr; }
+  void send_layer(int layer);
 
  private:
   struct LayerOffsets {
@@ -38,7 +44,10 @@ class Weights {
   void build_views();
 
   const ModelConfig &config_;
+  Device *device_;
   std::vector<LayerOffsets> offsets_;  // by layer; the tensors of no layer are in the first
+  std::vector<int64_t> layer_starts_;  // [layers + 1] bytes from the start
+  const char *base_;                   // of the views: in memory_, or in the device's
   Mapping memory_;
   ModelWeights model_;
 };

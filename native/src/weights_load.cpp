@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <mutex>
 
@@ -132,16 +133,26 @@ class Loader {
 
   void run() {
     std::vector<Piece> pieces = cut_into_pieces(places_);
-    int64_t total = 0;
-    for (const Piece &piece : pieces) total += piece.count;
-    std::atomic<int64_t> done{0};
+    for (const Piece &piece : pieces) total_ += piece.count;
+    if (!weights_.on_device()) return load_all(pieces);
+    for (int layer = 0; layer < config_.layers; ++layer) {
+      std::vector<Piece> own;
+      std::copy_if(pieces.begin(), pieces.end(), std::back_inserter(own),
+                   [&](const Piece &piece) { return places_[piece.tensor].layer == layer; });
+      load_all(own);
+      weights_.send_layer(layer);
+    }
+  }
+
+ private:
+  void load_all(const std::vector<Piece> &pieces) {
     auto body = [&](int chunk, int thread) {
       if (failed_.load(std::memory_order_relaxed)) return;
       try {
         if (control_.stop.load()) fail(SOUNDER_CANCELLED, "The load was stopped.");
         load(pieces[chunk], scratch_[thread]);
-        int64_t sum = done.fetch_add(pieces[chunk].count) + pieces[chunk].count;
-        control_.thousandths.store(static_cast<int32_t>(sum * 999 / total));
+        int64_t sum = done_.fetch_add(pieces[chunk].count) + pieces[chunk].count;
+        control_.thousandths.store(static_cast<int32_t>(sum * 999 / total_));
       } catch (...) {
         keep_failure(std::current_exception());
       }
@@ -150,7 +161,6 @@ class Loader {
     if (failure_ != nullptr) std::rethrow_exception(failure_);
   }
 
- private:
   struct Scratch {
     std::vector<uint8_t> raw;
     std::vector<float> row;
@@ -259,6 +269,8 @@ class Loader {
   std::vector<std::unique_ptr<File>> files_;
   std::unique_ptr<DummyWeights> dummy_;
   std::vector<Scratch> scratch_;
+  int64_t total_ = 0;  // values
+  std::atomic<int64_t> done_{0};
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
   std::atomic<bool> failed_{false};

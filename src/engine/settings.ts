@@ -6,6 +6,24 @@ export interface Machine {
   memoryTotal: number;
   memoryAvailable: number;
   cores: number;
+  /** The GPU that was asked for. */
+  device?: DeviceMemory;
+}
+
+/** Memory of a GPU in bytes. */
+export interface DeviceMemory {
+  total: number;
+  free: number;
+}
+
+/** As a device: no GPU. */
+export const CPU = -1;
+
+/** What "cpu", "cuda" or "cuda:1" names; null when it names none. */
+export function parseDevice(text: string): number | null {
+  if (text === "cpu") return CPU;
+  const match = /^cuda(?::(\d{1,3}))?$/.exec(text);
+  return match === null ? null : Number(match[1] ?? 0);
 }
 
 /** What keys are centred on before they are sketched or hashed. */
@@ -69,6 +87,8 @@ export interface EngineSettings {
   deterministic: boolean;
   /** Seeds tensors that come from no file. */
   dummySeed: number;
+  /** {@linkcode CPU}, or the index of a GPU that holds weights and KV. */
+  device: number;
   index: IndexSettings;
 }
 
@@ -83,5 +103,6 @@ export const DEFAULT_SETTINGS: EngineSettings = {
   maxStepSequences: 16,
   deterministic: false,
   dummySeed: 0,
+  device: CPU,
   index: NO_INDEX,
 };

@@ -18,6 +18,8 @@ export interface FitRequest extends Omit<MemorySettings, "kvBlocks" | "context">
   memory: number;
   /** Longest context in tokens; null: as long as the model's, as far as memory goes. */
   context: number | null;
+  /** The flag that says how much memory. */
+  flag: "--memory" | "--vram";
   /** Contexts that may exist at once. */
   maxContexts: number;
 }
@@ -83,7 +85,7 @@ function refuseModel(config: ModelConfig, request: FitRequest): never {
     "memory",
     `The model takes ${formatBytes(weightBytes)} for weights and ` +
       `${formatBytes(workspaceBytes)} for a step, but ${formatBytes(request.memory)} may be ` +
-      "used. Give it more with --memory, or take a smaller model.",
+      `used. Give it more with ${request.flag}, or take a smaller model.`,
   );
 }
 
@@ -104,6 +106,6 @@ function refuseContext(
       `${lshBytes > 0 ? " and lsh tables" : ""}, but beside the weights ` +
       `${formatBytes(request.memory - weightBytes - workspaceBytes)} are left, enough for ` +
       `${fitting * BLOCK_TOKENS} tokens. Ask for a shorter one with --context, or give more with ` +
-      "--memory.",
+      `${request.flag}.`,
   );
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The memory formula of the engine. `native/src/plan.cpp` states the same one; a test compares the two. */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
-import type { IndexSettings } from "../engine/settings.ts";
+import { CPU, type IndexSettings } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
 import { indexBytes, lshBytes, samplingBytes } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
@@ -17,6 +17,8 @@ export interface MemorySettings {
   maxStepTokens: number;
   maxStepSequences: number;
   index: IndexSettings;
+  /** {@linkcode CPU}, or the index of a GPU. */
+  device: number;
 }
 
 /** Bytes by what they are for; the figures of `enum sounder_plan`. */
@@ -40,6 +42,9 @@ const LOGITS_ROWS = 64;
 const PANEL_ROWS = 64, PANEL_SLACK = 1024, TOKEN_BLOCK = 512, TOKEN_QUANTUM = 32;
 /** Of native/src/attention: partial results of a sequence, and bytes of its bookkeeping. */
 const MOST_PARTIALS = 128, SEQUENCE_BYTES = 256;
+
+/** Of native/src/device_workspace.h. */
+const DEVICE_PARTIALS = 32768, DEVICE_PRODUCT_BYTES = 32 * 2 ** 20;
 
 function roundUp(value: number, step: number): number {
   return Math.ceil(value / step) * step;
@@ -90,8 +95,23 @@ function attentionBytes(config: ModelConfig, settings: MemorySettings): number {
     samplingBytes(config, settings, floats);
 }
 
+/** The workspace on a GPU, as native/src/device_workspace.h states it. */
+function deviceWorkspaceBytes(config: ModelConfig, settings: MemorySettings): number {
+  const { hidden, intermediate, vocabulary } = config;
+  const { maxStepTokens: rows, maxStepSequences: sequences } = settings;
+  const { q, qkv } = widths(config);
+  const value = valueBytes(settings.precision), group = config.heads / config.kvHeads;
+  const row = 4 * hidden + value * hidden + 4 * qkv + 2 * value * q + 3 * value * intermediate +
+    Math.max(4 * hidden, value * q) + 8 * config.rope.frequencies.length + 20;
+  const tiles = sequences * (Math.floor(group / 16) + 5) + Math.floor(rows * group / 64) + 1;
+  return rows * row + 4 * Math.min(rows, LOGITS_ROWS) * vocabulary +
+    4 * DEVICE_PARTIALS * (config.headDim + 2) + DEVICE_PRODUCT_BYTES +
+    4 * sequences * Math.ceil(settings.context / BLOCK_TOKENS) + 32 * tiles;
+}
+
 /** Activations, logits and scratch of the largest step. */
 export function workspaceBytes(config: ModelConfig, settings: MemorySettings): number {
+  if (settings.device !== CPU) return deviceWorkspaceBytes(config, settings);
   const { hidden, intermediate, vocabulary } = config;
   const { q, qkv } = widths(config);
   const rope = 2 * config.rope.frequencies.length;
@@ -146,11 +166,12 @@ const UNIT = new Map([["", 0], ["k", 1], ["m", 2], ["g", 3], ["t", 4]]);
 
 /**
  * Bytes that a size like "12GiB", "800M", "1.5 GB" or "50%" means. KB, MB, GB are powers of 1000, K, M, G
- * and KiB, MiB, GiB of 1024; a share is one of the available memory, and without a text it is 80 %.
+ * and KiB, MiB, GiB of 1024; a share is one of the available memory.
+ * @param share of it without a text
  * @throws {Failure} kind `invalid` when it is no size, `memory` when the machine has not so much
  */
-export function parseMemory(text: string | null, machine: MachineMemory): number {
-  if (text === null) return Math.floor(0.8 * machine.available);
+export function parseMemory(text: string | null, machine: MachineMemory, share = 0.8): number {
+  if (text === null) return Math.floor(share * machine.available);
   const match = /^(\d+(?:\.\d+)?)\s*(?:(%)|([kmgt]?)(i?b)?)$/i.exec(text.trim());
   const value = Number(match?.[1]);
   if (match === null || !(value > 0) || (match[2] !== undefined && value > 100)) {

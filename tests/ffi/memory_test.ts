@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { configInts } from "../../ffi/configure.ts";
-import { type Library, machineFigures, openLibrary } from "../../ffi/library.ts";
+import { deviceMemory, type Library, machineFigures, openLibrary } from "../../ffi/library.ts";
 import * as abi from "../../ffi/symbols.ts";
 import {
+  CPU,
   DEFAULT_SETTINGS,
   type EngineSettings,
   type IndexSettings,
+  NO_INDEX,
 } from "../../src/engine/settings.ts";
+import { Failure } from "../../src/errors.ts";
 import { planMemory } from "../../src/model/memory.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
 
@@ -72,7 +75,12 @@ const settings: fc.Arbitrary<EngineSettings> = fc.record({
   context: fc.integer({ min: 1, max: 1 << 20 }),
   maxStepTokens: fc.integer({ min: 32, max: 4096 }),
   maxStepSequences: fc.integer({ min: 1, max: 32 }),
-}).map((some) => ({ ...DEFAULT_SETTINGS, ...some }));
+  device: fc.constantFrom(CPU, 0),
+}).map((some) => ({
+  ...DEFAULT_SETTINGS,
+  ...some,
+  index: some.device === CPU ? some.index : NO_INDEX,
+}));
 
 Deno.test("src/ and native/ state the same memory formula", () => {
   const library = openLibrary();
@@ -99,6 +107,13 @@ Deno.test("impossible figures have no plan", () => {
   assertEquals(nativePlan(library, { ...config!, layers: 0 }, DEFAULT_SETTINGS), null);
   assertEquals(nativePlan(library, { ...config!, headDim: 258 }, DEFAULT_SETTINGS), null);
   library.close();
+});
+
+Deno.test("a GPU that is not there is refused with a sentence", () => {
+  const library = openLibrary();
+  const { message } = assertThrows(() => deviceMemory(library, 999), Failure);
+  library.close();
+  assertMatch(message, /^Cannot use (a GPU: .*|GPU 999: this machine has \d+, counted from 0)\.$/);
 });
 
 Deno.test("the machine has memory and cores, and no more is free than there is", () => {

@@ -169,6 +169,7 @@ TEST("the memory formula does not overflow at the ends of its ranges, and is wha
   std::vector<int32_t> ints = {1024, 1 << 17, 1 << 20, 1024, 1024,    256,     1 << 24, 1 << 24, 0, 0, 1,
                                1,    256,     1,       1024, 1 << 23, 1 << 16, 1 << 16, 1 << 16, 0, 0};
   ints.resize(kInts);
+  ints[SOUNDER_CONFIG_DEVICE] = SOUNDER_DEVICE_CPU;
   ints[SOUNDER_CONFIG_WINDOW] = ints[SOUNDER_CONFIG_LEAST_ROWS] = ints[SOUNDER_CONFIG_LSH_CENTRING] = 1;
   int64_t figures[SOUNDER_PLAN_COUNT];
   CHECK(sounder_plan_memory(ints.data(), kInts, figures, SOUNDER_PLAN_COUNT) == SOUNDER_OK);

@@ -62,7 +62,7 @@ tiny::StepResult during_step(Engine &engine, std::vector<Sequence> &batch, const
 TEST("cancelling one context ends its part, and the others do not notice") {
   Engine engine;
   Config config = slow_config();
-  config.deterministic = true;
+  config.deterministic = tiny::has_deterministic();
   load_dummy(engine, config);
   int32_t alone = engine.create();
   std::vector<int32_t> tokens = tiny::random_tokens(100, 99, 1);
@@ -75,7 +75,7 @@ TEST("cancelling one context ends its part, and the others do not notice") {
   CHECK(result.status == SOUNDER_OK);
   CHECK(result.statuses == (std::vector<int32_t>{SOUNDER_CANCELLED, SOUNDER_OK}));
   CHECK(result.sampled[0] == -1 && result.sampled[1] == expected.sampled[0]);
-  CHECK(result.logprobs[1] == expected.logprobs[0]);
+  CHECK(tiny::same(result.logprobs[1], expected.logprobs[0]));
   CHECK(engine.length(cancelled) == 0 && engine.length(kept) == 100);
   CHECK(engine.figure(SOUNDER_INFO_KV_BLOCKS_FREE) == 38);
   CHECK(sounder_progress(engine.handle(), kept) == 0);

@@ -17,6 +17,24 @@
 
 namespace tiny {
 
+// The device that SOUNDER_DEVICE names for all tests: cpu, cuda or cuda:N.
+inline int test_device() {
+  const char *name = std::getenv("SOUNDER_DEVICE");
+  if (name == nullptr || std::strncmp(name, "cuda", 4) != 0) return SOUNDER_DEVICE_CPU;
+  return name[4] == ':' ? std::atoi(name + 5) : 0;
+}
+
+// Whether deterministic engines are to be had: results that do not depend on the batch. On a GPU values that
+// would be equal are near.
+inline bool has_deterministic() { return test_device() < 0; }
+inline bool same(float a, float b) { return has_deterministic() ? a == b : std::fabs(a - b) <= 2e-3f; }
+inline bool same(const std::vector<float> &a, const std::vector<float> &b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!same(a[i], b[i])) return false;
+  return true;
+}
+
 struct Config {
   int layers = 2, hidden = 40, intermediate = 56, heads = 4, kv_heads = 2, head_dim = 12, vocabulary = 99;
   int context = 1024, sliding_window = 0;
@@ -30,6 +48,7 @@ struct Config {
   int quest_page = 0;
   bool yardsticks = false;
   int dense_layers = 0, least_rows = 256;
+  int device = test_device();
   float norm_epsilon = 1e-5f, rope_scale = 1;
 
   std::vector<int32_t> ints() const {
@@ -66,7 +85,8 @@ struct Config {
             quest_page,
             yardsticks ? 1 : 0,
             dense_layers,
-            least_rows};
+            least_rows,
+            device};
   }
   std::vector<float> floats() const { return {norm_epsilon, rope_scale}; }
   std::vector<float> frequencies() const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { helpText, parseCommandLine } from "../../src/cli.ts";
+import { CPU } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
 
 const DEFAULTS = { model: "/models/embedded", apiKey: null };
@@ -37,6 +38,8 @@ Deno.test("every flag arrives where it belongs, with a space or an equals sign",
     port: 0,
     threads: 3,
     memory: "50%",
+    device: CPU,
+    vram: null,
     context: 4096,
     apiKeys: ["k", "l"],
     apiKeyFile: "f",
@@ -55,6 +58,21 @@ Deno.test("every flag arrives where it belongs, with a space or an equals sign",
     sessionsBytes: 2e9,
     attention: parseCommandLine([], DEFAULTS).attention,
   });
+});
+
+Deno.test("a device is cpu, cuda or cuda:N, and its flags are its own", () => {
+  const device = (...args: string[]) => parseCommandLine(args, DEFAULTS).device;
+  assertEquals(device(), CPU);
+  assertEquals(device("--device", "cpu"), CPU);
+  assertEquals(device("--device", "cuda"), 0);
+  assertEquals(device("--device=cuda:7"), 7);
+  assertEquals(parseCommandLine(["--device=cuda", "--vram=24G"], DEFAULTS).vram, "24G");
+  for (const name of ["cuda:", "cuda:-1", "gpu", "cuda:1000"]) {
+    assertStringIncludes(refusal("--device", name), `cpu, cuda or cuda:N, not "${name}"`);
+  }
+  assertStringIncludes(refusal("--vram", "24G"), "--device cuda");
+  assertStringIncludes(refusal("--device=cuda", "--memory=24G"), "--vram");
+  assertStringIncludes(refusal("--device=cuda", "--deterministic"), "--deterministic");
 });
 
 Deno.test("without flags, sketches of 2 bits serve prompts beyond 8,192 tokens", () => {

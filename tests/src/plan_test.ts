@@ -33,6 +33,24 @@ Deno.test("the context is the model's, what was asked for, or what memory holds"
   assert(plan("--memory", "160MiB").settings.context < config.context);
 });
 
+Deno.test("on a GPU its memory is planned, without an index", () => {
+  const device = { total: 80 * GIB, free: 78 * GIB };
+  const on = (...args: string[]) =>
+    planFor(
+      config,
+      parseCommandLine(["--device=cuda:1", ...args], { model: RECALL, apiKey: null }),
+      { ...MACHINE, device },
+    );
+  const whole = on();
+  assertEquals([whole.settings.device, whole.memory], [1, Math.floor(0.9 * device.free)]);
+  assertEquals([whole.fit.indexBytes, whole.settings.index.sketchBits], [0, 0]);
+  assertStringIncludes(planText(config, whole), "on the GPU 78.0 GiB of 80.0 GiB free; 70.2 GiB");
+  assertStringIncludes(planText(config, whole), "attention  exactly");
+  assertEquals(on("--vram", "2GiB").memory, 2 * GIB);
+  assertThrows(() => on("--vram", "8MiB"), Failure, "--vram");
+  assertThrows(() => on("--index", "sketch"), Failure, "--device cpu");
+});
+
 Deno.test("what cannot fit is refused with figures and the flag to change", () => {
   const weights = assertThrows(() => plan("--memory", "8MiB"), Failure, "--memory");
   assertEquals(weights.kind, "memory");

@@ -13,7 +13,13 @@ const INDEXES = [
   { ...NO_INDEX, sketchBits: 2 as const },
   { ...NO_INDEX, lsh: { bits: 10, tables: 150 } },
 ];
-const REQUEST: FitRequest = { ...SETTINGS, memory: 24 * GiB, context: null, maxContexts: 32 };
+const REQUEST: FitRequest = {
+  ...SETTINGS,
+  memory: 24 * GiB,
+  flag: "--memory",
+  context: null,
+  maxContexts: 32,
+};
 
 Deno.test("fitMemory gives the whole context where it fits, and not more blocks than contexts can use", () => {
   const fit = fitMemory(TINY, { ...REQUEST, maxContexts: 3 });

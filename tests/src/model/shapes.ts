@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Shapes and settings that tests of the memory formula share. */
-import { NO_INDEX } from "../../../src/engine/settings.ts";
+import { CPU, NO_INDEX } from "../../../src/engine/settings.ts";
 import { parseConfig } from "../../../src/model/config.ts";
 import type { MemorySettings } from "../../../src/model/memory.ts";
 import type { ModelConfig } from "../../../src/model/model.ts";
@@ -37,4 +37,5 @@ export const SETTINGS: MemorySettings = {
   maxStepTokens: 512,
   maxStepSequences: 16,
   index: NO_INDEX,
+  device: CPU,
 };

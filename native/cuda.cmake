@@ -1,0 +1,53 @@
+# libsounder_cuda.so, where there is what it takes. scripts/cuda_toolkit.sh brings it from PyPI into
+# build/cuda-toolkit for machines without an installation, to compile there.
+set(SOUNDER_CUDA_TOOLKIT ${CMAKE_CURRENT_SOURCE_DIR}/../build/cuda-toolkit/nvidia/cu13)
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX} AND EXISTS ${SOUNDER_CUDA_TOOLKIT}/bin/nvcc)
+  set(CMAKE_CUDA_COMPILER ${SOUNDER_CUDA_TOOLKIT}/bin/nvcc)
+endif()
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES ${SOUNDER_CUDA_ARCHITECTURES})
+endif()
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  message(STATUS "CUDA's compiler not found: built without GPUs")
+  return()
+endif()
+
+get_filename_component(CUDA_ROOT ${CMAKE_CUDA_COMPILER} REALPATH)
+get_filename_component(CUDA_ROOT ${CUDA_ROOT}/../.. ABSOLUTE)
+find_path(SOUNDER_CUBLAS_INCLUDE cublasLt.h HINTS ${CUDA_ROOT}/include ${SOUNDER_CUDA_TOOLKIT}/include
+          PATHS /usr/local/cuda/include)
+find_library(SOUNDER_CUBLAS NAMES cublasLt libcublasLt.so.13 HINTS ${CUDA_ROOT}/lib64 ${CUDA_ROOT}/lib
+             ${SOUNDER_CUDA_TOOLKIT}/lib PATHS /usr/local/cuda/lib64)
+if(NOT SOUNDER_CUBLAS_INCLUDE OR NOT SOUNDER_CUBLAS)
+  message(STATUS "cuBLAS not found beside CUDA's compiler: built without GPUs")
+  return()
+endif()
+
+enable_language(CUDA)
+set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no C++20 of nvcc's
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
+
+file(GLOB SOUNDER_CUDA_SOURCES CONFIGURE_DEPENDS src/cuda/*.cu src/cuda/*.cpp src/cuda/sampled/*.cu
+     src/cuda/sampled/*.cpp)
+list(FILTER SOUNDER_CUDA_SOURCES EXCLUDE REGEX "/loader.cpp$")
+add_library(sounder_cuda_objects OBJECT ${SOUNDER_CUDA_SOURCES})
+target_include_directories(sounder_cuda_objects PUBLIC include src)
+target_include_directories(sounder_cuda_objects SYSTEM PUBLIC ${SOUNDER_CUBLAS_INCLUDE}
+                           ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+target_compile_options(sounder_cuda_objects PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SOUNDER_WARNINGS}>
+  # constexpr functions run on both sides
+  $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
+target_link_libraries(sounder_cuda_objects PUBLIC ${SOUNDER_CUBLAS})
+
+# Sounder's own sources that both objects are made of.
+add_library(sounder_cuda SHARED src/failure.cpp src/device_workspace.cpp)
+target_link_libraries(sounder_cuda PRIVATE sounder_cuda_objects)
+set_target_properties(sounder_cuda PROPERTIES LINKER_LANGUAGE CUDA)
+target_link_options(sounder_cuda PRIVATE -Wl,-z,nodelete)
+message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}: builds for GPUs (${CMAKE_CUDA_ARCHITECTURES})")

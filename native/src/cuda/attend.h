@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Exact attention over KV blocks in device memory: causal, grouped query heads, with a sliding window or
+// without. In bf16 on the matrix units, tile by tile with online softmax (attend_tiles.cu); in float32, for
+// tests, key by key (attend_rows.cu).
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "attention/attention.h"
+#include "row_kernels.h"
+
+namespace sounder::cuda {
+
+// New tokens of one context; their rows follow each other.
+struct AttendJob {
+  int first_row;
+  int tokens;
+  int position;  // of the first
+  int sequence;  // row of the table of blocks
+};
+
+// Queries that one thread block answers. A KV head's queries are packed: m stands for token m / group and
+// query head m % group of the job's tokens.
+struct AttendTile {
+  int32_t first_row;
+  int32_t tokens;
+  int32_t position;
+  int32_t sequence;
+  int32_t first_m;
+  int32_t padding[3];
+};
+
+// How the tiles of a step are cut: small ones (decode, 16 queries) and large ones (prefill, 64). Each reads
+// its keys in so many splits, whose partial states are merged.
+struct AttendPlan {
+  std::vector<AttendTile> small, large;
+  int small_splits = 1, large_splits = 1;
+};
+
+constexpr int kSmallTile = 16, kLargeTile = 64;
+// Thread blocks that fill a device, for each multiprocessor.
+constexpr int kBlocksPerProcessor = 3;
+constexpr int kMostSplits = 64;
+
+// splits depend on the number of tiles alone, so that a captured graph serves contexts of any length.
+AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJob> &jobs, int processors);
+
+struct AttendCall {
+  const void *q;          // [R, H D] of T
+  const void *slab;       // of the layer
+  const int32_t *tables;  // [sequences, table_width]
+  int table_width;
+  void *output;    // [R, H D] of T
+  char *partials;  // room for kDevicePartials of D + 2 floats
+};
+
+// tiles: those of a plan, in device memory.
+void attend_tiles(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call,
+                  const AttendTile *tiles, int count, bool small, int splits);
+
+// The same for float32: one thread block a row and query head.
+void attend_rows(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call, const Row *rows,
+                 int count);
+
+}  // namespace sounder::cuda

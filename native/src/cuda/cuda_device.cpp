@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A GPU, what a model takes of its memory, and what is done outside steps.
+#include "cuda_device.h"
+
+#include <cstring>
+
+#include "failure.h"
+#include "kv_kernels.h"
+#include "plugin.h"
+
+namespace sounder::cuda {
+
+namespace {
+
+constexpr int kOldestMajor = 8;  // bf16 matrix units and copies into shared memory: Ampere
+
+int64_t aligned(int64_t bytes) { return (bytes + 255) & ~int64_t{255}; }
+
+// Hands out the parts of a buffer, each aligned to 256 bytes.
+class Cutter {
+ public:
+  explicit Cutter(char *next) : next_(next) {}
+  template <typename T = char>
+  T *take(int64_t bytes) {
+    char *start = next_;
+    next_ += aligned(bytes);
+    return reinterpret_cast<T *>(start);
+  }
+
+ private:
+  char *next_;
+};
+
+int64_t slab_bytes(const ModelConfig &c) {
+  return int64_t{c.kv_blocks} * c.kv_heads * kBlockTokens * 2 * c.head_dim * c.value_bytes();
+}
+
+int64_t workspace_with_padding(const DeviceWorkspace &bytes) { return bytes.total() + 32 * 256; }
+
+void require_device(int index) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver) {
+    fail(SOUNDER_INVALID, "Cannot use a GPU: its driver is missing, or older than CUDA %d.%d needs.",
+         CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+  }
+  if (status != cudaSuccess) fail(SOUNDER_INVALID, "Cannot use a GPU: %s.", cudaGetErrorString(status));
+  if (index >= count) {
+    fail(SOUNDER_INVALID, "Cannot use GPU %d: this machine has %d, counted from 0.", index, count);
+  }
+}
+
+}  // namespace
+
+DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes)
+    : weights(weight_bytes, "make room for the weights") {
+  const DeviceWorkspace bytes = device_workspace(config);
+  workspace = Buffer(workspace_with_padding(bytes), "make room for the activations of a step");
+  std::vector<char *> list;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    slabs.emplace_back(slab_bytes(config), "make room for the KV blocks of a layer");
+    list.push_back(slabs.back().data());
+  }
+  slab_list = Buffer(int64_t(list.size() * sizeof(char *)), "make room for a list");
+  check(cudaMemcpy(slab_list.data(), list.data(), list.size() * sizeof(char *), cudaMemcpyHostToDevice),
+        "upload a list");
+  const size_t pairs = config.rope_frequencies.size();
+  frequency_memory = Buffer(int64_t(std::max<size_t>(pairs, 1) * 4), "make room for RoPE's frequencies");
+  frequencies = reinterpret_cast<float *>(frequency_memory.data());
+  check(cudaMemcpy(frequencies, config.rope_frequencies.data(), pairs * 4, cudaMemcpyHostToDevice),
+        "upload RoPE's frequencies");
+  logits_out = PinnedBuffer(bytes.logits, "pin memory for logits");
+  staging = PinnedBuffer(bytes.rows + bytes.kept + bytes.tables + bytes.tiles, "pin memory for a step");
+
+  Cutter cut(workspace.data());
+  x = cut.take<float>(bytes.x);
+  normed = cut.take(bytes.normed);
+  qkv = cut.take<float>(bytes.qkv);
+  q = cut.take(bytes.q);
+  attended = cut.take(bytes.attended);
+  gate_up = cut.take(bytes.gate_up);
+  activated = cut.take(bytes.activated);
+  spare = cut.take(bytes.spare);
+  logits = cut.take<float>(bytes.logits);
+  cosine = cut.take<float>(bytes.angles / 2);
+  sine = cut.take<float>(bytes.angles / 2);
+  partials = cut.take(bytes.partials);
+  rows = cut.take<Row>(bytes.rows);
+  kept = cut.take<int32_t>(bytes.kept);
+  tables = cut.take<int32_t>(bytes.tables);
+  tiles = cut.take<AttendTile>(bytes.tiles);
+  products = std::make_unique<Products>(stream, cut.take(bytes.products));
+}
+
+CudaDevice::CudaDevice(int index) : index_(index) {
+  require_device(index);
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index), "say what it is");
+  name_ = properties.name;
+  processors_ = properties.multiProcessorCount;
+  if (properties.major < kOldestMajor) {
+    fail(SOUNDER_INVALID, "Cannot use GPU %d, %s: its compute capability is %d.%d, and 8.0 is needed.", index,
+         properties.name, properties.major, properties.minor);
+  }
+}
+
+CudaDevice::~CudaDevice() {
+  cudaSetDevice(index_);
+  graphs_.clear();
+  state_ = nullptr;
+}
+
+void CudaDevice::make_current() const { check(cudaSetDevice(index_), "start"); }
+
+void CudaDevice::prepare(const ModelConfig &config, int64_t weight_bytes) {
+  make_current();
+  config_ = &config;
+  require_fits(config, weight_bytes);
+  state_ = std::make_unique<DeviceState>(config, weight_bytes);
+}
+
+void CudaDevice::require_fits(const ModelConfig &config, int64_t weight_bytes) const {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "say how much memory it has");
+  const int64_t workspace = device_workspace(config).total(), kv = config.layers * slab_bytes(config);
+  if (weight_bytes + workspace + kv <= static_cast<int64_t>(free)) return;
+  fail(SOUNDER_OUT_OF_MEMORY,
+       "The engine takes %s for weights, %s for the KV cache and %s to work in; of the GPU's %s are %s free. "
+       "A "
+       "smaller KV cache or smaller steps take less.",
+       size_text(weight_bytes).c_str(), size_text(kv).c_str(), size_text(workspace).c_str(),
+       size_text(static_cast<int64_t>(total)).c_str(), size_text(static_cast<int64_t>(free)).c_str());
+}
+
+void CudaDevice::upload(char *to, const void *from, int64_t bytes) {
+  make_current();
+  check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice), "upload weights");
+}
+
+// On a stream of its own: the one of steps may be recording a graph.
+void CudaDevice::copy_rows(int32_t from, int32_t to, int tokens) {
+  make_current();
+  const int64_t row_bytes = int64_t{2} * config_->head_dim * config_->value_bytes();
+  cuda::copy_rows(state_->copies, reinterpret_cast<char *const *>(state_->slab_list.data()), config_->layers,
+                  config_->kv_heads, row_bytes, from, to, tokens);
+  check(cudaStreamSynchronize(state_->copies), "copy rows of a KV block");
+}
+
+int64_t CudaDevice::block_bytes() const {
+  return int64_t{config_->kv_heads} * kBlockTokens * 2 * config_->head_dim * config_->value_bytes();
+}
+
+char *CudaDevice::block_at(int layer, int32_t block) const {
+  return state_->slabs[size_t(layer)].data() + block * block_bytes();
+}
+
+void CudaDevice::read_block(int32_t block, char *to) {
+  make_current();
+  for (int layer = 0; layer < config_->layers; ++layer, to += block_bytes()) {
+    check(cudaMemcpyAsync(to, block_at(layer, block), size_t(block_bytes()), cudaMemcpyDeviceToHost,
+                          state_->copies),
+          "read a KV block");
+  }
+  check(cudaStreamSynchronize(state_->copies), "read a KV block");
+}
+
+void CudaDevice::write_block(int32_t block, const char *from) {
+  make_current();
+  for (int layer = 0; layer < config_->layers; ++layer, from += block_bytes()) {
+    check(cudaMemcpyAsync(block_at(layer, block), from, size_t(block_bytes()), cudaMemcpyHostToDevice,
+                          state_->copies),
+          "write a KV block");
+  }
+  check(cudaStreamSynchronize(state_->copies), "write a KV block");
+}
+
+void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) {
+  make_current();
+  synchronize();
+  const size_t count = size_t(end + kBlockTokens - 1) / kBlockTokens;
+  check(cudaMemcpy(state_->tables, blocks, count * sizeof(int32_t), cudaMemcpyHostToDevice),
+        "upload a list of blocks");
+  for (int layer = 0; layer < config_->layers; ++layer) {
+    fill_noise(state_->stream, state_->slabs[size_t(layer)].data(), layer, state_->tables, config_->kv_heads,
+               config_->head_dim, config_->f32, first, end, seed);
+  }
+  synchronize();
+}
+
+void CudaDevice::synchronize() { check(cudaStreamSynchronize(state_->stream), "finish its work"); }
+
+namespace {
+
+DeviceMemory memory_of(int index) {
+  require_device(index);
+  check(cudaSetDevice(index), "start");
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "say how much memory it has");
+  return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+}
+
+std::unique_ptr<Device> open(int index) { return std::make_unique<CudaDevice>(index); }
+
+constexpr CudaPlugin kPlugin = {kCudaPluginVersion, memory_of, open};
+
+}  // namespace
+}  // namespace sounder::cuda
+
+extern "C" __attribute__((visibility("default"))) const sounder::CudaPlugin *sounder_cuda_plugin(void) {
+  return &sounder::cuda::kPlugin;
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+
+#include "attend.h"
+#include "buffer.h"
+#include "device.h"
+#include "device_workspace.h"
+#include "products.h"
+
+namespace sounder::cuda {
+
+// A stream, an event and a graph that end with their owner.
+class Stream {
+ public:
+  Stream() { check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "make a stream"); }
+  ~Stream() { cudaStreamDestroy(handle_); }
+  Stream(const Stream &) = delete;
+  Stream &operator=(const Stream &) = delete;
+  operator cudaStream_t() const { return handle_; }
+
+ private:
+  cudaStream_t handle_ = nullptr;
+};
+
+class Event {
+ public:
+  Event() { check(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming), "make an event"); }
+  ~Event() { cudaEventDestroy(handle_); }
+  Event(const Event &) = delete;
+  Event &operator=(const Event &) = delete;
+  operator cudaEvent_t() const { return handle_; }
+
+ private:
+  cudaEvent_t handle_ = nullptr;
+};
+
+struct GraphDeleter {
+  void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+};
+using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, GraphDeleter>;
+
+// What a model takes of a device, made by prepare.
+struct DeviceState {
+  DeviceState(const ModelConfig &config, int64_t weight_bytes);
+
+  Buffer weights;
+  Buffer workspace;
+  std::vector<Buffer> slabs;  // [layers]
+  Buffer slab_list;           // their addresses, in device memory
+  PinnedBuffer logits_out;
+  PinnedBuffer staging;  // of what begin and keep upload
+  Stream stream, copies;
+  Event layer_done[2];
+
+  // Parts of the workspace.
+  float *x, *qkv, *logits, *cosine, *sine, *frequencies;
+  char *normed, *q, *attended, *gate_up, *activated, *spare, *partials;
+  Row *rows;
+  int32_t *kept, *tables;
+  AttendTile *tiles;
+  std::unique_ptr<Products> products;
+  Buffer frequency_memory;
+};
+
+class CudaDevice : public Device {
+ public:
+  explicit CudaDevice(int index);
+  ~CudaDevice() override;
+
+  std::string name() const override { return name_; }
+  void prepare(const ModelConfig &config, int64_t weight_bytes) override;
+  char *weights() override { return state_->weights.data(); }
+  void upload(char *to, const void *from, int64_t bytes) override;
+  void set_weights(const ModelWeights &weights) override { weights_ = &weights; }
+
+  void copy_rows(int32_t from, int32_t to, int tokens) override;
+  void read_block(int32_t block, char *to) override;
+  void write_block(int32_t block, const char *from) override;
+  void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) override;
+  void attend(int layer, const float *q, const int32_t *blocks, int position, float *output) override;
+
+  void begin(const DeviceStep &step) override;
+  void project(int layer) override;
+  void complete(int layer) override;
+  void keep(const DeviceStep &step, const std::vector<int32_t> &kept) override;
+  void normalise() override;
+  const float *logits(int first, int count) override;
+  const float *decode(const DeviceStep &step) override;
+  std::vector<float> read_rows(int what) override;
+  void wait() override { synchronize(); }
+
+ private:
+  // The rows of a block at a layer, and their bytes.
+  char *block_at(int layer, int32_t block) const;
+  int64_t block_bytes() const;
+  // Makes this device the calling thread's.
+  void make_current() const;
+  void require_fits(const ModelConfig &config, int64_t weight_bytes) const;
+  void synchronize();
+  // Uploads the rows of a step, its tables of blocks and its tiles.
+  void describe(const DeviceStep &step);
+  void upload_tables(const DeviceStep &step, int32_t *staging);
+  void embed_rows();
+  void attend_layer(int layer);
+  void feed_forward(const LayerWeights &weights);
+  void decode_all();
+  void launch_graph();
+  void output(int first, int count);
+
+  int index_;
+  int processors_;
+  std::string name_;
+  const ModelConfig *config_ = nullptr;
+  const ModelWeights *weights_ = nullptr;
+  std::unique_ptr<DeviceState> state_;
+
+  // The rows of the step that runs.
+  int rows_ = 0;
+  bool capturing_ = false;
+  AttendPlan plan_;
+
+  // Decode steps by their number of rows: those that ran once, and the graphs of those that ran again.
+  std::set<int> ran_;
+  std::map<int, Graph> graphs_;
+};
+
+}  // namespace sounder::cuda

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "errors.h"
+#include "kv_kernels.h"
+#include "kv_layout.cuh"
+#include "kv_noise.h"
+#include "values.cuh"
+
+namespace sounder::cuda {
+
+namespace {
+
+__global__ void copy_kernel(char *const *slabs, int kv_heads, int64_t row_bytes, int32_t from, int32_t to,
+                            int tokens) {
+  const int64_t block_bytes = kBlockTokens * row_bytes, head = blockIdx.x;
+  char *slab = slabs[blockIdx.y];
+  const uint32_t *source =
+      reinterpret_cast<const uint32_t *>(slab + (from * int64_t{kv_heads} + head) * block_bytes);
+  uint32_t *target = reinterpret_cast<uint32_t *>(slab + (to * int64_t{kv_heads} + head) * block_bytes);
+  const int64_t words = tokens * row_bytes / 4;
+  for (int64_t i = threadIdx.x; i < words; i += blockDim.x) target[i] = source[i];
+}
+
+template <typename T>
+__global__ void noise_kernel(T *slab, int layer, const int32_t *table, int kv_heads, int dim, int first,
+                             uint32_t seed) {
+  const int position = first + int(blockIdx.x), head = blockIdx.y;
+  T *row = kv_row(slab, table, kv_heads, head, dim, position);
+  for (int i = threadIdx.x; i < 2 * dim; i += blockDim.x)
+    row[i] = narrow<T>(kv_noise(seed, layer, position, head, i, dim));
+}
+
+}  // namespace
+
+void copy_rows(cudaStream_t stream, char *const *slabs, int layers, int kv_heads, int64_t row_bytes,
+               int32_t from, int32_t to, int tokens) {
+  copy_kernel<<<dim3(kv_heads, layers), 256, 0, stream>>>(slabs, kv_heads, row_bytes, from, to, tokens);
+  check_launch("copy rows of a KV block");
+}
+
+void fill_noise(cudaStream_t stream, void *slab, int layer, const int32_t *table, int kv_heads, int head_dim,
+                bool f32, int first, int end, uint32_t seed) {
+  const dim3 grid(end - first, kv_heads);
+  if (f32)
+    noise_kernel<<<grid, 128, 0, stream>>>(static_cast<float *>(slab), layer, table, kv_heads, head_dim,
+                                           first, seed);
+  else
+    noise_kernel<<<grid, 128, 0, stream>>>(static_cast<bf16 *>(slab), layer, table, kv_heads, head_dim, first,
+                                           seed);
+  check_launch("fill KV with noise");
+}
+
+}  // namespace sounder::cuda

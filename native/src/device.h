@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The border between the engine and a device that computes in memory of its own (a GPU): whole steps cross
+// it, row by row nothing does. libsounder_cuda.so implements it; DeviceForward (device_forward.h) calls it.
+// One thread at a time, but for what is done to whole
+// KV blocks, which any thread may do while a step runs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model.h"
+
+namespace sounder {
+
+// The rows that a forward computes: all new tokens of a step's sequences, or those that are left of them.
+struct DeviceStep {
+  // New tokens of one context; their rows follow each other.
+  struct Sequence {
+    int first_row;
+    int rows;
+    int position;           // of the first row
+    const int32_t *blocks;  // of the context, as many as its last row needs
+  };
+  std::vector<Sequence> sequences;
+  std::vector<int32_t> tokens;  // by row
+  // Captures want what a step otherwise drops: rotated keys and values in float32.
+  bool capturing = false;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // "NVIDIA H100 80GB HBM3"
+  virtual std::string name() const = 0;
+
+  // Makes room for a model: weights, KV blocks and the activations of a step. Fails with
+  // SOUNDER_OUT_OF_MEMORY and figures. config and the model's list of weights outlive the device.
+  virtual void prepare(const ModelConfig &config, int64_t weight_bytes) = 0;
+  // Where the weights lie, in device memory.
+  virtual char *weights() = 0;
+  virtual void upload(char *to, const void *from, int64_t bytes) = 0;
+  // The views of the weights, addresses in device memory.
+  virtual void set_weights(const ModelWeights &weights) = 0;
+
+  // The first rows of a KV block, over all layers and heads, become those of another one.
+  virtual void copy_rows(int32_t from, int32_t to, int tokens) = 0;
+  // The rows of a KV block over all layers, in the order of a saved context (saved/format.h).
+  virtual void read_block(int32_t block, char *to) = 0;
+  virtual void write_block(int32_t block, const char *from) = 0;
+  // Seeded noise as KV of the positions [first, end) of a context (kv_noise.h).
+  virtual void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) = 0;
+  // Exact attention of one query [H D] at a position of a context.
+  virtual void attend(int layer, const float *q, const int32_t *blocks, int position, float *output) = 0;
+
+  // A step: begin (embedding), then for each layer project (norm, q, k, v, RoPE, append) and complete
+  // (attention and feed-forward), then normalise, then logits. In between, keep lets rows go: kept[i] says
+  // which row becomes row i. Work runs behind the calls' backs; complete returns when that of the layer
+  // before is done.
+  virtual void begin(const DeviceStep &step) = 0;
+  virtual void project(int layer) = 0;
+  virtual void complete(int layer) = 0;
+  virtual void keep(const DeviceStep &step, const std::vector<int32_t> &kept) = 0;
+  virtual void normalise() = 0;
+  // The logits of rows [first, first + count), count ≤ kLogitsRows, in host memory until the next call.
+  virtual const float *logits(int first, int count) = 0;
+  // The logits of a whole step of one row a sequence, for at most kLogitsRows rows.
+  virtual const float *decode(const DeviceStep &step) = 0;
+
+  // What (enum sounder_capture, but not the logits) the rows have at this point, [rows, width] in float32.
+  virtual std::vector<float> read_rows(int what) = 0;
+  // Until all of the step's work is done, whose KV others may read then.
+  virtual void wait() = 0;
+};
+
+// Bytes of a device's memory, free and in all.
+struct DeviceMemory {
+  int64_t free;
+  int64_t total;
+};
+
+}  // namespace sounder

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device_forward.h"
+
+#include <algorithm>
+
+#include "batch_rows.h"
+#include "failure.h"
+#include "plan.h"
+
+namespace sounder {
+
+namespace {
+
+// The rows of a batch as the device takes them.
+DeviceStep step_of(const Batch &batch) {
+  DeviceStep step;
+  step.capturing = batch.capture != nullptr;
+  for (const BatchSequence &s : batch.sequences)
+    step.sequences.push_back({s.first_row, s.rows, s.position + s.count - s.rows, s.blocks});
+  for (int32_t token : batch.row_token) step.tokens.push_back(batch.tokens[size_t(token)]);
+  return step;
+}
+
+// One row a sequence, and its logits are asked for: the step of an answer that is being written.
+bool is_decode(const Batch &batch) {
+  if (batch.capture != nullptr || batch.row_token.size() > size_t{kLogitsRows}) return false;
+  return std::all_of(batch.sequences.begin(), batch.sequences.end(), [](const BatchSequence &s) {
+    return s.count == 1 && s.wants_logits(s.first_token) && s.hidden == nullptr;
+  });
+}
+
+}  // namespace
+
+void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
+  place_rows(batch);
+  mark_cancelled(batch);
+  if (is_decode(batch)) {
+    const float *logits = device_.decode(step_of(batch));
+    batch.clock.lap(SOUNDER_STAGE_OTHER);
+    mark_cancelled(batch);
+    use_logits(logits, 0, static_cast<int>(batch.row_token.size()));
+    batch.clock.lap(SOUNDER_STAGE_SAMPLING);
+    return;
+  }
+  try {
+    run_layers(batch, use_logits);
+  } catch (...) {
+    device_.wait();
+    throw;
+  }
+  device_.wait();
+}
+
+void DeviceForward::run_layers(Batch &batch, const UseLogits &use_logits) {
+  device_.begin(step_of(batch));
+  capture(batch, SOUNDER_CAPTURE_EMBEDDING, 0);
+  const int layers = config_.layers;
+  for (int layer = 0; layer < layers; ++layer) {
+    if (!drop_cancelled(batch)) return;
+    device_.project(layer);
+    capture(batch, SOUNDER_CAPTURE_ATTENTION_NORM, layer);
+    for (int what : {SOUNDER_CAPTURE_Q, SOUNDER_CAPTURE_K, SOUNDER_CAPTURE_V}) capture(batch, what, layer);
+    const bool last = layer == layers - 1;
+    if (last && batch.capture == nullptr &&
+        !keep_rows(batch, [&](size_t row) { return row_is_needed(batch, row); }))
+      return;
+    device_.complete(layer);
+    capture(batch, SOUNDER_CAPTURE_ATTENTION, layer);
+    capture(batch, SOUNDER_CAPTURE_LAYER, layer);
+    batch.thousandths->store((layer + 1) * 1000 / (layers + 1));
+  }
+  if (drop_cancelled(batch)) output(batch, use_logits);
+}
+
+void DeviceForward::output(Batch &batch, const UseLogits &use_logits) {
+  device_.normalise();
+  capture(batch, SOUNDER_CAPTURE_FINAL_NORM, 0);
+  add_hidden(batch);
+  const int rows = static_cast<int>(batch.row_token.size());
+  const int step = std::min(config_.max_step_tokens, kLogitsRows);
+  for (int first = 0, count = 0; first < rows; first += std::max(count, 1)) {
+    count = std::min(step, logits_rows(batch, first));
+    if (count == 0) continue;
+    mark_cancelled(batch);
+    const float *logits = device_.logits(first, count);
+    if (batch.capture != nullptr)
+      batch.capture->keep(SOUNDER_CAPTURE_LOGITS, 0, logits, config_.vocabulary, batch.row_token, first,
+                          count);
+    batch.clock.lap(SOUNDER_STAGE_OTHER);
+    use_logits(logits, first, count);
+    batch.clock.lap(SOUNDER_STAGE_SAMPLING);
+  }
+}
+
+void DeviceForward::add_hidden(Batch &batch) {
+  const bool asked = std::any_of(batch.sequences.begin(), batch.sequences.end(),
+                                 [](const BatchSequence &s) { return s.hidden != nullptr; });
+  if (!asked) return;
+  const std::vector<float> states = device_.read_rows(SOUNDER_CAPTURE_FINAL_NORM);
+  for (BatchSequence &s : batch.sequences) {
+    if (s.hidden == nullptr) continue;
+    const float *next = states.data() + int64_t{s.first_row} * config_.hidden;
+    for (int row = 0; row < s.rows; ++row)
+      for (int i = 0; i < config_.hidden; ++i) s.hidden[i] += *next++;
+    s.hidden_tokens = s.rows;
+  }
+}
+
+template <typename Keep>
+bool DeviceForward::keep_rows(Batch &batch, const Keep &keep) {
+  std::vector<int32_t> kept;
+  const size_t before = batch.row_token.size();
+  keep_batch_rows(batch, keep, [&](size_t from, size_t) { kept.push_back(static_cast<int32_t>(from)); });
+  if (kept.empty()) return false;
+  if (kept.size() < before) device_.keep(step_of(batch), kept);
+  return true;
+}
+
+bool DeviceForward::drop_cancelled(Batch &batch) {
+  if (!mark_cancelled(batch)) return true;
+  return keep_rows(batch, [&](size_t row) { return !batch.sequences[batch.row_sequence[row]].cancelled; });
+}
+
+void DeviceForward::capture(Batch &batch, int what, int layer) {
+  if (batch.capture == nullptr) return;
+  const std::vector<float> values = device_.read_rows(what);
+  const size_t rows = batch.row_token.size();
+  batch.capture->keep(what, layer, values.data(), static_cast<int64_t>(values.size() / rows), batch.row_token,
+                      0, static_cast<int>(rows));
+}
+
+void DeviceForward::attend_alone(int layer, const AttendRequest &request) {
+  device_.attend(layer, request.q, request.blocks, request.position, request.output);
+  *request.statistics = {};
+}
+
+void DeviceForward::fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) {
+  device_.fill_with_noise(blocks, first, end, seed);
+}
+
+// config.cpp refuses an engine with tables on a GPU.
+void DeviceForward::extend_lsh_of(LshTables &, const int32_t *, int) {
+  fail(SOUNDER_INTERNAL, "There are no lsh tables on a GPU.");
+}
+
+std::string DeviceForward::description() const { return device_.name() + ", cuBLASLt"; }
+
+}  // namespace sounder

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The device memory that the largest step takes beside weights and KV, in bytes: a part of the memory formula
+// (plan.cpp), and how a device cuts its workspace. With the letters of plan.cpp, a = 2 or 4 bytes a value and
+// g = H / G:
+//
+//   x         4 R C                    q, attended   2 a R H D             logits     4 min(R, 64) V
+//   normed    a R C                    gate_up       2 a R I               angles     8 R P
+//   qkv       4 R (H + 2 G) D          activated     a R I                 partials   131072 (D + 2)
+//   spare     R max(4 C, a H D)        products      32 MiB
+//   step      20 R + 4 S ceil(context / 128) + 32 tiles, tiles = S (floor(g / 16) + 5) + floor(R g / 64) + 1
+#pragma once
+
+#include <cstdint>
+
+#include "model.h"
+
+namespace sounder {
+
+struct DeviceWorkspace {
+  int64_t x, normed, qkv, q, attended, gate_up, activated, spare, logits, angles, partials, products, rows,
+      kept, tables, tiles;
+  int64_t total() const {
+    return x + normed + qkv + q + attended + gate_up + activated + spare + logits + angles + partials +
+           products + rows + kept + tables + tiles;
+  }
+};
+
+// Partial states of attention that there is room for, and scratch of the matrix library.
+constexpr int kDevicePartials = 32768;
+constexpr int64_t kDeviceProductBytes = int64_t{32} << 20;
+
+inline int device_table_width(const ModelConfig &c) { return (c.context + kBlockTokens - 1) / kBlockTokens; }
+
+DeviceWorkspace device_workspace(const ModelConfig &config);
+
+}  // namespace sounder

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The flags of the command line that say what computes, and with how much of its memory. */
+import { CPU, parseDevice } from "./engine/settings.ts";
+
+/** The flags in the order of the help text. */
+export const DEVICE_FLAGS: Record<string, { value: string; help: string }> = {
+  "device": { value: "NAME", help: "what computes: cpu, cuda or cuda:N (default: cpu)" },
+  "vram": {
+    value: "SIZE",
+    help: "with cuda: memory of the GPU for weights and KV cache (default: 90% of what is free)",
+  },
+};
+
+/** What they say of a device and of its memory. `invalid` throws. */
+export function readDevice(
+  text: (name: string) => string | null,
+  deterministic: boolean,
+  invalid: (sentence: string) => never,
+): { device: number; vram: string | null } {
+  const name = text("device") ?? "cpu";
+  const device = parseDevice(name) ?? invalid(`--device takes cpu, cuda or cuda:N, not "${name}"`);
+  const vram = text("vram");
+  if (device === CPU && vram !== null) invalid("--vram is for a GPU: --device cuda");
+  if (device !== CPU && text("memory") !== null) {
+    invalid("Weights and KV cache lie in the GPU's memory: --vram instead of --memory");
+  }
+  if (device !== CPU && deterministic) {
+    invalid("On a GPU results depend on what else runs: --deterministic is for the CPU");
+  }
+  return { device, vram };
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is particular to a device: it is refused with a sentence where it is not there; where it is, it has
+// the CPU's KV and attends as the CPU does. All other tests of the forward run on one with
+// SOUNDER_DEVICE=cuda.
+#include <cstring>
+
+#include "check.h"
+#include "test_engine.h"
+
+namespace {
+
+using tiny::Config;
+using tiny::Engine;
+
+bool has_gpu() {
+  static const bool there = [] {
+    Engine engine;
+    int64_t figures[SOUNDER_DEVICE_COUNT];
+    if (sounder_device_figures(engine.handle(), 0, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_OK) return true;
+    std::printf("  no GPU is tested: %s\n", engine.error().c_str());
+    return false;
+  }();
+  return there;
+}
+
+// A config whose contexts are long, filled with noise: attention is all there is to look at.
+Config long_config(int head_dim, int heads, int kv_heads, bool f32) {
+  Config config;
+  config.layers = 2;
+  config.head_dim = head_dim;
+  config.rope_dims = std::min(head_dim, 64);
+  config.heads = heads;
+  config.kv_heads = kv_heads;
+  config.f32 = f32;
+  config.context = 8192;
+  config.kv_blocks = 64;
+  return config;
+}
+
+std::vector<float> attend(Engine &engine, int32_t context, int layer, const std::vector<float> &q) {
+  std::vector<int32_t> ints(SOUNDER_STEP_INT_COUNT);
+  std::vector<float> floats(SOUNDER_STEP_FLOAT_COUNT), output(q.size()), statistics(SOUNDER_STATISTIC_COUNT);
+  CHECK(sounder_attend(engine.handle(), context, layer, ints.data(), floats.data(), q.data(), output.data(),
+                       statistics.data(), nullptr) == SOUNDER_OK);
+  return output;
+}
+
+double relative_error(const std::vector<float> &values, const std::vector<float> &expected) {
+  double squares = 0, size = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    squares += std::pow(double(values[i]) - expected[i], 2);
+    size += double(expected[i]) * expected[i];
+  }
+  return std::sqrt(squares / size);
+}
+
+void expect_same_attention(Config config, int tokens) {
+  Engine cpu, gpu;
+  config.device = SOUNDER_DEVICE_CPU;
+  const tiny::Model model = tiny::make_model(config);
+  CHECK(cpu.load(model) == SOUNDER_OK);
+  tiny::Model same = model;
+  same.config.device = 0;
+  CHECK(gpu.load(same) == SOUNDER_OK);
+  std::vector<float> q(size_t(config.heads * config.head_dim));
+  for (size_t i = 0; i < q.size(); ++i) q[i] = tiny::to_bf16_and_back(2 * tiny::noise(9, 1, i));
+  const int32_t here = cpu.create(), there = gpu.create();
+  CHECK(sounder_context_fill(cpu.handle(), here, tokens, 5) == SOUNDER_OK);
+  CHECK(sounder_context_fill(gpu.handle(), there, tokens, 5) == SOUNDER_OK);
+  // A fork inside a block copies its rows; the fork of the fork sees the copy.
+  const int32_t fork = sounder_context_fork(gpu.handle(), there, tokens - 1);
+  CHECK(sounder_context_fill(gpu.handle(), fork, 1, 5) == SOUNDER_OK);
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const std::vector<float> expected = attend(cpu, here, layer, q);
+    // K and V are the same bits; what is left is the rounding of sums, of P and of the output.
+    const double tolerance = config.f32 ? 1e-5 : 8e-3;
+    CHECK_NEAR(relative_error(attend(gpu, there, layer, q), expected), 0, tolerance);
+    CHECK_NEAR(relative_error(attend(gpu, fork, layer, q), expected), 0, tolerance);
+  }
+}
+
+}  // namespace
+
+TEST("a GPU that is not there is refused with a sentence, and the engine stays usable") {
+  Config config;
+  config.device = 1000;
+  Engine engine;
+  int64_t figures[SOUNDER_DEVICE_COUNT];
+  CHECK(sounder_device_figures(engine.handle(), 1000, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_INVALID);
+  CHECK(engine.error().rfind("Cannot use ", 0) == 0);
+  CHECK(engine.load(tiny::make_model(config)) == SOUNDER_INVALID);
+  CHECK(engine.error().rfind("Cannot use ", 0) == 0);
+  CHECK(sounder_device_figures(engine.handle(), -1, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_INVALID);
+  config.device = SOUNDER_DEVICE_CPU;
+  CHECK(engine.load(tiny::make_model(config)) == SOUNDER_OK);
+}
+
+TEST("what a GPU does not do is refused before anything is loaded") {
+  Engine engine;
+  Config config;
+  config.device = 0;
+  config.deterministic = true;
+  CHECK(engine.configure(config) == SOUNDER_INVALID);
+  CHECK(engine.error().find("deterministic") != std::string::npos);
+  config.deterministic = false;
+  config.sketch_bits = 2;
+  CHECK(engine.configure(config) == SOUNDER_INVALID);
+  CHECK(engine.error().find("index") != std::string::npos);
+}
+
+TEST("a GPU attends long contexts as the CPU does, and so do forks") {
+  if (!has_gpu()) return;
+  for (int tokens : {1, 130, 1000, 7777}) {
+    expect_same_attention(long_config(128, 8, 2, false), tokens);
+    expect_same_attention(long_config(64, 9, 9, false), tokens);
+    expect_same_attention(long_config(256, 4, 1, false), tokens);
+    expect_same_attention(long_config(18, 34, 1, false), tokens);
+    expect_same_attention(long_config(96, 8, 2, true), tokens);
+    Config windowed = long_config(128, 8, 2, false);
+    windowed.sliding_window = 1000;
+    expect_same_attention(windowed, tokens);
+  }
+}
+
+TEST("more than a GPU's memory is refused with the figures") {
+  if (!has_gpu()) return;
+  Config config = long_config(256, 32, 32, false);
+  config.device = 0;
+  config.kv_blocks = 1 << 20;
+  Engine engine;
+  CHECK(engine.load(tiny::make_model(config)) == SOUNDER_OUT_OF_MEMORY);
+  CHECK(engine.error().find("GiB") != std::string::npos);
+}
