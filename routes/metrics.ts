@@ -4,29 +4,20 @@
  * and autoscalers work; the others start with `sounder_`.
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Observer, Outcome, StepFigures } from "../src/observer.ts";
+import type { GenerationTiming, Observer, Outcome, StepFigures } from "../src/observer.ts";
 import type { Service, Usage } from "../src/types.ts";
 import type { Deps, Handler } from "./context.ts";
+import {
+  BETWEEN_TOKENS,
+  ERROR,
+  FIRST_TOKEN,
+  REQUEST,
+  SAMPLES,
+  STEP,
+  STEP_TOKENS,
+  TOKENS,
+} from "./metric_buckets.ts";
 import { SessionMetrics } from "./session_metrics.ts";
-
-/** vLLM's, and smaller ones before them: small models are faster. */
-const FIRST_TOKEN = [
-  ...[.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80],
-  ...[160, 640, 2560],
-];
-const BETWEEN_TOKENS = [
-  ...[.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5],
-  ...[10, 20, 40, 80],
-];
-const REQUEST = [
-  ...[.05, .1, .2, .3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480],
-  ...[960, 1920, 7680],
-];
-const STEP = [.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .2, .3, .5, 1, 2.5, 5];
-const ERROR = [.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1];
-const TOKENS = Array.from({ length: 7 }, (_, i) => [1, 2, 5].map((m) => m * 10 ** i)).flat();
-const STEP_TOKENS = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192];
-const SAMPLES = Array.from({ length: 16 }, (_, i) => 2 ** i);
 
 const METHODS = new Set(["GET", "HEAD", "POST", "DELETE", "OPTIONS"]);
 
@@ -73,6 +64,29 @@ export class Metrics implements Observer {
     "vllm:e2e_request_latency_seconds",
     "From a request's admission to its end.",
     REQUEST,
+  );
+  readonly #queueTime = this.#histogram(
+    "vllm:request_queue_time_seconds",
+    "From a request's admission to its first step.",
+    REQUEST,
+  );
+  readonly #prefillTime = this.#histogram(
+    "vllm:request_prefill_time_seconds",
+    "From a request's first step to its first token.",
+    REQUEST,
+  );
+  readonly #decodeTime = this.#histogram(
+    "vllm:request_decode_time_seconds",
+    "From a request's first token to its last one.",
+    REQUEST,
+  );
+  readonly #preemptions = this.#counter(
+    "vllm:num_preemptions_total",
+    "Requests whose KV was given up for others, to be computed again.",
+  );
+  readonly #evicted = this.#counter(
+    "sounder_prefix_cache_evicted_blocks_total",
+    "Blocks that the prefix cache gave up.",
   );
   readonly #requestPrompt = this.#histogram(
     "vllm:request_prompt_tokens",
@@ -162,9 +176,17 @@ export class Metrics implements Observer {
     this.#success.inc({ finished_reason: outcome });
   }
 
-  ended(usage: Readonly<Usage>, ms: number): void {
+  preempted(): void {
+    this.#preemptions.inc();
+  }
+
+  ended(usage: Readonly<Usage>, timing: GenerationTiming): void {
     const { attention, sampled } = usage;
-    this.#request.observe(ms / 1000);
+    const { queueMs, prefillMs, decodeMs, totalMs } = timing;
+    this.#request.observe(totalMs / 1000);
+    if (queueMs !== null) this.#queueTime.observe(queueMs / 1000);
+    if (prefillMs !== null) this.#prefillTime.observe(prefillMs / 1000);
+    if (decodeMs !== null) this.#decodeTime.observe(decodeMs / 1000);
     this.#requestPrompt.observe(usage.promptTokens);
     this.#requestTokens.observe(usage.completionTokens);
     this.#sampledTokens.inc({ attention }, usage.completionTokens);
@@ -193,12 +215,16 @@ export class Metrics implements Observer {
 
   /** All of them in Prometheus' text format. */
   async text(service: Service): Promise<string> {
-    const { state, running, waiting, kvBlocks, kvBlocksFree, sessions } = service.status();
+    const { state, running, waiting, kvBlocks, kvBlocksFree, cache, sessions } = service.status();
+    const cached = cache?.blocks ?? 0;
     this.#running.set(running);
     this.#waiting.set(waiting);
-    this.#blocks.set({ state: "free" }, kvBlocksFree);
+    this.#blocks.set({ state: "free" }, kvBlocksFree - cached);
+    this.#blocks.set({ state: "cached" }, cached);
     this.#blocks.set({ state: "used" }, kvBlocks - kvBlocksFree);
     this.#kvUsage.set(kvBlocks === 0 ? 0 : 1 - kvBlocksFree / kvBlocks);
+    this.#evicted.reset();
+    this.#evicted.inc(cache?.evictedBlocks ?? 0);
     this.#sessions.show(sessions);
     this.#memory.set(Deno.memoryUsage().rss);
     if (state === "ready") this.#registry.setDefaultLabels({ model_name: service.model().id });

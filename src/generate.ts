@@ -121,6 +121,7 @@ class GenerationStream implements Generation, JobOutput {
 
   started(cachedTokens: number): void {
     this.usage.cachedTokens = cachedTokens;
+    this.#meter.started();
     this.#startedAt = performance.now();
     if (this.#spec.progress) this.progress(cachedTokens);
   }
@@ -184,6 +185,10 @@ class GenerationStream implements Generation, JobOutput {
   end(choice: number): void {
     this.#sendPrompt();
     this.#finish(choice, "length", null);
+  }
+
+  preempted(): void {
+    this.#meter.preempted();
   }
 
   fail(failure: Failure): void {

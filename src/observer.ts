@@ -17,6 +17,16 @@ export interface StepFigures {
   decodeTokens: number;
 }
 
+/** Milliseconds of a generation; null where it did not come so far. */
+export interface GenerationTiming {
+  /** In the queue. */
+  queueMs: number | null;
+  /** From the first step to the first token, and from there to the last one. */
+  prefillMs: number | null;
+  decodeMs: number | null;
+  totalMs: number;
+}
+
 /** Told as it happens, by the decode loop: must be quick and must not throw. */
 export interface Observer {
   /** A step ended. */
@@ -29,8 +39,10 @@ export interface Observer {
   token(ms: number | null): void;
   /** A choice ended. */
   choiceEnded(outcome: Outcome): void;
-  /** A generation ended, so long after it was submitted. */
-  ended(usage: Readonly<Usage>, ms: number): void;
+  /** A generation's KV was given up for others; it will be computed again. */
+  preempted(): void;
+  /** A generation ended. */
+  ended(usage: Readonly<Usage>, timing: GenerationTiming): void;
   /** A sampled token was computed exactly too: the relative difference. */
   verified(error: number): void;
 }

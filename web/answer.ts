@@ -17,14 +17,12 @@ export class AnswerView {
   readonly #text: HTMLElement;
   readonly #started = performance.now();
   #frame = 0;
+  #read = 0;
   readonly #clock: ReturnType<typeof setInterval>;
 
   constructor(lane: Lane) {
     this.#title = h("span", {}, "reading …");
-    this.#clock = setInterval(() => {
-      const seconds = Math.round((performance.now() - this.#started) / 1000);
-      this.#title.textContent = `reading … ${seconds} s`;
-    }, 1000);
+    this.#clock = setInterval(() => this.#wait(), 1000);
     this.#text = h("div.text.waiting");
     this.element = h(
       "article.answer",
@@ -33,6 +31,18 @@ export class AnswerView {
       this.#text,
     );
     this.element.dataset.lane = lane;
+  }
+
+  /** So much of the prompt was read. */
+  read(share: number): void {
+    this.#read = share;
+    if (this.text === "") this.#wait();
+  }
+
+  #wait(): void {
+    const seconds = Math.round((performance.now() - this.#started) / 1000);
+    const share = this.#read > 0 ? ` ${Math.floor(100 * this.#read)} %,` : "";
+    this.#title.textContent = `reading …${share} ${seconds} s`;
   }
 
   add(text: string): void {

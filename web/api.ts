@@ -44,7 +44,12 @@ export interface Usage {
 }
 
 /** What arrives of an answer. */
-export type Arrival = { text: string } | { usage: Usage } | { end: string };
+export type Arrival =
+  | { text: string }
+  | { usage: Usage }
+  | { end: string }
+  /** Share of the prompt that was read, 0 to 1. */
+  | { read: number };
 
 export interface ModelInfo {
   id: string;
@@ -95,11 +100,13 @@ export class Server {
       max_tokens: maxTokens,
       stream: true,
       stream_options: { include_usage: true },
+      return_progress: true,
       sounder: { attention, budget },
     }, signal);
     for await (const data of eventData(response.body!)) {
       if (data === "[DONE]") return;
-      const { choices, usage, error } = JSON.parse(data);
+      const { choices, usage, error, prompt_progress: progress } = JSON.parse(data);
+      if (progress) yield { read: progress.processed / progress.total };
       if (error) throw new ServerError(500, error.message);
       if (usage) yield { usage };
       const [choice] = choices;

@@ -146,6 +146,7 @@ class Playground {
     try {
       for await (const arrival of this.#server.ask(this.#questionFor(lane), signal)) {
         if ("text" in arrival) view.add(arrival.text);
+        else if ("read" in arrival) view.read(arrival.read);
         else if ("usage" in arrival) view.usage = arrival.usage;
         else if (arrival.end === "length") note = "Cut off at the longest answer (Settings).";
         follow();

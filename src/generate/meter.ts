@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Times one generation and tells the observer. */
-import type { Observer, Outcome } from "../observer.ts";
+import type { GenerationTiming, Observer, Outcome } from "../observer.ts";
 import type { Usage } from "../types.ts";
 
 export class Meter {
@@ -12,7 +12,9 @@ export class Meter {
   readonly #lastToken: (number | null)[];
   /** Choices that have not ended. */
   readonly #open: Set<number>;
+  #startedMs: number | null = null;
   #firstTokenMs: number | null = null;
+  #lastTokenMs: number | null = null;
   #prompted = false;
 
   /** `usage` is that of the generation, which changes as it goes on. */
@@ -34,6 +36,15 @@ export class Meter {
     return this.#firstTokenMs;
   }
 
+  /** Its prompt begins to be computed. */
+  started(): void {
+    this.#startedMs ??= this.#now() - this.#submitted;
+  }
+
+  preempted(): void {
+    this.#observer?.preempted();
+  }
+
   token(choice: number): void {
     const now = this.#now();
     this.#prompt();
@@ -44,6 +55,7 @@ export class Meter {
     const last = this.#lastToken[choice]!;
     this.#observer?.token(last === null ? null : now - last);
     this.#lastToken[choice] = now;
+    this.#lastTokenMs = now - this.#submitted;
   }
 
   /** A choice ended by itself. */
@@ -68,7 +80,18 @@ export class Meter {
     for (const choice of choices) {
       if (!this.#open.delete(choice)) continue;
       this.#observer?.choiceEnded(outcome);
-      if (this.#open.size === 0) this.#observer?.ended(this.#usage, this.#now() - this.#submitted);
+      if (this.#open.size === 0) this.#observer?.ended(this.#usage, this.#timing());
     }
+  }
+
+  #timing(): GenerationTiming {
+    const between = (from: number | null, to: number | null) =>
+      from === null || to === null ? null : to - from;
+    return {
+      queueMs: this.#startedMs,
+      prefillMs: between(this.#startedMs, this.#firstTokenMs),
+      decodeMs: between(this.#firstTokenMs, this.#lastTokenMs),
+      totalMs: this.#now() - this.#submitted,
+    };
   }
 }

@@ -62,6 +62,8 @@ export interface JobOutput {
   /** A choice ended without a token (`maxTokens` is 0). */
   end(choice: number): void;
   fail(failure: Failure): void;
+  /** Its KV was given up for others; it will be computed again. */
+  preempted(): void;
 }
 
 /** One choice of a job: the tokens it has, and how many of them the engine has seen. */

@@ -87,6 +87,7 @@ export class Roster {
     job.forget();
     this.#ledger.set(job, 0, 0);
     job.state = "released";
+    job.output.preempted();
   }
 
   /** The youngest job but this one that holds KV; one whose reader is slow comes first. */

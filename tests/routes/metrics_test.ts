@@ -27,12 +27,16 @@ async function scrape(metrics: Metrics, service = new FakeService()) {
 Deno.test("gauges say what the service says, under vLLM's names and with the model's", async () => {
   const service = new FakeService();
   Object.assign(service.current, { running: 3, waiting: 2, kvBlocks: 8, kvBlocksFree: 6 });
+  const figures = { contexts: 1, lookups: 2, hits: 1, promptTokens: 9, hitTokens: 4 };
+  service.current.cache = { ...figures, blocks: 5, evictedBlocks: 7 };
   const text = await scrape(new Metrics(), service);
   assertStringIncludes(text, 'vllm:num_requests_running{model_name="fake/model"} 3\n');
   const found = samples(text);
   assertEquals(found.get("vllm:num_requests_waiting"), 2);
   assertEquals(found.get("vllm:kv_cache_usage_perc"), 0.25);
-  assertEquals(found.get('sounder_kv_blocks{state="free"}'), 6);
+  assertEquals(found.get('sounder_kv_blocks{state="free"}'), 1);
+  assertEquals(found.get('sounder_kv_blocks{state="cached"}'), 5);
+  assertEquals(found.get("sounder_prefix_cache_evicted_blocks_total"), 7);
   assertEquals(found.get('sounder_kv_blocks{state="used"}'), 2);
   assert(found.get("process_resident_memory_bytes")! > 1e6);
 });
@@ -80,7 +84,9 @@ Deno.test("what an observer is told is counted, times in seconds", async () => {
     squaredError: 0.0008,
   };
   const event = done({ promptTokens: 100, completionTokens: 2, attention: "sketch", sampled });
-  metrics.ended(event.type === "done" ? event.usage : assert(false)!, 1500);
+  const timing = { queueMs: 100, prefillMs: 250, decodeMs: 1000, totalMs: 1500 };
+  metrics.ended(event.type === "done" ? event.usage : assert(false)!, timing);
+  metrics.preempted();
   const stageMs = { total: 9, matmul: 4, attention: 3, output: 1, sampling: 1, other: 0 };
   metrics.step({ totalMs: 10, stageMs, sequences: 2, prefillTokens: 5, decodeTokens: 1 });
   metrics.step({ totalMs: 10, stageMs: null, sequences: 1, prefillTokens: 0, decodeTokens: 1 });
@@ -94,6 +100,10 @@ Deno.test("what an observer is told is counted, times in seconds", async () => {
     "vllm:inter_token_latency_seconds_sum": 0.02,
     "vllm:inter_token_latency_seconds_count": 1,
     "vllm:e2e_request_latency_seconds_sum": 1.5,
+    "vllm:request_queue_time_seconds_sum": 0.1,
+    "vllm:request_prefill_time_seconds_sum": 0.25,
+    "vllm:request_decode_time_seconds_sum": 1,
+    "vllm:num_preemptions_total": 1,
     "vllm:request_prompt_tokens_sum": 100,
     "vllm:request_generation_tokens_sum": 2,
     'vllm:request_success_total{finished_reason="stop"}': 1,

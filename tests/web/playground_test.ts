@@ -178,6 +178,23 @@ Deno.test({
       });
     }
 
+    await t.step("a long prompt says how far it was read", async () => {
+      const { opened, open } = gate();
+      const service = new FakeService(async function* () {
+        yield { type: "progress", processed: 420, cached: 0, total: 1000, ms: 5 };
+        await opened;
+        yield* sampledAnswer("Read.");
+      });
+      await playground(browser, service, async (tab) => {
+        await connected(tab);
+        await tab.page.keyboard.type("Read this");
+        await tab.page.keyboard.press("Enter");
+        await tab.page.getByText(/reading … 42 %, \d+ s/).waitFor();
+        open();
+        await tab.page.locator(".figures").waitFor();
+      });
+    });
+
     await t.step("an error is the server's sentence, and the question is not lost", async () => {
       const service = new FakeService();
       service.refusals.set(0, new Failure("too_many_requests", "The server is busy. Try later"));

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { NO_SAMPLED } from "../../../src/generate/sampled_usage.ts";
 import { Meter } from "../../../src/generate/meter.ts";
-import type { Observer } from "../../../src/observer.ts";
+import type { GenerationTiming, Observer } from "../../../src/observer.ts";
 import { ModelService } from "../../../src/service.ts";
 import type { Usage } from "../../../src/types.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
@@ -18,8 +18,9 @@ class Notes implements Observer {
   firstToken = (ms: number) => this.told.push(["firstToken", ms]);
   token = (ms: number | null) => this.told.push(["token", ms]);
   choiceEnded = (outcome: string) => this.told.push(["choiceEnded", outcome]);
-  ended = (usage: Readonly<Usage>, ms: number) =>
-    this.told.push(["ended", usage.completionTokens, ms]);
+  preempted = () => this.told.push(["preempted"]);
+  ended = (usage: Readonly<Usage>, timing: GenerationTiming) =>
+    this.told.push(["ended", usage.completionTokens, timing]);
   verified = (error: number) => this.told.push(["verified", error]);
 }
 
@@ -43,6 +44,7 @@ function metered(choices: number) {
 Deno.test("times run from submission to the first token, then from token to token of a choice", () => {
   const { notes, clock, meter } = metered(2);
   const ticks: [number, () => void][] = [
+    [110, () => meter.started()],
     [130, () => meter.token(0)],
     [131, () => meter.token(1)],
     [140, () => meter.token(0)],
@@ -62,7 +64,7 @@ Deno.test("times run from submission to the first token, then from token to toke
     ["token", 10],
     ["choiceEnded", "stop"],
     ["choiceEnded", "length"],
-    ["ended", 2, 45],
+    ["ended", 2, { queueMs: 10, prefillMs: 20, decodeMs: 10, totalMs: 45 }],
   ]);
 });
 
@@ -70,10 +72,14 @@ Deno.test("a request that stops ends once, for those of its choices that had not
   const { notes, meter } = metered(3);
   meter.token(0);
   meter.finish(0, "stop");
+  meter.preempted();
   meter.stop("abort");
   meter.stop("error");
   const outcomes = notes.told.filter(([what]) => what === "choiceEnded").map(([, why]) => why);
   assertEquals(outcomes, ["stop", "abort", "abort"]);
+  assertEquals(notes.told.filter(([what]) => what === "preempted").length, 1);
+  const [, , timing] = notes.told.find(([what]) => what === "ended")!;
+  assertEquals((timing as GenerationTiming).queueMs, null);
   assertEquals(notes.told.filter(([what]) => what === "ended").length, 1);
 });
 

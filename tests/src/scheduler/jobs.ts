@@ -19,6 +19,7 @@ export class Kept implements JobOutput {
   readonly ended: number[] = [];
   failure: Failure | null = null;
   cachedTokens: number | null = null;
+  preemptions = 0;
   readonly processed: number[] = [];
   /** Tokens of a choice after which its text ends. */
   stopsAfter = Infinity;
@@ -38,6 +39,10 @@ export class Kept implements JobOutput {
   }
 
   hidden(): void {}
+
+  preempted(): void {
+    this.preemptions++;
+  }
 
   token(choice: number, { token }: SequenceResult, end: TokenEnd | null): boolean {
     this.tokens.push({ choice, token, end });

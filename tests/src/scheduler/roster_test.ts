@@ -103,6 +103,7 @@ Deno.test("for the oldest job the youngest gives up its KV, to run its tokens ag
   fill(jobs[1]!, 2 * BLOCK);
   roster.settle();
   assertEquals(states(jobs), "running released");
+  assertEquals(jobs.map(({ output }) => (output as Kept).preemptions), [0, 1]);
   assertEquals(engine.usage().contexts, 0);
   assertEquals([jobs[1]!.sequences[0]!.length, jobs[1]!.blocks], [0, 0]);
   fill(jobs[0]!, 3 * BLOCK);
