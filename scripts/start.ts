@@ -51,6 +51,7 @@ async function permissions(options: Options): Promise<string[]> {
     ...libraries,
     `${ROOT}src/tokenizer`,
     `${ROOT}build/web`,
+    `${ROOT}src/errors.ts`,
     ...await modelPaths(model),
   ];
   if (options.apiKeyFile !== null) reads.push(options.apiKeyFile);

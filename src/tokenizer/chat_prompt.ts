@@ -1,20 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From messages to the text of a prompt, special tokens in the messages kept apart from the template's. */
 import { Failure } from "../errors.ts";
-import {
-  type ChatMarkers,
-  chooseMarkers,
-  type SpecialTokenGuard,
-  withoutMarkers,
-} from "./markers.ts";
-import type { ChatTemplate } from "./template.ts";
+import { type ChatMarkers, chooseMarkers, SpecialTokenGuard, withoutMarkers } from "./markers.ts";
+import type { EncodeHow } from "./encoder.ts";
+import type { AddedToken } from "./spec.ts";
+import { ChatTemplate } from "./template.ts";
 import type { ChatMessage, ChatOptions } from "./tokenizer.ts";
+
+/** Templates by name, and what they may name: the same for the event loop and the worker. */
+export interface ChatSource {
+  templates: ReadonlyMap<string, string>;
+  variables: Record<string, string>;
+}
 
 /** A rendered prompt with the markers still in it. */
 export interface RenderedChat {
   text: string;
   markers: ChatMarkers;
 }
+
+/** Reads the templates. @throws {Failure} kind `model` when one cannot be parsed. */
+export function chatRenderer(
+  { templates, variables }: ChatSource,
+  added: readonly AddedToken[],
+  now?: () => Date,
+): ChatRenderer {
+  const parsed = [...templates].map(([name, source]) =>
+    [name, new ChatTemplate(source, now)] as const
+  );
+  return new ChatRenderer(new Map(parsed), variables, new SpecialTokenGuard(added));
+}
+
+/** How a rendered chat is encoded. */
+export function howOfChat({ cut, escape }: ChatMarkers): EncodeHow {
+  return { parseSpecial: true, around: "start", markers: { cut, escape } };
+}
+
+/**
+ * What rendering and encoding a conversation costs, in characters of text: a template runs over each message and
+ * each tool.
+ */
+export function sizeOfChat(messages: readonly ChatMessage[], options: ChatOptions = {}): number {
+  let size = CHARACTERS_OF_ITEM * (messages.length + (options.tools?.length ?? 0));
+  for (const text of textsOf([messages, options.tools ?? null, options.extra ?? null])) {
+    size += text.length;
+  }
+  return size;
+}
+
+/** A template takes as long for a message as encoding takes for so many characters. */
+const CHARACTERS_OF_ITEM = 512;
 
 /** JSON that is nested deeper than this is refused. */
 const MAX_DEPTH = 64;

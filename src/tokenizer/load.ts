@@ -3,13 +3,17 @@
 import { Failure } from "../errors.ts";
 import type { TokenizerSource } from "../model/model.ts";
 import { byteTokenizer } from "./byte_tokenizer.ts";
-import { ChatRenderer } from "./chat_prompt.ts";
+import {
+  type ChatRenderer,
+  chatRenderer,
+  type ChatSource,
+  howOfChat,
+  sizeOfChat,
+} from "./chat_prompt.ts";
 import { type EncodeHow } from "./encoder.ts";
-import { SpecialTokenGuard } from "./markers.ts";
 import { readGguf } from "./read_gguf.ts";
 import { type LoadedTokenizer, readHuggingFace } from "./read_huggingface.ts";
 import { encodeHow, SpecTokenizer } from "./spec_tokenizer.ts";
-import { ChatTemplate } from "./template.ts";
 import type {
   ChatMessage,
   ChatOptions,
@@ -76,23 +80,23 @@ class LoadedTextProcessor implements TextProcessor {
   readonly #chat: ChatRenderer;
   readonly #worker: WorkerClient | null;
   readonly #threshold: number;
+  readonly #rendersInWorker: boolean;
 
   constructor(loaded: LoadedTokenizer, options: LoadOptions) {
     const ends = new Set([...(options.endTokens ?? []), ...loaded.endTokens]);
     this.tokenizer = new SpecTokenizer(loaded.spec, [...ends]);
-    const sources = templateSources(loaded.templates, options);
+    const templates = templateSources(loaded.templates, options);
+    const chat: ChatSource = { templates, variables: loaded.variables };
     this.info = {
       bosToken: loaded.variables.bos_token ?? null,
       eosToken: loaded.variables.eos_token ?? null,
-      chatTemplate: sources.get("default") ?? null,
+      chatTemplate: templates.get("default") ?? null,
     };
-    this.#chat = new ChatRenderer(
-      compileTemplates(sources, options.now),
-      loaded.variables,
-      new SpecialTokenGuard(loaded.spec.added),
-    );
+    this.#chat = chatRenderer(chat, loaded.spec.added, options.now);
+    // A clock of the caller's own stays here.
+    this.#rendersInWorker = options.now === undefined;
     this.#threshold = options.workerThreshold ?? WORKER_THRESHOLD;
-    this.#worker = workerAllowed() ? new WorkerClient(loaded.spec) : null;
+    this.#worker = workerAllowed() ? new WorkerClient({ spec: loaded.spec, chat }) : null;
   }
 
   get hasChatTemplate(): boolean {
@@ -104,12 +108,12 @@ class LoadedTextProcessor implements TextProcessor {
     messages: readonly ChatMessage[],
     options?: ChatOptions,
   ): Promise<Int32Array> {
+    if (this.#worker && this.#rendersInWorker) {
+      const size = sizeOfChat(messages, options);
+      if (size >= this.#threshold) return this.#worker.encodeChat(messages, options, size);
+    }
     const { text, markers } = this.#chat.render(messages, options);
-    return this.#encode(text, {
-      parseSpecial: true,
-      around: "start",
-      markers: { cut: markers.cut, escape: markers.escape },
-    });
+    return this.#encode(text, howOfChat(markers));
   }
 
   renderChat(messages: readonly ChatMessage[], options?: ChatOptions): string {
@@ -138,11 +142,4 @@ function templateSources(
 ): Map<string, string> {
   const sources = chatTemplate == null ? found : new Map([["default", chatTemplate]]);
   return new Map([...sources].filter(([, source]) => source.trim() !== ""));
-}
-
-function compileTemplates(
-  sources: ReadonlyMap<string, string>,
-  now: LoadOptions["now"],
-): Map<string, ChatTemplate> {
-  return new Map([...sources].map(([name, source]) => [name, new ChatTemplate(source, now)]));
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Sends long texts to the worker, one after the other, and survives its death. */
+/** Sends long texts and conversations to the worker, one after the other, and survives its death. */
 import { Failure } from "../errors.ts";
 import type { EncodeHow } from "./encoder.ts";
-import type { TokenizerSpec } from "./spec.ts";
+import type { ChatMessage, ChatOptions } from "./tokenizer.ts";
+import type { WorkerAnswer, WorkerRequest, WorkerSetup } from "./worker.ts";
 
 interface Job {
-  text: string;
-  how: EncodeHow;
+  request: WorkerRequest;
+  /** About how many characters it is. */
+  size: number;
   resolve: (ids: Int32Array) => void;
   reject: (failure: Failure) => void;
 }
@@ -18,17 +20,20 @@ const LIMIT_MS = 30_000;
 export type WorkerMaker = () => Worker;
 
 const WORKER_URL = new URL("./worker.ts", import.meta.url);
+/** What it reads beside packages. */
+const WORKER_SOURCES = [new URL(".", WORKER_URL), new URL("../errors.ts", WORKER_URL)];
 
 /** Whether a worker may be started here: it reads its own modules. */
 export function workerAllowed(): boolean {
   if (WORKER_URL.protocol !== "file:") return true;
-  const folder = new URL(".", WORKER_URL);
-  return Deno.permissions.querySync({ name: "read", path: folder }).state === "granted";
+  return WORKER_SOURCES.every((path) =>
+    Deno.permissions.querySync({ name: "read", path }).state === "granted"
+  );
 }
 
 /** A worker for one tokenizer; started with its first text. */
 export class WorkerClient {
-  readonly #spec: TokenizerSpec;
+  readonly #setup: WorkerSetup;
   readonly #make: WorkerMaker;
   readonly #limitMs: number;
   readonly #waiting: Job[] = [];
@@ -38,20 +43,33 @@ export class WorkerClient {
   #closed = false;
 
   constructor(
-    spec: TokenizerSpec,
+    setup: WorkerSetup,
     make: WorkerMaker = () => new Worker(WORKER_URL, { type: "module", name: "tokenizer" }),
     limitMs = LIMIT_MS,
   ) {
-    this.#spec = spec;
+    this.#setup = setup;
     this.#make = make;
     this.#limitMs = limitMs;
   }
 
   /** @throws {Failure} kind `engine` when the worker dies or takes too long, `unavailable` after close. */
   encode(text: string, how: EncodeHow): Promise<Int32Array> {
+    return this.#ask({ kind: "text", text, how }, text.length);
+  }
+
+  /** @throws {Failure} also kind `invalid`, with the template's own sentence when it refuses the messages. */
+  encodeChat(
+    messages: readonly ChatMessage[],
+    options: ChatOptions = {},
+    size: number,
+  ): Promise<Int32Array> {
+    return this.#ask({ kind: "chat", messages, options }, size);
+  }
+
+  #ask(request: WorkerRequest, size: number): Promise<Int32Array> {
     if (this.#closed) return Promise.reject(closedFailure());
     const { promise, resolve, reject } = Promise.withResolvers<Int32Array>();
-    this.#waiting.push({ text, how, resolve, reject });
+    this.#waiting.push({ request, size, resolve, reject });
     this.#next();
     return promise;
   }
@@ -70,28 +88,30 @@ export class WorkerClient {
     if (!job) return;
     this.#running = job;
     this.#worker ??= this.#start();
-    const limit = this.#limitMs * (1 + job.text.length / 1e6);
+    const limit = this.#limitMs * (1 + job.size / 1e6);
     this.#timer = setTimeout(
       () => this.#fail(`took longer than ${Math.round(limit / 1000)} seconds`),
       limit,
     );
-    this.#worker.postMessage({ text: job.text, how: job.how });
+    this.#worker.postMessage(job.request);
   }
 
   #start(): Worker {
     const worker = this.#make();
-    worker.onmessage = (event: MessageEvent<Int32Array>) => {
+    worker.onmessage = (event: MessageEvent<WorkerAnswer>) => {
       const job = this.#running;
       this.#running = null;
       clearTimeout(this.#timer);
-      job?.resolve(event.data);
+      const answer = event.data;
+      if (answer instanceof Int32Array) job?.resolve(answer);
+      else job?.reject(new Failure(answer.kind, answer.message, answer));
       this.#next();
     };
     worker.onerror = (event) => {
       event.preventDefault();
       this.#fail(`stopped: ${event.message}`);
     };
-    worker.postMessage(this.#spec);
+    worker.postMessage(this.#setup);
     return worker;
   }
 

@@ -7,9 +7,13 @@ import { families, fromFiles, goldenSource, loaded } from "../../fixtures/tokeni
 
 const HOW = { parseSpecial: false, around: "none", markers: null } as const;
 
-async function recallSpec() {
+async function recallSetup() {
   const source = await goldenSource("recall");
-  return readHuggingFace(source.tokenizerJson, source.tokenizerConfigJson).spec;
+  const { spec, templates, variables } = readHuggingFace(
+    source.tokenizerJson,
+    source.tokenizerConfigJson,
+  );
+  return { spec, chat: { templates, variables } };
 }
 
 function scripted(code: string): () => Worker {
@@ -41,6 +45,33 @@ Deno.test("a chat that is encoded in the worker keeps special tokens of messages
   assertEquals(ids.filter((id) => id === 2).length, 1);
 });
 
+Deno.test("a long conversation is rendered in the worker, and refused with the template's own sentence", async () => {
+  const source = await goldenSource("recall");
+  const chatTemplate = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}" +
+    "{% else %}{{ raise_exception('only users speak here') }}{% endif %}{% endfor %}";
+  using inline = await loaded(source, { workerThreshold: Infinity, chatTemplate });
+  using off = await loaded(source, { chatTemplate });
+  const render = inline.renderChat.bind(inline);
+  assertEquals(render([{ role: "user", content: "hi" }]), "hi");
+  const many = Array.from({ length: 5000 }, (_, i) => ({ role: "user", content: `line ${i}. ` }));
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 1);
+  const ids = await off.encodeChat(many);
+  clearInterval(timer);
+  assert(ticks > 5, `${ticks} ticks`);
+  assertEquals(ids, await inline.encodeChat(many));
+  const wrong = [...many, { role: "nobody", content: "x" }];
+  const failure = await assertRejects(() => off.encodeChat(wrong), Failure);
+  assertEquals([failure.kind, failure.message], ["invalid", "only users speak here"]);
+  const open = await assertRejects(
+    () => off.encodeChat(many, { continueFinalMessage: true, addGenerationPrompt: true }),
+    Failure,
+  );
+  assertEquals(open.kind, "invalid");
+  // The worker lives on.
+  assertEquals(await off.encodeChat(many), ids);
+});
+
 Deno.test("long texts leave the event loop free", async () => {
   using processor = await loaded(await goldenSource("recall"));
   const text = "The quick brown fox jumps over 13 lazy dogs. ".repeat(40_000);
@@ -66,7 +97,7 @@ Deno.test("a worker that dies fails its text and is started again for the next",
     if (data.text === "die") throw new Error("no more");
     if (data.text !== undefined) self.postMessage(Int32Array.of(data.text.length));
   };`;
-  const client = new WorkerClient(await recallSpec(), scripted(code));
+  const client = new WorkerClient(await recallSetup(), scripted(code));
   const [dead, alive] = await Promise.allSettled([
     client.encode("die", HOW),
     client.encode("live", HOW),
@@ -82,14 +113,14 @@ Deno.test("a worker that dies fails its text and is started again for the next",
 
 Deno.test("a worker that hangs is ended after its time", async () => {
   const hangs = scripted("self.onmessage = ({ data }) => { if (data.text) for (;;); };");
-  const client = new WorkerClient(await recallSpec(), hangs, 100);
+  const client = new WorkerClient(await recallSetup(), hangs, 100);
   const failure = await assertRejects(() => client.encode("a", HOW), Failure, "took longer");
   assertEquals(failure.kind, "engine");
   client.close();
 });
 
 Deno.test("close fails what is not done, and what comes after", async () => {
-  const client = new WorkerClient(await recallSpec());
+  const client = new WorkerClient(await recallSetup());
   const running = client.encode("a", HOW);
   const waiting = client.encode("b", HOW);
   client.close();
@@ -99,7 +130,7 @@ Deno.test("close fails what is not done, and what comes after", async () => {
   }
 });
 
-Deno.test("the worker runs when only its folder may be read", async () => {
+Deno.test("the worker runs when only its folder and the errors may be read", async () => {
   const folder = new URL("../../../src/tokenizer/", import.meta.url);
   const config = decodeURIComponent(new URL("../../deno.json", folder).pathname);
   const code = `
@@ -117,8 +148,10 @@ Deno.test("the worker runs when only its folder may be read", async () => {
     return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
   };
   try {
-    const allowed = `--allow-read=${decodeURIComponent(folder.pathname)}`;
-    assertEquals(await output(allowed), "104,101,108,108,111\n");
+    const [path, errors] = [folder, new URL("../errors.ts", folder)].map(({ pathname }) =>
+      decodeURIComponent(pathname)
+    );
+    assertEquals(await output(`--allow-read=${path},${errors}`), "104,101,108,108,111\n");
     // Without it texts are encoded on the event loop.
     assertEquals(await output(), "104,101,108,108,111\n");
   } finally {
