@@ -31,7 +31,17 @@ export async function venv(name: string, packages: readonly string[]): Promise<V
   if (await exists(`${folder}/complete`)) return made;
   await Deno.mkdir(ROOT, { recursive: true });
   const failure = await run("python3", "-m", "venv", "--clear", folder) ??
-    await run(made.python, "-m", "pip", "install", "--quiet", "--retries", "1", ...packages);
+    await run(
+      made.python,
+      "-m",
+      "pip",
+      "install",
+      "--quiet",
+      "--no-compile",
+      "--retries",
+      "1",
+      ...packages,
+    );
   if (failure !== null) {
     const why = failure.split("\n").filter((line) => !line.startsWith("WARNING")).at(-1);
     return { reason: `Python's packages for ${name} cannot be installed: ${why}` };
