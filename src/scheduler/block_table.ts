@@ -34,6 +34,7 @@ export class BlockTable {
   readonly #holdings = new Map<ContextId, Holding>();
   #shared = 0;
   #idle = 0;
+  #used = 0;
 
   /** Blocks that several owners hold, counted for each but the first: what their sum counts too often. */
   get shared(): number {
@@ -43,6 +44,11 @@ export class BlockTable {
   /** Blocks that only idle contexts hold. */
   get idle(): number {
     return this.#idle;
+  }
+
+  /** Blocks that any context holds. */
+  get used(): number {
+    return this.#used;
   }
 
   /** A new context without blocks. */
@@ -133,6 +139,8 @@ export class BlockTable {
 
   #count(block: Block, sign: 1 | -1): void {
     this.#shared += sign * Math.max(0, sharers(block) - 1);
-    if (block.contexts > 0 && block.owners.size === 0) this.#idle += sign;
+    if (block.contexts === 0) return;
+    this.#used += sign;
+    if (block.owners.size === 0) this.#idle += sign;
   }
 }

@@ -30,10 +30,16 @@ export class Contexts {
     return this.#busy;
   }
 
-  /** Blocks and contexts that the engine has left. */
+  /**
+   * Blocks and contexts that the engine has left. Those of a context that is being restored are not among its
+   * own yet: they are the reserved ones.
+   */
   get left(): { blocks: number; contexts: number } {
-    const { kvBlocksFree, contexts } = this.#engine.usage();
-    return { blocks: kvBlocksFree, contexts: this.#engine.limits.maxContexts - contexts };
+    const { limits } = this.#engine;
+    return {
+      blocks: limits.kvBlocks - this.blocks.used,
+      contexts: limits.maxContexts - this.#engine.usage().contexts,
+    };
   }
 
   create(owner: Owner): ContextId {

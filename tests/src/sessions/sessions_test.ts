@@ -232,6 +232,27 @@ Deno.test("a restore that finds no memory free lets the request run its prompt w
     await second.stop();
   }));
 
+Deno.test("what a restore has taken is not made room for again: nobody is evicted for it twice", () =>
+  inFolder(async (folder) => {
+    const first = await start(folder);
+    await first.ask({ prompt: promptOf(1200) });
+    await first.stop();
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => open = resolve);
+    const second = await start(folder, { kvBlocks: 30, duringTransfer: () => gate });
+    await second.ask({ prompt: promptOf(1200, 5) });
+    const restored = second.ask({ prompt: promptOf(1200) });
+    while (second.engine.usage().kvBlocksFree > 10) await pause();
+    const beside = new Kept();
+    second.scheduler.submit(spec({ prompt: promptOf(600, 6), maxTokens: 8 }), beside);
+    await second.idle();
+    open();
+    assertEquals((await restored).cachedTokens, 1199);
+    await second.stop("killed");
+    // What is evicted is saved before.
+    assertEquals(second.engine.transfers, 1);
+  }));
+
 Deno.test("a disk that is full when the server stops is told, and nothing else happens", () =>
   inFolder(async (folder) => {
     const world = await start(folder, {}, { limitBytes: 100 });
