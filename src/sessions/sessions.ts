@@ -16,7 +16,7 @@ import { Pins } from "./pins.ts";
 import type { SessionControl, SessionFigures } from "../types.ts";
 import type { SessionMatch, SessionRecord, SessionStore } from "./store.ts";
 
-/** Shorter contexts are run again as quickly as they are restored: they are not saved unless asked for. */
+/** So few tokens are run again as quickly as they are restored: they are not saved unless asked for. */
 export const LEAST_SAVED_TOKENS = 512;
 /** Requests beyond these don't wait for a restore; they run their prompts. */
 const MOST_RECALLS = 8;
@@ -109,7 +109,7 @@ export class Sessions implements SessionControl {
   async load(name: SessionName): Promise<SessionRecord> {
     const record = this.find(name);
     if (record.problem !== null) throw new Failure("conflict", record.problem);
-    const all = { record, tokens: record.usable };
+    const all = { record, tokens: record.usable, useful: record.usable };
     if (await this.#restore(all, () => true).catch(falseIfMemory)) return record;
     throw new Failure("unavailable", "Running requests need the memory that the session takes.", {
       retryAfterSeconds: 5,
@@ -125,9 +125,9 @@ export class Sessions implements SessionControl {
   /** Brings back what a session has of a prompt, when memory has less. A failure only costs the time saved. */
   async recall(scope: string, prompt: Int32Array): Promise<void> {
     const match = this.#recalls < MOST_RECALLS ? this.#store.match(scope, prompt) : null;
-    if (match === null || match.tokens < BLOCK_TOKENS) return;
+    if (match === null || match.useful < BLOCK_TOKENS) return;
     this.#recalls++;
-    const gains = () => match.tokens - this.#inMemory(scope, prompt) >= BLOCK_TOKENS;
+    const gains = () => match.useful - this.#inMemory(scope, prompt) >= BLOCK_TOKENS;
     try {
       await this.#restore(match, gains);
     } catch (error) {
@@ -209,10 +209,12 @@ export class Sessions implements SessionControl {
   /** Under what name a context is to be saved; null: not at all. */
   #nameToSave({ tokens, origin: { scope, provenance } }: CachedContext): SessionName | null {
     const id = this.#pins.find(scope, tokens);
-    if (id === null && tokens.length < LEAST_SAVED_TOKENS) return null;
-    const covering = this.#store.covering(scope, tokens, provenance);
-    if (id !== null) return covering?.id === id ? null : { scope, id };
-    if (covering !== null) return null;
+    const stored = this.#store.match(scope, tokens, provenance);
+    const missing = tokens.length - (stored?.useful ?? 0);
+    if (id !== null) {
+      return stored?.record.id === id && missing < BLOCK_TOKENS ? null : { scope, id };
+    }
+    if (missing < LEAST_SAVED_TOKENS) return null;
     const hash = createHash("sha256").update(provenance).update(
       new Uint8Array(tokens.slice().buffer),
     );

@@ -18,8 +18,9 @@ export interface SessionRecord extends SessionName {
   /** Milliseconds since 1970. */
   savedAt: number;
   usedAt: number;
-  /** Tokens that it holds, and the first of them that this engine can use. */
+  /** Tokens that it holds, the first of them that are exact, and those that this engine can use. */
   tokens: number;
+  exact: number;
   usable: number;
   provenance: Provenance;
   /** Why it cannot be used; null: it can. */
@@ -30,10 +31,13 @@ interface Indexed extends SessionRecord {
   chain: Chain;
 }
 
-/** A session that begins as a prompt does, and how many of its tokens are worth restoring. */
+/** A session that begins as a prompt does. */
 export interface SessionMatch {
   record: SessionRecord;
+  /** What is worth restoring of it: all, or whole blocks. */
   tokens: number;
+  /** How many of the prompt's tokens that has, as far as whoever asked may use them. */
+  useful: number;
 }
 
 /** A context and what it holds. */
@@ -103,30 +107,22 @@ export class SessionStore {
     return sum;
   }
 
-  /** The session that has the most of a prompt; of equals, one that is good for every request. */
-  match(scope: string, prompt: Int32Array): SessionMatch | null {
+  /** The session that has the most of a prompt that a request of this provenance may use. */
+  match(scope: string, prompt: Int32Array, provenance: Provenance = EXACT): SessionMatch | null {
     let best: SessionMatch | null = null;
-    const rank = ({ record, tokens }: SessionMatch) =>
-      Math.min(tokens, prompt.length) + (record.provenance === EXACT ? 0.5 : 0);
     const chain = chainOf(scope, prompt);
     for (let blocks = chain.length; blocks > 0; blocks--) {
       for (const record of this.#blocks.get(chain[blocks - 1]!) ?? []) {
         if (record.scope !== scope || record.chain[blocks - 1] !== chain[blocks - 1]) continue;
         const all = blocks === record.chain.length ? record.tokens : blocks * BLOCK_TOKENS;
-        const match = { record, tokens: Math.min(all, record.usable) };
-        if (match.tokens > 0 && (best === null || rank(match) > rank(best))) best = match;
+        const tokens = Math.min(all, record.usable);
+        const exact = record.provenance === provenance ? tokens : Math.min(tokens, record.exact);
+        const useful = Math.min(exact, prompt.length);
+        if (useful > (best?.useful ?? 0)) best = { record, tokens, useful };
       }
-      if (best !== null && best.tokens >= (blocks - 1) * BLOCK_TOKENS) break;
+      if (best !== null && best.useful >= (blocks - 1) * BLOCK_TOKENS) break;
     }
     return best;
-  }
-
-  /** The session that has all whole blocks of these tokens, good for whoever they are good for. */
-  covering(scope: string, tokens: Int32Array, provenance: Provenance): SessionRecord | null {
-    const found = this.match(scope, tokens);
-    const whole = Math.floor(tokens.length / BLOCK_TOKENS) * BLOCK_TOKENS;
-    if (found === null || found.tokens < whole) return null;
-    return [EXACT, provenance].includes(found.record.provenance) ? found.record : null;
   }
 
   /**
@@ -219,12 +215,13 @@ export class SessionStore {
       const all = exact === length || sampling === this.#options.sampling;
       const usable = all ? length : Math.floor(exact / BLOCK_TOKENS) * BLOCK_TOKENS;
       const chain = chainOf(scope, saved.tokens);
-      const figures = { bytes, savedAt, usedAt, tokens: length, usable, provenance };
+      const figures = { bytes, savedAt, usedAt, tokens: length, exact, usable, provenance };
       return { ...name, ...figures, problem: null, chain };
     } catch (error) {
       const { bytes } = await this.#folder.stat(name).catch(() => ({ bytes: 0 }));
       const problem = error instanceof Error ? error.message : String(error);
-      const figures = { bytes, savedAt: usedAt, usedAt, tokens: 0, usable: 0, provenance: EXACT };
+      const nothing = { tokens: 0, exact: 0, usable: 0, provenance: EXACT };
+      const figures = { bytes, savedAt: usedAt, usedAt, ...nothing };
       return { ...name, ...figures, problem, chain: new Float64Array(0) };
     }
   }
@@ -238,13 +235,13 @@ export class SessionStore {
     record.chain = new Float64Array(0);
   }
 
-  /** Deletes the server's own sessions that a new one has all tokens of. */
-  async #dropCovered({ scope, id, chain, provenance }: Indexed): Promise<void> {
+  /** Deletes the server's own sessions that a new one has all whole blocks of, good for the same requests. */
+  async #dropCovered({ scope, id, chain, provenance, exact }: Indexed): Promise<void> {
     const covered = [...this.#records.values()].filter((other) => {
       const blocks = other.chain.length;
       return other.scope === scope && other.id !== id && isAutomatic(other.id) && blocks > 0 &&
         other.chain[blocks - 1] === chain[blocks - 1] &&
-        [EXACT, other.provenance].includes(provenance);
+        (other.provenance === provenance || exact >= blocks * BLOCK_TOKENS);
     });
     for (const other of covered) await this.delete(other);
   }

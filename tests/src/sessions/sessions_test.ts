@@ -81,12 +81,12 @@ Deno.test("after a restart the next turn of a conversation runs only what is new
     await first.stop();
     const second = await start(folder);
     const turn = nextTurn(prompt, answer);
-    const output = await second.ask({ prompt: turn, maxTokens: 150 });
+    const output = await second.ask({ prompt: turn, maxTokens: 700 });
     assertEquals(output.cachedTokens, 1007);
-    assertEquals([output.of(0)], await alone({ prompt: turn, maxTokens: 150 }));
+    assertEquals([output.of(0)], await alone({ prompt: turn, maxTokens: 700 }));
     await second.stop();
     const third = await start(folder);
-    assertEquals(third.sessions.list("").map(({ tokens }) => tokens), [turn.length + 149]);
+    assertEquals(third.sessions.list("").map(({ tokens }) => tokens), [turn.length + 699]);
     await third.stop();
   }));
 

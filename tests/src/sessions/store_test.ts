@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The store over a folder, with the fake engine: what is found, kept, dropped and survived. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { FULL_ATTENTION } from "../../../src/engine/engine.ts";
 import { EXACT } from "../../../src/engine/provenance.ts";
 import { Failure } from "../../../src/errors.ts";
 import type { SessionStore } from "../../../src/sessions/store.ts";
@@ -149,10 +150,47 @@ Deno.test("a longer session takes the place of the server's own that it continue
     await save(store, fake, { id: "auto-2" }, branch(600, 900, 1));
     await save(store, fake, { id: "auto-3" }, branch(600, 900, 2));
     assertEquals(ids(store).sort(), ["auto-2", "auto-3", "named"]);
-    await save(store, fake, { id: "auto-4" }, branch(600, 1000, 2), { provenance: "sketch" });
-    assertEquals(ids(store).length, 4);
-    assertEquals(store.covering("", branch(600, 900, 2), EXACT)?.id, "auto-3");
-    assertEquals(store.covering("", branch(600, 1000, 2), EXACT), null);
-    assertEquals(store.covering("", branch(600, 1000, 2), "sketch")?.id, "auto-4");
+    await save(store, fake, { id: "auto-4" }, branch(600, 1000, 3), { provenance: "sketch" });
+    assertEquals(ids(store).sort(), ["auto-2", "auto-3", "auto-4", "named"]);
     store.close();
+  }));
+
+/** A context whose last token sampled, as a sketch with a first position makes it. */
+async function sampledContext(fake: FakeEngine, tokens: Int32Array): Promise<number> {
+  const context = await contextOf(fake, tokens.subarray(0, -1));
+  const attention = { ...FULL_ATTENTION, strategy: "sketch" as const, from: 0, verify: false };
+  await fake.step([{
+    context,
+    tokens: tokens.subarray(-1),
+    sampling: null,
+    choice: 0,
+    promptTokens: 0,
+    alternatives: 0,
+    attention,
+  }]);
+  return context;
+}
+
+Deno.test("of sampled KV a request may use what is exact, or all of it if it would have made the same", () =>
+  inFolder(async (folder) => {
+    const fake = engine();
+    const { store } = await openStore(fake, folder);
+    const tokens = promptOf(600);
+    const context = await sampledContext(fake, tokens);
+    assertEquals(fake.contextExact(context), 599);
+    await store.save({ scope: "", id: "a" }, { context, tokens, provenance: "sketch 1" });
+    const useful = (each: SessionStore, provenance?: string) =>
+      each.match("", tokens, provenance)?.useful;
+    assertEquals([useful(store), useful(store, "sketch 2"), useful(store, "sketch 1")], [
+      599,
+      599,
+      600,
+    ]);
+    store.close();
+    // Another window, for example: nobody would make the same there.
+    const { store: other } = await openStore(fake, folder, { sampling: "b" });
+    assertEquals([useful(other), useful(other, "sketch 1")], [512, 512]);
+    const { record, tokens: worth } = other.match("", tokens)!;
+    assertEquals((await other.restore(record, worth)).tokens.length, 512);
+    other.close();
   }));
