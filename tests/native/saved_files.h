@@ -60,7 +60,8 @@ inline std::vector<uint8_t> read_file(const std::string &path) {
 inline void write_file(const std::string &path, const std::vector<uint8_t> &bytes) {
   unlink(path.c_str());  // file systems sync a file that is cut and written again
   std::FILE *file = std::fopen(path.c_str(), "wb");
-  if (file == nullptr || std::fwrite(bytes.data(), 1, bytes.size(), file) != bytes.size()) std::abort();
+  if (file == nullptr) std::abort();
+  if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file) != bytes.size()) std::abort();
   std::fclose(file);
 }
 
