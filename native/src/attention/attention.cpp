@@ -95,7 +95,8 @@ int Attention::State::plan(const AttentionJob *jobs, int job_count) {
     throw std::invalid_argument("attention got more sequences than it was made for");
   planned.clear();
   for (int i = 0; i < job_count; ++i)
-    planned.push_back({jobs[i], cut_job(shape, kernels, jobs[i].tokens, jobs[i].position), 0, 0, 0});
+    planned.push_back(
+        {jobs[i], cut_job(shape, kernels, team.size(), jobs[i].tokens, jobs[i].position), 0, 0, 0});
   std::stable_sort(planned.begin(), planned.end(),
                    [](const PlannedJob &a, const PlannedJob &b) { return a.cut.work > b.cut.work; });
   int chunks = 0, counters = 0;
@@ -127,6 +128,7 @@ AttentionTask Attention::State::task_of(const void *slab, const PlannedJob &p, c
   task.blocks = p.job.blocks;
   task.tokens = std::min(p.cut.tokens_in_tile, p.job.tokens - token);
   task.heads = std::min(p.cut.heads_in_part, (chunk.kv_head + 1) * group - head);
+  task.kv_heads = chunk.kv_heads;
   task.head_dim = shape.head_dim;
   task.position = p.job.position + token;
   task.window = shape.sliding_window;
@@ -167,16 +169,17 @@ void Attention::State::run_chunk(const void *slab, int index, int thread) {
   const Chunk chunk = chunk_of(p.cut, shape.kv_heads, index - p.first_chunk);
   AttentionTask task = task_of(slab, p, chunk);
   task.scratch = scratch.data + thread * scratch_floats;
-  const bool is_few = task.tokens * task.heads <= kMostStreamRows;
   if (shape.kv_is_f32)
-    (is_few ? kernels.stream_f32 : kernels.tile_f32)(task);
+    (p.cut.is_stream() ? kernels.stream_f32 : kernels.tile_f32)(task);
   else
-    (is_few ? kernels.stream_bf16 : kernels.tile_bf16)(task);
+    (p.cut.is_stream() ? kernels.stream_bf16 : kernels.tile_bf16)(task);
 
   if (!p.cut.is_split()) return;
-  const int chunks_of_head = p.cut.chunks / shape.kv_heads;
-  std::atomic<int> &count = finished[p.first_counter + chunk.kv_head];
-  if (count.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks_of_head) merge(p, chunk.kv_head);
+  const int chunks_of_head = p.cut.tiles * p.cut.parts * p.cut.segments;
+  for (int head = chunk.kv_head; head < chunk.kv_head + chunk.kv_heads; ++head) {
+    std::atomic<int> &count = finished[p.first_counter + head];
+    if (count.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks_of_head) merge(p, head);
+  }
 }
 
 Attention::Attention(ThreadTeam &team, const Kernels &kernels, const AttentionShape &shape,

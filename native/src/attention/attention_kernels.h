@@ -27,6 +27,10 @@ struct AttentionTask {
   int64_t q_stride;
   int tokens, heads, head_dim, position, window;
 
+  // Stream kernels do so many KV heads, block after block, in the order in which memory lies: the next head's
+  // rows of a block follow this one's, and its queries and results are `heads` further on.
+  int kv_heads = 1;
+
   // Either the finished rows at output + t * output_stride + h * head_dim, or, if partial is not null,
   // the partial states (see partial.h) at partial + t * partial_token_stride + h * partial_head_stride.
   float *output;
@@ -50,6 +54,7 @@ struct AttentionKernels {
 };
 
 constexpr int kMostStreamRows = 16;
+constexpr int kMostStreamHeads = 8;  // KV heads of one task
 constexpr int kMostTileRows = 256;
 constexpr int kMostHeadDim = 256;
 

@@ -12,12 +12,22 @@ namespace {
 // More segments balance better, fewer merge faster. A segment shorter than 512 keys isn't worth its start.
 constexpr int kMostSegments = 32;
 constexpr int kLeastBlocksInSegment = 4;
+// Chunks of a job for each thread that are enough to balance: beyond them, a chunk takes more KV heads.
+constexpr int kEnoughChunks = 4;
 
 int divide_up(int64_t x, int64_t by) { return static_cast<int>((x + by - 1) / by); }
 
+// A thread that reads all KV heads of a block reads memory in one piece, and fewer pages' beginnings.
+int kv_heads_in_chunk(const JobCut &cut, int kv_heads, int threads) {
+  if (!cut.is_stream() || cut.parts > 1 || cut.tiles > 1) return 1;
+  const int most = std::clamp(cut.segments * kv_heads / (kEnoughChunks * threads), 1, kMostStreamHeads);
+  return divide_up(kv_heads, divide_up(kv_heads, most));
+}
+
 }  // namespace
 
-JobCut cut_job(const AttentionShape &shape, const AttentionKernels &kernels, int tokens, int position) {
+JobCut cut_job(const AttentionShape &shape, const AttentionKernels &kernels, int threads, int tokens,
+               int position) {
   JobCut cut;
   const int group = shape.heads / shape.kv_heads;
   const int rows = shape.kv_is_f32 ? kernels.tile_rows_f32 : kernels.tile_rows_bf16;
@@ -37,8 +47,10 @@ JobCut cut_job(const AttentionShape &shape, const AttentionKernels &kernels, int
   cut.segments = most_segments == 1 ? 1 : divide_up(blocks, cut.blocks_in_segment);
   if (cut.segments == 1) cut.blocks_in_segment = blocks;
 
-  cut.chunks = cut.tiles * shape.kv_heads * cut.parts * cut.segments;
-  cut.work = int64_t{cut.tokens_in_tile} * cut.heads_in_part * cut.blocks_in_segment * kBlockTokens;
+  cut.kv_heads_in_chunk = kv_heads_in_chunk(cut, shape.kv_heads, threads);
+  cut.chunks = cut.tiles * divide_up(shape.kv_heads, cut.kv_heads_in_chunk) * cut.parts * cut.segments;
+  cut.work = int64_t{cut.tokens_in_tile} * cut.kv_heads_in_chunk * cut.heads_in_part * cut.blocks_in_segment *
+             kBlockTokens;
   return cut;
 }
 
@@ -48,8 +60,10 @@ Chunk chunk_of(const JobCut &cut, int kv_heads, int index) {
   index /= cut.segments;
   chunk.part = index % cut.parts;
   index /= cut.parts;
-  chunk.kv_head = index % kv_heads;
-  chunk.tile = cut.tiles - 1 - index / kv_heads;
+  const int groups = divide_up(kv_heads, cut.kv_heads_in_chunk);
+  chunk.kv_head = index % groups * cut.kv_heads_in_chunk;
+  chunk.kv_heads = std::min(cut.kv_heads_in_chunk, kv_heads - chunk.kv_head);
+  chunk.tile = cut.tiles - 1 - index / groups;
   return chunk;
 }
 

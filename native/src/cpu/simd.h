@@ -40,6 +40,8 @@ SOUNDER_INLINE uint16_t bf16_of_float(float x) {
 }
 
 SOUNDER_INLINE void prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
+// To the second cache.
+SOUNDER_INLINE void prefetch_second(const void *address) { __builtin_prefetch(address, 0, 2); }
 
 // exp(r) = 1 + r + r² p(r) on |r| ≤ ln 2 / 2; p fitted for least maximal relative error (3.1e-9).
 constexpr float kExp2 = 0x1.fffffcp-2f, kExp3 = 0x1.555492p-3f, kExp4 = 0x1.5558f4p-5f, kExp5 = 0x1.123a2p-7f,
