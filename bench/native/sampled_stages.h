@@ -52,11 +52,16 @@ class Stages {
     for (const View &view : views_.all()) phases = std::max(phases, view.phases);
     for (int phase = 0; phase < phases; ++phase) run_phase(phase);
     for_chunks([&](Chunk &chunk, int) {
-      for (size_t i = 0; i < chunk.lists.size(); ++i) {
-        List &list = chunk.lists[i];
-        list.choice = {list.keys.data(), list.offsets.data(), static_cast<int>(list.keys.size())};
-        chunk.view->strategy->choose(chunk.view->strategy_view, chunk.segment, static_cast<int>(i),
-                                     list.choice);
+      const int lists = static_cast<int>(chunk.lists.size());
+      for (int first = 0; first < lists; first += kListsAtOnce) {
+        const int count = std::min(kListsAtOnce, lists - first);
+        Choice own[kListsAtOnce];
+        for (int i = 0; i < count; ++i) {
+          List &list = chunk.lists[static_cast<size_t>(first + i)];
+          own[i] = {list.keys.data(), list.offsets.data(), static_cast<int>(list.keys.size())};
+        }
+        chunk.view->strategy->choose_heads(chunk.view->strategy_view, chunk.segment, first, count, own);
+        for (int i = 0; i < count; ++i) chunk.lists[static_cast<size_t>(first + i)].choice = own[i];
       }
     });
   }

@@ -10,6 +10,7 @@ import type { ModelConfig } from "./model.ts";
 
 /** Tokens of a segment of `lsh` tables. */
 const LSH_SEGMENT_TOKENS = 32768;
+const LISTS_AT_ONCE = 4;
 /** Of native/src/sampled/strategy.h and gather.h. */
 const MOST_SEGMENTS = 32, HISTOGRAM_BINS = 1024, MOST_GATHER_QUERIES = 16;
 /** Scratch of the query tokens that sample at once, at most. */
@@ -81,7 +82,7 @@ function threadBytes(headDim: number, context: number, attentionFloats: number):
   const gather = (2 * MOST_GATHER_QUERIES + 2) * padded + MOST_GATHER_QUERIES * 256 + 1024;
   const even = (Math.floor(context / MOST_SEGMENTS / BLOCK_TOKENS) + 1) * BLOCK_TOKENS;
   const keys = Math.max(even, 32768);
-  return aligned(4 * Math.max(gather, attentionFloats)) + 2 * aligned(4 * keys) +
+  return aligned(4 * Math.max(gather, attentionFloats)) + 2 * aligned(4 * LISTS_AT_ONCE * keys) +
     aligned(Math.floor(keys / 8) + 1);
 }
 

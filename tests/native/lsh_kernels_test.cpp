@@ -183,13 +183,16 @@ struct Tables {
   }
 
   std::vector<int> retrieve(const char *level, int collisions, int from, int until, int first_key) const {
-    std::vector<uint16_t> own(query.begin(), query.end());
+    std::vector<LshBucket> own;
+    for (int table = 0; table < tables; ++table) {
+      const uint16_t *start = &starts[size_t(table) * ((1 << bits) + 1) + query[table]];
+      own.push_back({start[0], start[1]});
+    }
     std::vector<int32_t> found(size_t(until - from) + 1, -77);
     alignas(64) static uint8_t counters[kLshMostKeys];
     std::fill_n(counters, kLshMostKeys, 0xee);
-    const int count =
-        lsh_kernels(level)->retrieve({starts.data(), ids.data(), keys, bits, tables, own.data(), collisions,
-                                      from, until, first_key, found.data(), counters});
+    const int count = lsh_kernels(level)->retrieve(
+        {ids.data(), keys, tables, own.data(), collisions, from, until, first_key, found.data(), counters});
     CHECK(count <= until - from && found.back() == -77);
     return {found.begin(), found.begin() + count};
   }

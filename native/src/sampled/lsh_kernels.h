@@ -36,18 +36,23 @@ struct LshHashTask {
   uint32_t *sign_words;  // lsh_sign_words(bits * tables, vectors) of scratch
 };
 
+constexpr int kLshMostTables = 1000;  // of SOUNDER_CONFIG_LSH_TABLES
+
+// The ids of a table that share a query's code.
+struct LshBucket {
+  uint16_t begin, end;
+};
+
 struct LshRetrieveTask {
-  // Table t holds at starts + t * (2^bits + 1) where the ids of each code begin, and at ids + t * keys the
-  // ids grouped by code.
-  const uint16_t *starts, *ids;
-  int keys;  // a multiple of 64, ≤ kLshMostKeys
-  int bits, tables;
-  const uint16_t *codes;  // [tables] of the query
-  int collisions;         // 1 to 3: tables in which a key must share the code
-  int from, until;        // ids to return: [from, until)
-  int first_key;          // the key of id 0
-  int32_t *found;         // [until - from] keys, ascending
-  uint8_t *counters;      // [kLshMostKeys] scratch, aligned to 64 bytes
+  const uint16_t *ids;  // of table t at ids + t * keys, grouped by code
+  int keys;             // a multiple of 64, ≤ kLshMostKeys
+  int tables;
+  const LshBucket *buckets;  // [tables]
+  int collisions;            // 1 to 3: tables in which a key must share the code
+  int from, until;           // ids to return: [from, until)
+  int first_key;             // the key of id 0
+  int32_t *found;            // [until - from] keys, ascending
+  uint8_t *counters;         // [kLshMostKeys] scratch, aligned to 64 bytes
 };
 
 struct LshKernels {

@@ -24,8 +24,7 @@ struct QueryFigures {
 
 struct QueryScratch {
   QueryFigures *figures;  // [heads]
-  uint16_t *codes;        // [heads][tables]
-  uint16_t *by_table;     // [tables][heads]
+  uint16_t *codes;        // [tables][heads]
   uint32_t *sign_words;
 };
 QueryScratch scratch_of(const StrategyView &view, const LshShape &shape) {
@@ -33,8 +32,7 @@ QueryScratch scratch_of(const StrategyView &view, const LshShape &shape) {
   QueryScratch scratch;
   scratch.figures = reinterpret_cast<QueryFigures *>(view.scratch);
   scratch.codes = reinterpret_cast<uint16_t *>(view.scratch + index_aligned(8 * view.heads));
-  scratch.by_table = scratch.codes + index_aligned(codes);
-  scratch.sign_words = reinterpret_cast<uint32_t *>(scratch.by_table + index_aligned(codes));
+  scratch.sign_words = reinterpret_cast<uint32_t *>(scratch.codes + index_aligned(codes));
   return scratch;
 }
 
@@ -87,9 +85,16 @@ class LshStrategy : public Strategy {
   int phases(const StrategyView &) const override { return 1; }
   bool is_segmented(int) const override { return false; }
   void run_phase(int, const StrategyView &view, int) const override;
-  void choose(const StrategyView &view, int segment, int head, Choice &choice) const override;
+  void choose(const StrategyView &view, int segment, int head, Choice &choice) const override {
+    choose_heads(view, segment, head, 1, &choice);
+  }
+  void choose_heads(const StrategyView &view, int segment, int first, int count,
+                    Choice *choices) const override;
 
  private:
+  void retrieve(const StrategyView &view, LshRetrieveTask &task, const LshHead &tables, float unit,
+                Choice &choice) const;
+
   std::vector<float> offsets_[kMostCollisions];
 };
 
@@ -99,12 +104,10 @@ void LshStrategy::run_phase(int, const StrategyView &view, int) const {
   const LshShape &shape = index.shape();
   const QueryScratch scratch = scratch_of(view, shape);
   index.kernels().hash({view.q, view.heads, view.head_dim, index.projections(), shape.bits, shape.tables,
-                        scratch.by_table, view.heads, scratch.sign_words});
+                        scratch.codes, view.heads, scratch.sign_words});
   const LshHead head_tables = view.lsh->segment(view.layer, 0).head(index.slot(view.layer), view.kv_head);
   const double root = std::sqrt(double{1} * view.head_dim);
   for (int head = 0; head < view.heads; ++head) {
-    for (int table = 0; table < shape.tables; ++table)
-      scratch.codes[head * shape.tables + table] = scratch.by_table[table * view.heads + head];
     const float *q = view.q + int64_t{head} * view.head_dim;
     double mean = 0, square = 0;
     for (int i = 0; i < view.head_dim; ++i) {
@@ -119,43 +122,71 @@ void LshStrategy::run_phase(int, const StrategyView &view, int) const {
   }
 }
 
-void LshStrategy::choose(const StrategyView &view, int segment, int head, Choice &choice) const {
+// The buckets of some heads. The heads' codes of a table are looked up together: its starts lie in one page,
+// and finding a page costs more than reading a line of it.
+void find_buckets(const uint16_t *starts, const LshShape &shape, const uint16_t *codes, int heads, int first,
+                  int count, LshBucket *buckets) {
+  constexpr int kAhead = 16;
+  auto starts_of = [&](int table, int i) {
+    return starts + ((int64_t{table} << shape.bits) + table) + codes[table * heads + first + i];
+  };
+  for (int table = 0; table < shape.tables + kAhead; ++table) {
+    for (int i = 0; i < count && table < shape.tables; ++i) __builtin_prefetch(starts_of(table, i));
+    const int now = table - kAhead;
+    for (int i = 0; i < count && now >= 0; ++i) {
+      const uint16_t *own = starts_of(now, i);
+      buckets[i * shape.tables + now] = {own[0], own[1]};
+    }
+  }
+}
+
+// Adds what a head finds in a segment of tables to its choice.
+void LshStrategy::retrieve(const StrategyView &view, LshRetrieveTask &task, const LshHead &tables, float unit,
+                           Choice &choice) const {
+  task.found = choice.keys + choice.count;
+  const int found = view.lsh->index().kernels().retrieve(task);
+  float *offsets = choice.offsets + choice.count;
+  for (int j = 0; j < found; ++j) {
+    const uint32_t norm = tables.inverse_norms[task.found[j] - task.first_key];
+    offsets[j] = unit * __builtin_bit_cast(float, norm << 16);
+  }
+  choice.count += found;
+}
+
+void LshStrategy::choose_heads(const StrategyView &view, int segment, int first, int count,
+                               Choice *choices) const {
   const LshIndex &index = view.lsh->index();
   const LshShape &shape = index.shape();
   const QueryScratch scratch = scratch_of(view, shape);
   Part part;
   if (cut_whole(view, segment, &part) > kMostSegments) part = cut_evenly(view, segment);
+  for (int i = 0; i < count; ++i) {
+    choices[i].count = 0;
+    choices[i].by_collision = true;
+    choices[i].collision = {offsets_[view.params->collisions - 1].data(), scratch.figures[first + i].mean};
+  }
 
   alignas(64) uint8_t counters[kLshMostKeys];
-  choice.count = 0;
-  for (int i = part.first; i < part.end; ++i) {
-    const LshSegment &tables = view.lsh->segment(view.layer, i);
+  LshBucket buckets[kListsAtOnce * kLshMostTables];
+  for (int s = part.first; s < part.end; ++s) {
+    const LshSegment &tables = view.lsh->segment(view.layer, s);
     const LshHead own = tables.head(index.slot(view.layer), view.kv_head);
     LshRetrieveTask task;
-    task.starts = own.starts;
     task.ids = own.ids;
     task.keys = tables.keys;
-    task.bits = shape.bits;
     task.tables = shape.tables;
-    task.codes = scratch.codes + int64_t{head} * shape.tables;
     task.collisions = view.params->collisions;
     task.from = std::max(part.keys.begin, tables.begin) - tables.begin;
     task.until = std::min(part.keys.end, tables.end()) - tables.begin;
     task.first_key = tables.begin;
-    task.found = choice.keys + choice.count;
     task.counters = counters;
     if (task.from >= task.until) continue;
-    const int found = index.kernels().retrieve(task);
-    float *offsets = choice.offsets + choice.count;
-    const float unit = scratch.figures[head].unit;
-    for (int j = 0; j < found; ++j) {
-      const uint32_t norm = own.inverse_norms[task.found[j] - tables.begin];
-      offsets[j] = unit * __builtin_bit_cast(float, norm << 16);
+    find_buckets(own.starts, shape, scratch.codes, view.heads, first, count, buckets);
+    for (int i = 0; i < count; ++i) {
+      task.buckets = buckets + int64_t{i} * shape.tables;
+      retrieve(view, task, own, scratch.figures[first + i].unit, choices[i]);
     }
-    choice.count += found;
   }
-  choice.by_collision = true;
-  choice.collision = {offsets_[view.params->collisions - 1].data(), scratch.figures[head].mean};
 }
 
 }  // namespace

@@ -154,12 +154,18 @@ void SampledAttention::State::attend_segment(View &view, int segment, const Scra
     rows = choice.count;
   } else {
     std::fill_n(scratch.seen, most_segment_keys(views.context()) / 64 + 1, 0);
-    for (int head = 0; head < s.heads; ++head) {
-      Choice own{scratch.keys, scratch.offsets, most_segment_keys(views.context())};
-      view.strategy->choose(s, segment, head, own);
-      attend_choice(view, segment, head, 1, own, scratch);
-      keys += own.count;
-      rows += count_new(own, scratch.seen);
+    const int most = most_segment_keys(views.context());
+    for (int first = 0; first < s.heads; first += kListsAtOnce) {
+      const int count = std::min(kListsAtOnce, s.heads - first);
+      Choice own[kListsAtOnce];
+      for (int i = 0; i < count; ++i)
+        own[i] = {scratch.keys + int64_t{i} * most, scratch.offsets + int64_t{i} * most, most};
+      view.strategy->choose_heads(s, segment, first, count, own);
+      for (int i = 0; i < count; ++i) {
+        attend_choice(view, segment, first + i, 1, own[i], scratch);
+        keys += own[i].count;
+        rows += count_new(own[i], scratch.seen);
+      }
     }
   }
   chosen[2 * (view.first_segment + segment)] = keys;

@@ -40,7 +40,7 @@ WavePlan plan_wave(const AttentionShape &shape, int threads, int most_jobs, int 
                     index_aligned(4 * plan.group * int64_t{2} * partial_floats(d)) + index_aligned(4 * d);
   plan.job_bytes = plan.view_bytes * shape.kv_heads;
   plan.thread_bytes = index_aligned(4 * thread_floats(shape)) +
-                      2 * index_aligned(4 * int64_t{most_segment_keys(context)}) +
+                      2 * index_aligned(4 * int64_t{kListsAtOnce} * most_segment_keys(context)) +
                       index_aligned(most_segment_keys(context) / 8 + 1);
   int64_t fit = std::max<int64_t>(1, kMostWaveBytes / plan.job_bytes);
   int useful = std::max(1, 8 * threads / shape.kv_heads);
@@ -78,8 +78,8 @@ SampledViews::Scratch SampledViews::scratch_of(int thread) const {
                int64_t{thread} * plan_.thread_bytes;
   Scratch scratch;
   scratch.floats = carve<float>(next, thread_floats(shape_.attention));
-  scratch.keys = carve<int32_t>(next, most_segment_keys(context_));
-  scratch.offsets = carve<float>(next, most_segment_keys(context_));
+  scratch.keys = carve<int32_t>(next, int64_t{kListsAtOnce} * most_segment_keys(context_));
+  scratch.offsets = carve<float>(next, int64_t{kListsAtOnce} * most_segment_keys(context_));
   scratch.seen = reinterpret_cast<uint64_t *>(next);
   return scratch;
 }

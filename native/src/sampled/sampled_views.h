@@ -44,7 +44,7 @@ class SampledViews {
   // What a thread needs to attend a segment.
   struct Scratch {
     float *floats;
-    int32_t *keys;
+    int32_t *keys;  // kListsAtOnce lists
     float *offsets;
     uint64_t *seen;  // one bit for each key of a segment
   };

@@ -25,6 +25,8 @@ class LshTables;
 
 constexpr int kMostSegments = 32;
 constexpr int kLeastSegmentKeys = 4096;
+// Heads of a group that have lists of their own choose together before the first of them attends.
+constexpr int kListsAtOnce = 4;
 // Keys of the longest segment that choose is asked for, whatever the strategy.
 constexpr int most_segment_keys(int context) {
   int even = (context / kMostSegments / kIndexTokens + 1) * kIndexTokens;
@@ -57,9 +59,9 @@ struct StrategyView {
 
 // Keys of one segment.
 struct Choice {
-  int32_t *keys;   // [capacity] ascending
-  float *offsets;  // [capacity] as in GatherTask
-  int capacity;    // ≥ the segment's keys
+  int32_t *keys = nullptr;   // [capacity] ascending
+  float *offsets = nullptr;  // [capacity] as in GatherTask
+  int capacity = 0;          // ≥ the segment's keys
   int count = 0;
   bool certain = false;       // all with probability 1: offsets are not set
   bool by_collision = false;  // offsets are inverse norms, and collision says what to make of them
@@ -78,6 +80,11 @@ class Strategy {
   virtual void finish_phase(int /*phase*/, const StrategyView &) const {}
   // head: of the group; 0 when the choice is shared.
   virtual void choose(const StrategyView &view, int segment, int head, Choice &choice) const = 0;
+  // The same for the heads [first, first + count), count ≤ kListsAtOnce.
+  virtual void choose_heads(const StrategyView &view, int segment, int first, int count,
+                            Choice *choices) const {
+    for (int i = 0; i < count; ++i) choose(view, segment, first + i, choices[i]);
+  }
 };
 
 // The even cut: segment s holds the keys [s * segment_keys, (s + 1) * segment_keys) of [begin, end), counted
