@@ -55,7 +55,7 @@ export function figures(usage: Usage, timing: Timing): Figure[] {
     : {
       value: percent(share),
       label: `rows read, ${whole(sounder.rows_read! / generated)} of ` +
-        `${whole(sounder.rows_total! / generated)} a token`,
+        `${whole(sounder.rows_total! / generated)}`,
       share,
     };
   const error = sounder.standard_error;

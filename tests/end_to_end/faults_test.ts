@@ -31,7 +31,8 @@ Deno.test("a model file that is truncated while it is served changes nothing: we
       await Deno.truncate(`${folder}/${name}`, 100);
     }
     assertEquals(await answer(url, asked), before);
-    assert((await fetch(`${url}/health`)).ok);
+    const health = await fetch(`${url}/health`);
+    assertEquals([health.status, (await health.json()).status], [200, "ok"]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -40,7 +40,7 @@ Deno.test("a sampled answer's figures are those of one token and of the whole pr
       share: 9025 / 12_034,
       kind: "cached",
     },
-    { value: "2 %", label: "rows read, 240 of 12,000 a token", share: 0.02 },
+    { value: "2 %", label: "rows read, 240 of 12,000", share: 0.02 },
     { value: "± 3.4 %", label: "standard error" },
   ]);
 });
