@@ -25,6 +25,7 @@ export function messages(deps: Deps): Handler {
     const id = newId("msg");
     const job = await submit(c, service, { id, model: model.id, stream: body.stream }, [prompt], {
       ...body.settings,
+      format: body.format,
       continuesPrompt: false,
       maxTokens: body.maxTokens,
       logprobs: null,

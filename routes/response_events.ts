@@ -54,7 +54,6 @@ export class ResponseBuilder {
       reasoning: { effort: null, summary: null },
       service_tier: "default",
       store: false,
-      text: { format: { type: "text" } },
       tool_choice: "auto",
       tools: [],
       truncation: "disabled",

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The bodies of Anthropic's `POST /v1/messages` and `/v1/messages/count_tokens`. */
 import { z } from "zod";
+import type { FormatRequest } from "../../src/constraint/compiler.ts";
 import type { ChatMessage, ChatOptions } from "../../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import { fields, integer, MAX_INT32, oneOf, parse, refuse } from "./fields.ts";
 import { generationShape, type Settings, settingsOf } from "./generation.ts";
 import { MAX_MESSAGES } from "./messages.ts";
+import { namedFormat, namedFormatOf } from "./named_format.ts";
 import { partText, textOf, type TextParts, typedPart } from "./parts.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
@@ -16,6 +18,9 @@ export const messagesSchema = fields({
   ...shared,
   max_tokens: integer(1, MAX_INT32),
   stop_sequences: stop,
+  output_config: fields({ format: namedFormat.optional() }).optional(),
+  // As it was called before it had that place.
+  output_format: namedFormat.optional(),
 });
 
 /** Blocks of system and messages. */
@@ -40,6 +45,7 @@ export interface MessagesBody extends Conversation {
   stream: boolean;
   settings: Settings;
   maxTokens: number;
+  format: FormatRequest | null;
 }
 
 /** Reads the body; throws a 400 that names the field. */
@@ -56,6 +62,8 @@ export function parseMessagesRequest(
     stream: body.stream ?? false,
     settings: settingsOf(generation, model, body.max_tokens),
     maxTokens: body.max_tokens,
+    format: namedFormatOf(body.output_config?.format, ["output_config", "format"]) ??
+      namedFormatOf(body.output_format, ["output_format"]),
   };
 }
 

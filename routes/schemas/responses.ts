@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The body of `POST /v1/responses`. Nothing is stored, so every request brings its whole conversation. */
 import { z } from "zod";
+import type { FormatRequest } from "../../src/constraint/compiler.ts";
 import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import {
@@ -17,6 +18,7 @@ import {
 } from "./fields.ts";
 import { alternatives, generationShape, type Settings, settingsOf } from "./generation.ts";
 import { inputMessages } from "./response_input.ts";
+import { namedFormat, namedFormatOf } from "./named_format.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 const { n: _, stream_options: __, prompt_logprobs: ___, ...shared } = generationShape;
@@ -30,6 +32,7 @@ export const responsesSchema = fields({
   include: list(text, 64, "strings").optional(),
   metadata: z.record(z.string(), z.unknown()).optional(),
   parallel_tool_calls: flag.optional(),
+  text: fields({ format: namedFormat.optional() }).optional(),
   truncation: oneOf("auto", "disabled").optional(),
   user: text.optional(),
 });
@@ -40,6 +43,7 @@ export interface ResponseEcho {
   max_output_tokens: number | null;
   metadata: Record<string, unknown>;
   parallel_tool_calls: boolean;
+  text: { format: unknown };
   temperature: number;
   top_logprobs: number;
   top_p: number;
@@ -53,6 +57,7 @@ export interface ResponsesBody {
   settings: Settings;
   maxTokens: number | null;
   logprobs: number | null;
+  format: FormatRequest | null;
   echo: ResponseEcho;
 }
 
@@ -73,11 +78,13 @@ export function parseResponses(value: Record<string, unknown>, model: ModelInfo)
     settings,
     maxTokens,
     logprobs: wanted ? top : null,
+    format: namedFormatOf(body.text?.format, ["text", "format"]),
     echo: {
       instructions: instructions ?? null,
       max_output_tokens: maxTokens,
       metadata: body.metadata ?? {},
       parallel_tool_calls: body.parallel_tool_calls ?? true,
+      text: { format: body.text?.format ?? { type: "text" } },
       temperature: settings.sampling.temperature,
       top_logprobs: top,
       top_p: settings.sampling.topP,
@@ -99,15 +106,11 @@ function refuseStored(value: Record<string, unknown>): void {
 }
 
 function refuseConstraints(value: Record<string, unknown>): void {
-  const { tools, tool_choice: choice, text: form } = value;
+  const { tools, tool_choice: choice } = value;
   if (Array.isArray(tools) && tools.length > 0 && choice !== "none") {
     refuse(["tools"], 'aren\'t supported here in this version: leave them out or choose "none"');
   }
   if (choice != null && choice !== "none" && choice !== "auto") {
     refuse(["tool_choice"], `must be "none" in this version, not ${show(choice)}`);
-  }
-  const format = (form as { format?: { type?: unknown } } | null | undefined)?.format;
-  if (format != null && format.type !== "text") {
-    refuse(["text", "format"], 'must be {"type": "text"} in this version');
   }
 }

@@ -116,6 +116,17 @@ Deno.test("messages: an assistant's turn at the end is continued", async () => {
   });
 });
 
+Deno.test("messages: an output format is asked of the engine, in its new place and its old one", async () => {
+  const schema = { type: "object" };
+  const format = { type: "json_schema", schema };
+  for (const fields of [{ output_config: { format } }, { output_format: format }]) {
+    const service = new FakeService();
+    await ok(await post(appOver(service), PATH, { ...request, ...fields }));
+    const asked = service.requests[0]!.format;
+    assertEquals(asked?.format, { kind: "schema", schema, strict: false });
+  }
+});
+
 Deno.test("messages: count_tokens needs no max_tokens and generates nothing", async () => {
   const service = new FakeService();
   const counted = await post(appOver(service), `${PATH}/count_tokens`, { messages: [user] });

@@ -8,7 +8,7 @@ import { FakeService } from "../fixtures/fake_service.ts";
 import { appOver, type Json, ok, post } from "./client.ts";
 
 /** Paths for people, which the description leaves out. */
-const FOR_PEOPLE = new Set(["/", "/docs"]);
+const FOR_PEOPLE = new Set(["/", "/docs", "/playground/:file"]);
 const messages = [{ role: "user", content: "hi" }];
 
 async function describe(service = new FakeService()): Promise<Json> {

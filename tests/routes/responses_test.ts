@@ -186,12 +186,29 @@ Deno.test("responses: what can't be honoured is refused, by its name", async () 
     [{ background: true }, "background", "keeps no responses"],
     [{ max_output_tokens: 0 }, "max_output_tokens", "not 0"],
     [{ top_logprobs: 21 }, "top_logprobs", "from 0 to 20"],
+    [{ text: { format: { type: "json_schema" } } }, "text.format.schema", "is missing"],
+    [{ text: { format: { type: "xml" } } }, "text.format.type", '"xml"'],
   ];
   for (const [fields, param, part] of cases) {
     const error = await failed(await post(app, PATH, { ...request, ...fields }), 400);
     assertEquals(error.param, param, JSON.stringify(fields));
     assertStringIncludes(error.message, part);
   }
+});
+
+Deno.test("responses: a format is asked of the engine, and repeated", async () => {
+  const service = new FakeService();
+  const schema = { type: "object" };
+  const format = { type: "json_schema", name: "x", schema, strict: true };
+  const answer = await ok(await post(appOver(service), PATH, { ...request, text: { format } }));
+  assertEquals(answer.text, { format });
+  assertEquals(service.requests[0]!.format, {
+    format: { kind: "schema", schema, strict: true },
+    param: "text.format.schema",
+  });
+  const json = { text: { format: { type: "json_object" } } };
+  await ok(await post(appOver(service), PATH, { ...request, ...json }));
+  assertEquals(service.requests[1]!.format?.format, { kind: "json" });
 });
 
 Deno.test("openai: responses, whole and as the helper streams them", async () => {
