@@ -25,8 +25,8 @@ export interface ChunkWriter {
   opening(index: number): Choice | null;
   /** The scored prompt, once for each of its choices. */
   prompt(index: number, tokens: readonly TokenInfo[]): Choice | null;
-  text(index: number, text: string, tokens: readonly TokenInfo[]): Choice | null;
-  finish(index: number, reason: FinishReason, stop: string | null): Choice;
+  text(index: number, text: string, tokens: readonly TokenInfo[]): Choice[];
+  finish(index: number, reason: FinishReason, stop: string | null): Choice[];
 }
 
 /** A request that was admitted. */
@@ -123,12 +123,10 @@ function choicesOf(
       const echoes = Array.from({ length: n }, (_, i) => writer.prompt(first + i, event.tokens));
       return echoes.filter((echo) => echo !== null);
     }
-    case "text": {
-      const choice = writer.text(first + event.choice, event.text, event.tokens);
-      return choice === null ? [] : [choice];
-    }
+    case "text":
+      return writer.text(first + event.choice, event.text, event.tokens);
     case "finish":
-      return [writer.finish(first + event.choice, event.reason, event.stopString)];
+      return writer.finish(first + event.choice, event.reason, event.stopString);
     case "progress":
     case "done":
       return [];

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `POST /v1/chat/completions`. */
-import type { FinishReason, TokenInfo } from "../src/types.ts";
-import {
-  type Admitted,
-  type Choice,
-  type ChunkWriter,
-  clientLeft,
-  collect,
-  type Collection,
-  streamAnswer,
-} from "./answer.ts";
+import { type Admitted, clientLeft, collect, type Collection, streamAnswer } from "./answer.ts";
 import { admit, newHead, tokensWanted } from "./admission.ts";
 import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
-import { chatLogprobs, promptLogprobs } from "./logprobs.ts";
+import { ChatWriter, wholeChoice } from "./chat_choices.ts";
+import { promptLogprobs } from "./logprobs.ts";
 import { requireChat, requireModel } from "./models.ts";
 import { type ChatBody, parseChat } from "./schemas/chat.ts";
 
@@ -37,6 +29,7 @@ export function chatCompletions(deps: Deps): Handler {
     const admitted = await admit(c, service, head, body, [prompt], {
       ...body.settings,
       format: body.format,
+      calls: body.calls,
       continuesPrompt: false,
       maxTokens: body.maxTokens,
       logprobs: tokensWanted(body),
@@ -51,70 +44,10 @@ export function chatCompletions(deps: Deps): Handler {
 }
 
 function wholeAnswer({ head, prompts }: Admitted, body: ChatBody, all: Collection): unknown {
-  const choices = all.choices.map(({ text, tokens, reason, stopString }, index) => ({
-    index,
-    message: { role: "assistant", content: text, refusal: null },
-    logprobs: body.logprobs === null ? null : chatLogprobs(tokens, body.logprobs),
-    finish_reason: reason,
-    stop_reason: stopString,
-    ...(body.returnTokenIds ? { token_ids: tokens.map((info) => info.token) } : {}),
-  }));
+  const choices = all.choices.map((choice, index) => wholeChoice(choice, index, body));
   const ids = body.returnTokenIds ? { prompt_token_ids: [...prompts[0]!] } : {};
   const scored = body.promptLogprobs === null
     ? {}
     : { prompt_logprobs: promptLogprobs(all.scored[0] ?? [], body.promptLogprobs) };
   return { ...head, choices, usage: all.usage, ...ids, ...scored };
-}
-
-/** Deltas of a chat answer. */
-class ChatWriter implements ChunkWriter {
-  readonly #body: ChatBody;
-  readonly #prompt: Int32Array;
-  readonly #roleAtOnce: boolean;
-  /** Choices whose role went out: each must have one, once. */
-  readonly #opened = new Set<number>();
-
-  constructor(body: ChatBody, prompt: Int32Array, roleAtOnce: boolean) {
-    this.#body = body;
-    this.#prompt = prompt;
-    this.#roleAtOnce = roleAtOnce;
-  }
-
-  opening(index: number): Choice | null {
-    if (!this.#roleAtOnce) return null;
-    return this.#choice(index, { content: "" }, null, []);
-  }
-
-  prompt(): null {
-    return null;
-  }
-
-  text(index: number, text: string, tokens: readonly TokenInfo[]): Choice | null {
-    const { logprobs, returnTokenIds } = this.#body;
-    if (text === "" && (tokens.length === 0 || (logprobs === null && !returnTokenIds))) return null;
-    return this.#choice(index, { content: text }, null, tokens);
-  }
-
-  finish(index: number, reason: FinishReason, stop: string | null): Choice {
-    return { ...this.#choice(index, {}, reason, []), stop_reason: stop };
-  }
-
-  #choice(
-    index: number,
-    delta: { content?: string },
-    reason: FinishReason | null,
-    tokens: readonly TokenInfo[],
-  ): Choice {
-    const { logprobs, returnTokenIds } = this.#body;
-    const first = !this.#opened.has(index);
-    this.#opened.add(index);
-    const ids = first && index === 0 ? { prompt_token_ids: [...this.#prompt] } : {};
-    return {
-      index,
-      delta: first ? { role: "assistant", content: "", refusal: null, ...delta } : delta,
-      logprobs: logprobs === null || tokens.length === 0 ? null : chatLogprobs(tokens, logprobs),
-      finish_reason: reason,
-      ...(returnTokenIds ? { ...ids, token_ids: tokens.map((info) => info.token) } : {}),
-    };
-  }
 }

@@ -161,15 +161,15 @@ class CompletionWriter implements ChunkWriter {
     return this.#choice(index, echo, this.#logprobs[index]?.prompt(tokens, echo) ?? null, []);
   }
 
-  text(index: number, text: string, tokens: readonly TokenInfo[]): Choice | null {
+  text(index: number, text: string, tokens: readonly TokenInfo[]): Choice[] {
     const { logprobs, returnTokenIds } = this.#body;
-    if (text === "" && (tokens.length === 0 || (logprobs === null && !returnTokenIds))) return null;
+    if (text === "" && (tokens.length === 0 || (logprobs === null && !returnTokenIds))) return [];
     const columns = tokens.length === 0 ? null : this.#logprobs[index]?.generated(tokens) ?? null;
-    return this.#choice(index, text, columns, tokens);
+    return [this.#choice(index, text, columns, tokens)];
   }
 
-  finish(index: number, reason: FinishReason, stop: string | null): Choice {
-    return { ...this.#choice(index, "", null, []), finish_reason: reason, stop_reason: stop };
+  finish(index: number, reason: FinishReason, stop: string | null): Choice[] {
+    return [{ ...this.#choice(index, "", null, []), finish_reason: reason, stop_reason: stop }];
   }
 
   #echo(index: number): string {

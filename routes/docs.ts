@@ -12,6 +12,7 @@ const ANY_MODEL: ModelInfo = {
   created: 0,
   contextTokens: MAX_INT32,
   hasChatTemplate: true,
+  toolDialect: "json",
   vocabulary: MAX_INT32,
   hidden: MAX_INT32,
 };

@@ -13,10 +13,18 @@ import type { Observer } from "./observer.ts";
 import type { GivenLogprobs, JobOutput, JobSpec, TokenEnd } from "./scheduler/job.ts";
 import type { JobHandle, Scheduler } from "./scheduler/scheduler.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
+import { DIALECTS, marksOf } from "./tools/dialect.ts";
 import type { Generation, GenerationEvent, GenerationRequest, TokenInfo, Usage } from "./types.ts";
 
 /** Tokens that may wait for a slow reader before its request is no longer decoded. */
 export const MOST_UNDELIVERED_TOKENS = 256;
+
+/** Special tokens that calls are found by. */
+function shownTokens({ calls }: GenerationRequest, tokenizer: Tokenizer): Set<number> {
+  if (!calls) return new Set();
+  const names = marksOf(DIALECTS[calls.dialect]);
+  return new Set(names.flatMap((name) => [...tokenizer.encode(name, { parseSpecial: true })]));
+}
 
 export { contextTokens, prepareJob } from "./generate/prepare.ts";
 export { TokenTexts };
@@ -76,6 +84,7 @@ class GenerationStream implements Generation, JobOutput {
     const decoding = {
       skipSpecial: request.skipSpecialTokens,
       continues: request.continuesPrompt,
+      shown: shownTokens(request, tokenizer),
     };
     this.#choices = Array.from(
       { length: spec.n },

@@ -8,6 +8,7 @@ import { ConstraintCompiler } from "./constraint/compiler.ts";
 import type { Engine } from "./engine/engine.ts";
 import { Failure } from "./errors.ts";
 import { contextTokens, prepareJob, startGeneration, TokenTexts } from "./generate.ts";
+import { constraintOf } from "./generate/constraint_of.ts";
 import { Verification } from "./generate/sampled_usage.ts";
 import type { Observer } from "./observer.ts";
 import { Sessions } from "./sessions/sessions.ts";
@@ -100,6 +101,7 @@ export class ModelService implements Service {
         created: model.created ?? Math.floor(Date.now() / 1000),
         contextTokens: contextTokens(engine.limits),
         hasChatTemplate: text.hasChatTemplate,
+        toolDialect: text.toolDialect,
         vocabulary: engine.limits.vocabulary,
         hidden: engine.limits.hidden,
       },
@@ -169,7 +171,7 @@ export class ModelService implements Service {
     const { engine, text, scheduler, texts, policy, constraints } = this.#require();
     if (this.#state === "draining") throw this.#unavailable();
     const { tokenizer } = text;
-    const constraint = request.format ? constraints.compile(request.format) : null;
+    const constraint = constraintOf(request, constraints, tokenizer);
     const spec = prepareJob(request, engine.limits, tokenizer.endTokens, policy, constraint);
     this.#pin(request);
     const { observer } = this.#options;

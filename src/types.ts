@@ -2,6 +2,8 @@
 /** The nouns that routes and the generation loop share. Routes see these and {@linkcode Service}. */
 import type { AttentionRequest } from "./engine/attention.ts";
 import type { FormatRequest } from "./constraint/compiler.ts";
+import type { CallRequest } from "./tools/compile_calls.ts";
+import type { DialectName } from "./tools/dialect.ts";
 import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
 import type { Priority } from "./scheduler/priority.ts";
 import type { CacheFigures } from "./scheduler/prefix_cache.ts";
@@ -17,6 +19,8 @@ export interface GenerationRequest {
   sampling: SamplingParams;
   /** What the answer must be; null: anything. */
   format?: FormatRequest | null;
+  /** Tools that the answer may call; null: none. */
+  calls?: CallRequest | null;
   /** Most tokens to generate for a choice; null: as many as the context holds. 0 only with `echo`. */
   maxTokens: number | null;
   /** Least tokens before an end token or stop string may end the choice. */
@@ -124,6 +128,8 @@ export interface ModelInfo {
   /** Longest prompt and answer together that really fits. */
   contextTokens: number;
   hasChatTemplate: boolean;
+  /** How it calls tools. */
+  toolDialect: DialectName;
   vocabulary: number;
   /** Width of a hidden state. */
   hidden: number;

@@ -2,6 +2,7 @@
 /** The body of `POST /v1/chat/completions`. */
 import { z } from "zod";
 import type { FormatRequest } from "../../src/constraint/compiler.ts";
+import type { CallRequest } from "../../src/tools/compile_calls.ts";
 import type { ChatMessage, ChatOptions } from "../../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import { fields, flag, integer, MAX_INT32, parse, refuse } from "./fields.ts";
@@ -13,9 +14,10 @@ import {
   type Settings,
   settingsOf,
 } from "./generation.ts";
-import { formatOf } from "./format.ts";
+import { formatOf, formatShape } from "./format.ts";
 import { parseMessages } from "./messages.ts";
-import { refuseTools, refuseUnsupported } from "./unsupported.ts";
+import { toolShape, toolsOf } from "./tools.ts";
+import { refuseUnsupported } from "./unsupported.ts";
 
 /** How messages become a prompt. */
 export const promptShape = {
@@ -28,6 +30,8 @@ export const promptShape = {
 export const chatSchema = fields({
   ...generationShape,
   ...promptShape,
+  ...toolShape,
+  ...formatShape,
   max_tokens: integer(1, MAX_INT32).optional(),
   max_completion_tokens: integer(1, MAX_INT32).optional(),
   logprobs: flag.optional(),
@@ -40,6 +44,7 @@ export interface ChatBody extends Delivery {
   template: ChatOptions;
   settings: Settings;
   format: FormatRequest | null;
+  calls: CallRequest | null;
   maxTokens: number | null;
   logprobs: number | null;
 }
@@ -48,17 +53,18 @@ export interface ChatBody extends Delivery {
 export function parseChat(value: Record<string, unknown>, model: ModelInfo): ChatBody {
   const body = parse(chatSchema, value);
   refuseUnsupported(value);
-  refuseTools(value);
   if ((body.top_logprobs ?? 0) > 0 && !body.logprobs) {
     refuse(["top_logprobs"], 'needs "logprobs": true');
   }
+  const { calls, shown } = toolsOf(value, model.toolDialect);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? null;
   return {
     ...deliveryOf(body),
     messages: parseMessages(value["messages"]),
-    template: templateOf(value),
+    template: { ...templateOf(value), ...(shown.length === 0 ? {} : { tools: shown }) },
     settings: settingsOf(body, model, maxTokens),
     format: formatOf(value),
+    calls,
     maxTokens,
     logprobs: body.logprobs ? body.top_logprobs ?? 0 : null,
   };

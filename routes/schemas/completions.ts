@@ -11,7 +11,7 @@ import {
   type Settings,
   settingsOf,
 } from "./generation.ts";
-import { formatOf } from "./format.ts";
+import { formatOf, formatShape } from "./format.ts";
 import { parsePrompts, type Prompt } from "./prompt.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
@@ -23,6 +23,7 @@ export const MAX_ALL_CHOICES = 2048;
 /** The fields of a completion request but for the prompt. */
 export const completionSchema = fields({
   ...generationShape,
+  ...formatShape,
   max_tokens: integer(0, MAX_INT32).optional(),
   max_completion_tokens: integer(0, MAX_INT32).optional(),
   logprobs: alternatives.optional(),

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import type { AnswerFormat, FormatRequest } from "../../src/constraint/compiler.ts";
 import { fields, flag, list, oneOf, parse, refuse, show, text } from "./fields.ts";
+import { shownAs } from "./shown.ts";
 
 const MAX_TEXTS = 10_000;
 const texts = list(text, MAX_TEXTS, "texts");
@@ -34,14 +35,22 @@ const structuredSchema = fields({
   structural_tag: z.unknown().optional(),
 });
 
-const flatSchema = fields({
+const flatShape = {
   guided_json: z.unknown().optional(),
   guided_regex: text.optional(),
   guided_choice: texts.optional(),
   guided_grammar: text.optional(),
   json_schema: z.unknown().optional(),
   grammar: text.optional(),
-});
+};
+const flatSchema = fields(flatShape);
+
+/** The fields in the API's description. */
+export const formatShape = {
+  response_format: shownAs(z.unknown(), responseSchema).optional(),
+  structured_outputs: shownAs(z.unknown(), structuredSchema).optional(),
+  ...flatShape,
+};
 
 /** Reads them; throws a 400 that names the field. null: the answer may be anything. */
 export function formatOf(body: Record<string, unknown>): FormatRequest | null {

@@ -3,7 +3,7 @@
  * Unknown fields are ignored, as OpenAI's clients expect. These are known, and an answer that ignored
  * them would be wrong without saying so.
  */
-import { refuse, show } from "./fields.ts";
+import { refuse } from "./fields.ts";
 
 interface Refusal {
   /** Values that ask for nothing. */
@@ -36,22 +36,5 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
 export function refuseUnsupported(body: Record<string, unknown>): void {
   for (const [field, { harmless, rule }] of Object.entries(REFUSALS)) {
     if (body[field] != null && !harmless(body[field])) refuse([field], rule);
-  }
-}
-
-/** Throws a 400 when the model would have to be able to call tools. */
-export function refuseTools(body: Record<string, unknown>): void {
-  const { tools, tool_choice: choice, functions, function_call: call } = body;
-  if (tools != null && !empty(tools) && choice !== "none") {
-    refuse(
-      ["tools"],
-      'aren\'t supported in this version: leave them out or send "tool_choice": "none"',
-    );
-  }
-  if (choice != null && choice !== "none" && choice !== "auto") {
-    refuse(["tool_choice"], `must be "none" in this version, not ${show(choice)}`);
-  }
-  if (functions != null && !empty(functions) && call !== "none") {
-    refuse(["functions"], 'aren\'t supported: leave them out or send "function_call": "none"');
   }
 }

@@ -96,7 +96,7 @@ export class ConstraintCompiler {
       constraint.matcher(new Set()).allowed();
       return constraint;
     } catch (error) {
-      if (!(error instanceof Failure)) throw error;
+      if (!(error instanceof Failure) || error.param !== null) throw error;
       throw new Failure("invalid", `${param} ${error.message}`, { param, cause: error });
     }
   }

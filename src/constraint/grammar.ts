@@ -123,10 +123,32 @@ export class GrammarBuilder {
     return { kind: "rule", rule };
   }
 
+  /** Takes over the rules of another grammar. */
+  include({ rules, root }: Grammar): Node {
+    const first = this.#rules.length;
+    rules.forEach((rule) => this.define(this.reserve(), shifted(rule, first)));
+    return { kind: "rule", rule: first + root };
+  }
+
   build(root: Node): Grammar {
     const rule = this.reserve();
     this.define(rule, root);
     return { rules: this.#rules.map((node) => node!), root: rule };
+  }
+}
+
+/** The node with rules that stand further on. */
+function shifted(node: Node, by: number): Node {
+  switch (node.kind) {
+    case "rule":
+      return { kind: "rule", rule: node.rule + by };
+    case "sequence":
+    case "choice":
+      return { kind: node.kind, items: node.items.map((item) => shifted(item, by)) };
+    case "repeat":
+      return { ...node, item: shifted(node.item, by) };
+    default:
+      return node;
   }
 }
 

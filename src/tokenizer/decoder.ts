@@ -12,6 +12,7 @@ const SPACE = 0x20;
 export class TokenStream implements StreamDecoder {
   readonly #spec: TokenizerSpec;
   readonly #skipSpecial: boolean;
+  readonly #shown: ReadonlySet<number> | undefined;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #spaces: number;
   #isFirst: boolean;
@@ -19,6 +20,7 @@ export class TokenStream implements StreamDecoder {
   constructor(spec: TokenizerSpec, options: DecodeOptions) {
     this.#spec = spec;
     this.#skipSpecial = options.skipSpecial ?? false;
+    this.#shown = options.shown;
     this.#spaces = options.continues ? 0 : spec.decode.stripSpaces;
     this.#isFirst = !options.continues && spec.decode.stripFirstToken;
   }
@@ -53,7 +55,9 @@ export class TokenStream implements StreamDecoder {
   #bytes(token: number): Uint8Array {
     const spec = this.#spec;
     if (!(token >= 0 && token < spec.size)) return new Uint8Array(0);
-    if (this.#skipSpecial && spec.special[token] === 1) return new Uint8Array(0);
+    if (this.#skipSpecial && spec.special[token] === 1 && !this.#shown?.has(token)) {
+      return new Uint8Array(0);
+    }
     let bytes = tokenBytes(spec, token);
     if (this.#isFirst) {
       this.#isFirst = false;

@@ -21,6 +21,8 @@ import type {
   TextProcessor,
   TokenizerInfo,
 } from "./tokenizer.ts";
+import { type DialectName, dialectOf, mentionsTools } from "../tools/dialect.ts";
+import { withInstructions } from "../tools/instructions.ts";
 import { workerAllowed, WorkerClient } from "./worker_client.ts";
 
 /** Options of {@linkcode loadTextProcessor}. */
@@ -77,6 +79,9 @@ function read(source: TokenizerSource, vocabulary: number | undefined): LoadedTo
 class LoadedTextProcessor implements TextProcessor {
   readonly tokenizer: SpecTokenizer;
   readonly info: TokenizerInfo;
+  readonly toolDialect: DialectName;
+  /** The template shows tools itself. */
+  readonly #showsTools: boolean;
   readonly #chat: ChatRenderer;
   readonly #worker: WorkerClient | null;
   readonly #threshold: number;
@@ -92,6 +97,9 @@ class LoadedTextProcessor implements TextProcessor {
       eosToken: loaded.variables.eos_token ?? null,
       chatTemplate: templates.get("default") ?? null,
     };
+    const forTools = templates.get("tool_use") ?? this.info.chatTemplate;
+    this.toolDialect = dialectOf(forTools);
+    this.#showsTools = mentionsTools(forTools);
     this.#chat = chatRenderer(chat, loaded.spec.added, options.now);
     // A clock of the caller's own stays here.
     this.#rendersInWorker = options.now === undefined;
@@ -108,16 +116,26 @@ class LoadedTextProcessor implements TextProcessor {
     messages: readonly ChatMessage[],
     options?: ChatOptions,
   ): Promise<Int32Array> {
+    const [shown, others] = this.#shown(messages, options);
     if (this.#worker && this.#rendersInWorker) {
-      const size = sizeOfChat(messages, options);
-      if (size >= this.#threshold) return this.#worker.encodeChat(messages, options, size);
+      const size = sizeOfChat(shown, others);
+      if (size >= this.#threshold) return this.#worker.encodeChat(shown, others, size);
     }
-    const { text, markers } = this.#chat.render(messages, options);
+    const { text, markers } = this.#chat.render(shown, others);
     return this.#encode(text, howOfChat(markers));
   }
 
   renderChat(messages: readonly ChatMessage[], options?: ChatOptions): string {
-    return this.#chat.renderText(messages, options);
+    return this.#chat.renderText(...this.#shown(messages, options));
+  }
+
+  #shown(
+    messages: readonly ChatMessage[],
+    options: ChatOptions = {},
+  ): [readonly ChatMessage[], ChatOptions] {
+    const { tools = [], ...others } = options;
+    if (tools.length === 0 || this.#showsTools) return [messages, options];
+    return [withInstructions(messages, tools), others];
   }
 
   // deno-lint-ignore require-await -- short texts are encoded at once

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the rest of the server knows of tokenizers and chat templates. */
 
+import type { DialectName } from "../tools/dialect.ts";
+
 /** One message of a conversation, as a chat template sees it: contents are text already. */
 export interface ChatMessage {
   role: string;
@@ -22,6 +24,8 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leave special tokens out (default: false). */
   skipSpecial?: boolean;
+  /** Special tokens that are not left out. */
+  shown?: ReadonlySet<number>;
   /**
    * The tokens go on after other text (default: false): with SentencePiece, the space that their first
    * token begins with belongs to the text and is not dropped.
@@ -77,6 +81,8 @@ export interface TokenizerInfo {
 export interface TextProcessor {
   readonly tokenizer: Tokenizer;
   readonly hasChatTemplate: boolean;
+  /** How the model calls tools. */
+  readonly toolDialect: DialectName;
   readonly info: TokenizerInfo;
   /** Special tokens only where the template put them: those in a message's content stay text. */
   encodeChat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<Int32Array>;

@@ -66,6 +66,7 @@ Deno.test("absent and null fields mean OpenAI's defaults", async () => {
       scorePrompt: null,
       attention: SERVER_ATTENTION,
       format: null,
+      calls: null,
     });
     assertEquals({ ...sampling, seed: 0n }, {
       temperature: 1,
@@ -142,6 +143,7 @@ Deno.test("every sampling field reaches the scheduler", async () => {
       draws: 500,
     },
     format: null,
+    calls: null,
     sampling: {
       temperature: 0.5,
       topK: 40,

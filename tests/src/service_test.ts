@@ -83,6 +83,7 @@ Deno.test("a ready service describes its model and its memory", async () => {
     created: 7,
     contextTokens: 2560,
     hasChatTemplate: true,
+    toolDialect: "hermes",
     vocabulary: 300,
     hidden: 3,
   });
