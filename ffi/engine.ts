@@ -145,6 +145,10 @@ export class NativeEngine implements Engine {
     return this.#saved.restore(this.#handle, place, tokens);
   }
 
+  cancelTransfer(): void {
+    this.#library.symbols.sounder_transfer_cancel(this.#handle);
+  }
+
   describeSaved(place: SavedPlace): Promise<SavedContext> {
     return this.#saved.describe(this.#handle, place);
   }

@@ -190,7 +190,8 @@ export class ModelService implements Service {
   }
 
   async recall(cacheScope: string, prompt: Int32Array): Promise<void> {
-    await this.#require().sessions?.recall(cacheScope, prompt);
+    const { sessions } = this.#require();
+    if (this.#state === "ready") await sessions?.recall(cacheScope, prompt);
   }
 
   sessions(): SessionControl {

@@ -247,6 +247,8 @@ export interface Engine {
    * `memory` when there is no room now, `unavailable` as above
    */
   restoreContext(place: SavedPlace, tokens?: number): Promise<ContextId>;
+  /** Ends the running save or restore within one block: kind `unavailable`. */
+  cancelTransfer(): void;
   /** What is in a file, checked up to its blocks. @throws {Failure} kind `storage` */
   describeSaved(place: SavedPlace): Promise<SavedContext>;
   /** @throws {Failure} kind `engine` when the call itself was wrong; single contexts fail alone. */

@@ -7,25 +7,19 @@
 import { createHash } from "node:crypto";
 import { BLOCK_TOKENS, type Engine } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
-import { blocksOfTokens } from "../scheduler/memory.ts";
 import type { CachedContext, ContextCache } from "../scheduler/prefix_cache.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { commonTokens } from "./chain.ts";
-import { AUTOMATIC, keyOf, requireId, requireOwnId, type SessionName } from "./id.ts";
+import { AUTOMATIC, requireId, requireOwnId, type SessionName } from "./id.ts";
 import { Pins } from "./pins.ts";
 import type { SessionControl, SessionFigures } from "../types.ts";
-import type { SessionMatch, SessionRecord, SessionStore } from "./store.ts";
+import type { SessionRecord, SessionStore } from "./store.ts";
+import { type Held, Transfers } from "./transfers.ts";
 
 /** So few tokens are run again as quickly as they are restored: they are not saved unless asked for. */
 export const LEAST_SAVED_TOKENS = 512;
 /** Requests beyond these don't wait for a restore; they run their prompts. */
 const MOST_RECALLS = 8;
-
-/** A context that stays in memory until it is let go. */
-interface Held {
-  cached: CachedContext;
-  letGo: () => void;
-}
 
 function falseIfMemory(error: unknown): false {
   if (error instanceof Failure && error.kind === "memory") return false;
@@ -37,16 +31,13 @@ export class Sessions implements SessionControl {
   readonly #scheduler: Scheduler;
   readonly #cache: ContextCache;
   readonly #store: SessionStore;
+  readonly #transfers: Transfers;
   readonly #log: (line: string) => void;
   readonly #pins = new Pins();
   /** Asked about when they were about to be evicted: saved, or not worth it. */
   readonly #decided = new WeakSet<CachedContext>();
-  readonly #restoring = new Map<string, Promise<unknown>>();
-  readonly #counts = { saves: 0, restores: 0, restoredTokens: 0, failures: 0 };
   #evicting = false;
   #recalls = 0;
-  /** The engine does one transfer at a time. */
-  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(
     engine: Engine,
@@ -58,12 +49,13 @@ export class Sessions implements SessionControl {
     this.#scheduler = scheduler;
     this.#cache = scheduler.cache;
     this.#store = store;
+    this.#transfers = new Transfers(engine, scheduler, scheduler.cache, store);
     this.#log = store.log;
     this.#cache.keeper = (cached) => this.#evicts(cached);
   }
 
   figures(): SessionFigures {
-    return { count: this.#store.count, bytes: this.#store.bytes, ...this.#counts };
+    return { count: this.#store.count, bytes: this.#store.bytes, ...this.#transfers.counts };
   }
 
   list(scope: string): SessionRecord[] {
@@ -95,7 +87,7 @@ export class Sessions implements SessionControl {
       throw new Failure("not_found", `${sentence} with one, and save it when that has ended.`);
     }
     const held = await this.#holdLatest(name.scope, prompt);
-    if (held !== null) return await this.#write(name, held);
+    if (held !== null) return await this.#transfers.save(name, held);
     const record = this.#store.find(name);
     if (record !== null && this.#store.match(name.scope, prompt)?.record === record) return record;
     throw new Failure(
@@ -110,7 +102,7 @@ export class Sessions implements SessionControl {
     const record = this.find(name);
     if (record.problem !== null) throw new Failure("conflict", record.problem);
     const all = { record, tokens: record.usable, useful: record.usable };
-    if (await this.#restore(all, () => true).catch(falseIfMemory)) return record;
+    if (await this.#transfers.restore(all, () => true).catch(falseIfMemory)) return record;
     throw new Failure("unavailable", "Running requests need the memory that the session takes.", {
       retryAfterSeconds: 5,
     });
@@ -119,7 +111,7 @@ export class Sessions implements SessionControl {
   async delete(name: SessionName): Promise<void> {
     const record = this.find(name);
     this.#pins.delete(name);
-    await this.#inTurn(() => this.#store.delete(record));
+    await this.#transfers.inTurn(() => this.#store.delete(record));
   }
 
   /** Brings back what a session has of a prompt, when memory has less. A failure only costs the time saved. */
@@ -129,7 +121,7 @@ export class Sessions implements SessionControl {
     this.#recalls++;
     const gains = () => match.useful - this.#inMemory(scope, prompt) >= BLOCK_TOKENS;
     try {
-      await this.#restore(match, gains);
+      await this.#transfers.restore(match, gains);
     } catch (error) {
       this.#log(`Session ${match.record.id} was not restored: ${(error as Error).message}`);
     } finally {
@@ -139,45 +131,45 @@ export class Sessions implements SessionControl {
 
   /** Saves all that lies idle, most recently used first, for at most so long. */
   async saveAll(ms: number): Promise<void> {
-    const end = performance.now() + ms;
-    const idle = await this.#scheduler.alone(() => this.#cache.idle());
-    const now = Date.now();
-    let saved = 0;
-    for (const [i, cached] of idle.reverse().entries()) {
-      const name = this.#nameToSave(cached);
-      if (name === null) continue;
-      if (performance.now() > end) {
-        this.#log("There was no time to save all contexts.");
-        break;
+    let ended = false;
+    const timer = setTimeout(() => {
+      ended = true;
+      this.#engine.cancelTransfer();
+    }, ms);
+    try {
+      const idle = await this.#scheduler.alone(() => this.#cache.idle());
+      const now = Date.now();
+      let saved = 0;
+      for (const [i, cached] of idle.reverse().entries()) {
+        if (ended) break;
+        if (await this.#saveIdle(cached, now - i)) saved++;
       }
-      const held = await this.#scheduler.alone(() => this.#hold(cached));
-      if (held === null) continue;
-      try {
-        await this.#write(name, held, now - i);
-        saved++;
-      } catch (error) {
-        this.#log(`A context was not saved: ${(error as Error).message}`);
-      }
+      if (saved > 0) this.#log(`Saved ${saved} ${saved === 1 ? "context" : "contexts"}.`);
+      if (ended) this.#log("There was no time to save all contexts.");
+    } finally {
+      clearTimeout(timer);
     }
-    if (saved > 0) this.#log(`Saved ${saved} ${saved === 1 ? "context" : "contexts"}.`);
+  }
+
+  /** Saves a context unless it is not worth it. */
+  async #saveIdle(cached: CachedContext, usedAt: number): Promise<boolean> {
+    const name = this.#nameToSave(cached);
+    if (name === null) return false;
+    try {
+      const held = await this.#scheduler.alone(() => this.#transfers.hold(cached));
+      if (held !== null) await this.#transfers.save(name, held, usedAt);
+      return held !== null;
+    } catch (error) {
+      this.#log(`A context was not saved: ${(error as Error).message}`);
+      return false;
+    }
   }
 
   /** Waits for what is being saved or restored. */
   async close(): Promise<void> {
     this.#cache.keeper = null;
-    await this.#turn;
+    await this.#transfers.inTurn(() => Promise.resolve());
     this.#store.close();
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(work);
-    this.#turn = result.catch(() => {});
-    return result;
-  }
-
-  #hold(cached: CachedContext): Held | null {
-    const letGo = this.#cache.hold(cached);
-    return letGo === null ? null : { cached, letGo };
   }
 
   /** The context that was used last of those that begin with this prompt; its last token may not have run. */
@@ -186,24 +178,8 @@ export class Sessions implements SessionControl {
       const found = this.#cache.idle().findLast(({ origin, tokens }) =>
         origin.scope === scope && commonTokens(tokens, prompt) >= prompt.length - 1
       );
-      return found === undefined ? null : this.#hold(found);
+      return found === undefined ? null : this.#transfers.hold(found);
     });
-  }
-
-  async #write(name: SessionName, { cached, letGo }: Held, usedAt?: number) {
-    const { context, tokens, origin: { provenance } } = cached;
-    try {
-      const record = await this.#inTurn(() =>
-        this.#store.save(name, { context, tokens, provenance }, usedAt)
-      );
-      this.#counts.saves++;
-      return record;
-    } catch (error) {
-      this.#counts.failures++;
-      throw error;
-    } finally {
-      letGo();
-    }
   }
 
   /** Under what name a context is to be saved; null: not at all. */
@@ -226,10 +202,10 @@ export class Sessions implements SessionControl {
     if (this.#evicting || this.#decided.has(cached)) return;
     this.#decided.add(cached);
     const name = this.#nameToSave(cached);
-    const held = name === null ? null : this.#hold(cached);
+    const held = name === null ? null : this.#transfers.hold(cached);
     if (held === null) return;
     this.#evicting = true;
-    this.#write(name!, held)
+    this.#transfers.save(name!, held)
       .catch((error) => this.#log(`A context was not saved: ${error.message}`))
       .finally(() => this.#evicting = false);
   }
@@ -241,53 +217,5 @@ export class Sessions implements SessionControl {
       if (origin.scope === scope) most = Math.max(most, commonTokens(tokens, prompt));
     }
     return most;
-  }
-
-  /** Requests for the same session wait for one restore. False: it isn't wanted or has no room. */
-  async #restore(match: SessionMatch, wanted: () => boolean): Promise<boolean> {
-    const key = keyOf(match.record);
-    while (this.#restoring.has(key)) await this.#restoring.get(key);
-    const work = this.#restoreNow(match, wanted);
-    this.#restoring.set(key, work.catch(() => {}));
-    try {
-      return await work;
-    } finally {
-      this.#restoring.delete(key);
-    }
-  }
-
-  async #restoreNow({ record, tokens }: SessionMatch, wanted: () => boolean): Promise<boolean> {
-    const letGo = await this.#scheduler.alone(() =>
-      wanted() ? this.#cache.reserve(blocksOfTokens(tokens)) : null
-    );
-    if (letGo === null) return false;
-    try {
-      const saved = await this.#inTurn(() => this.#read(record, tokens));
-      const { scope } = record;
-      await this.#scheduler.alone(() => {
-        letGo();
-        this.#cache.insert(saved.context, { scope, provenance: saved.provenance }, saved.tokens);
-      }).catch((error) => {
-        this.#engine.freeContext(saved.context);
-        throw error;
-      });
-      return true;
-    } finally {
-      letGo();
-    }
-  }
-
-  async #read(record: SessionRecord, tokens: number) {
-    try {
-      const saved = await this.#store.restore(record, tokens);
-      this.#counts.restores++;
-      this.#counts.restoredTokens += saved.tokens.length;
-      return saved;
-    } catch (error) {
-      this.#counts.failures++;
-      if (!(error instanceof Failure) || error.kind !== "storage") throw error;
-      this.#store.markUnusable(record, error.message);
-      throw new Failure("conflict", error.message, { cause: error });
-    }
   }
 }

@@ -134,7 +134,7 @@ export class SessionStore {
     const { context, tokens, provenance } = saved;
     const note = noteText({ provenance, sampling, savedAt: Date.now() });
     await engine.saveContext(context, tokens.length, this.#place(name), note);
-    await this.#folder.touch(name, usedAt);
+    await this.#folder.touch(name, usedAt).catch(() => {});
     const record = await this.#add(name, usedAt);
     await this.#dropCovered(record);
     await this.#trim(isAutomatic(name.id) ? null : record);

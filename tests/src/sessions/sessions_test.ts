@@ -2,69 +2,11 @@
 /** Sessions between a scheduler's prefix cache and a store, over the fake engine. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Failure } from "../../../src/errors.ts";
-import type { JobSpec } from "../../../src/scheduler/job.ts";
-import { Scheduler } from "../../../src/scheduler/scheduler.ts";
-import { Sessions } from "../../../src/sessions/sessions.ts";
-import type { StoreOptions } from "../../../src/sessions/store.ts";
-import { FakeEngine, type FakeOptions } from "../../fixtures/fake_engine.ts";
 import { promptOf } from "../../fixtures/requests.ts";
-import { inFolder, openStore } from "../../fixtures/sessions.ts";
+import { inFolder } from "../../fixtures/sessions.ts";
 import { Kept, spec } from "../scheduler/jobs.ts";
 import { alone } from "../scheduler/world.ts";
-
-class World {
-  constructor(
-    readonly engine: FakeEngine,
-    readonly scheduler: Scheduler,
-    readonly sessions: Sessions,
-    readonly log: string[],
-  ) {}
-
-  /** Runs a request to its end as the service does, and returns what it got. */
-  async ask(fields: Partial<JobSpec>, session: string | null = null): Promise<Kept> {
-    const asked = spec({ maxTokens: 8, ...fields });
-    const scope = asked.cacheScope;
-    await this.sessions.recall(scope, asked.prompt);
-    if (session !== null) this.sessions.pin({ scope, id: session }, asked.prompt);
-    const output = new Kept();
-    this.scheduler.submit(asked, output);
-    await this.idle();
-    assertEquals(output.failure, null);
-    return output;
-  }
-
-  async idle(): Promise<void> {
-    while (this.scheduler.running + this.scheduler.waiting > 0) await pause();
-  }
-
-  /** Stops as a server does, or as one that is killed; the engine must be empty and well used. */
-  async stop(how: "saving" | "killed" = "saving"): Promise<void> {
-    await this.scheduler.drain(1000);
-    if (how === "saving") await this.sessions.saveAll(1000);
-    await this.sessions.close();
-    await this.scheduler.close();
-    assertEquals(this.engine.violations, []);
-    assertEquals(this.engine.usage(), {
-      kvBlocksFree: this.engine.limits.kvBlocks,
-      contexts: 0,
-    });
-  }
-}
-
-function pause(): Promise<void> {
-  return new Promise((done) => setTimeout(done));
-}
-
-async function start(
-  folder: string,
-  script: FakeOptions = {},
-  options: Partial<StoreOptions> = {},
-): Promise<World> {
-  const engine = new FakeEngine(script);
-  const scheduler = new Scheduler(engine, {});
-  const { store, log } = await openStore(engine, folder, options);
-  return new World(engine, scheduler, new Sessions(engine, scheduler, store), log);
-}
+import { pause, start, type World } from "./world.ts";
 
 const ids = ({ sessions }: World, scope = "") => sessions.list(scope).map(({ id }) => id);
 
@@ -251,6 +193,20 @@ Deno.test("what a restore has taken is not made room for again: nobody is evicte
     await second.stop("killed");
     // What is evicted is saved before.
     assertEquals(second.engine.transfers, 1);
+  }));
+
+Deno.test("when the time for saving is over, what is being saved is given up", () =>
+  inFolder(async (folder) => {
+    const never = new Promise<void>(() => {});
+    const world = await start(folder, { duringTransfer: () => never });
+    await world.ask({ prompt: promptOf(1000) });
+    await world.ask({ prompt: promptOf(1000, 5) });
+    await world.scheduler.drain(1000);
+    await world.sessions.saveAll(20);
+    assertEquals(world.engine.transfers, 1);
+    assert(world.log.some((line) => line.includes("no time to save all")));
+    await world.stop("killed");
+    assertEquals((await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name), [".lock"]);
   }));
 
 Deno.test("a disk that is full when the server stops is told, and nothing else happens", () =>

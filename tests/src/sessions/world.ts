@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A scheduler with sessions over the fake engine: one life of a server. */
+import { assertEquals } from "@std/assert";
+import type { JobSpec } from "../../../src/scheduler/job.ts";
+import { Scheduler } from "../../../src/scheduler/scheduler.ts";
+import { Sessions } from "../../../src/sessions/sessions.ts";
+import type { StoreOptions } from "../../../src/sessions/store.ts";
+import { FakeEngine, type FakeOptions } from "../../fixtures/fake_engine.ts";
+import { openStore } from "../../fixtures/sessions.ts";
+import { Kept, spec } from "../scheduler/jobs.ts";
+
+export class World {
+  constructor(
+    readonly engine: FakeEngine,
+    readonly scheduler: Scheduler,
+    readonly sessions: Sessions,
+    readonly log: string[],
+  ) {}
+
+  /** Runs a request to its end as the service does, and returns what it got. */
+  async ask(fields: Partial<JobSpec>, session: string | null = null): Promise<Kept> {
+    const asked = spec({ maxTokens: 8, ...fields });
+    const scope = asked.cacheScope;
+    await this.sessions.recall(scope, asked.prompt);
+    if (session !== null) this.sessions.pin({ scope, id: session }, asked.prompt);
+    const output = new Kept();
+    this.scheduler.submit(asked, output);
+    await this.idle();
+    assertEquals(output.failure, null);
+    return output;
+  }
+
+  async idle(): Promise<void> {
+    while (this.scheduler.running + this.scheduler.waiting > 0) await pause();
+  }
+
+  /** Stops as a server does, or as one that is killed; the engine must be empty and well used. */
+  async stop(how: "saving" | "killed" = "saving"): Promise<void> {
+    await this.scheduler.drain(1000);
+    if (how === "saving") await this.sessions.saveAll(1000);
+    await this.sessions.close();
+    await this.scheduler.close();
+    assertEquals(this.engine.violations, []);
+    assertEquals(this.engine.usage(), {
+      kvBlocksFree: this.engine.limits.kvBlocks,
+      contexts: 0,
+    });
+  }
+}
+
+export function pause(): Promise<void> {
+  return new Promise((done) => setTimeout(done));
+}
+
+export async function start(
+  folder: string,
+  script: FakeOptions = {},
+  options: Partial<StoreOptions> = {},
+): Promise<World> {
+  const engine = new FakeEngine(script);
+  const scheduler = new Scheduler(engine, {});
+  const { store, log } = await openStore(engine, folder, options);
+  return new World(engine, scheduler, new Sessions(engine, scheduler, store), log);
+}
