@@ -8,7 +8,7 @@ import { inFolder } from "../../fixtures/sessions.ts";
 import { alone } from "../scheduler/world.ts";
 import { start, type World } from "./world.ts";
 
-const TRACES = 60;
+const TRACES = 30;
 const LIVES = 3;
 const EVENTS = 12;
 
