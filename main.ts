@@ -139,6 +139,7 @@ async function serve(options: Options): Promise<number> {
     observer: metrics,
   });
   const fileKeys = options.apiKeyFile === null ? [] : await readKeys(options.apiKeyFile);
+  const page = await readPage(PLAYGROUND);
   const app = createApp(service, {
     apiKeys: [...options.apiKeys, ...fileKeys],
     sharedCache: options.sharedCache,
@@ -147,7 +148,7 @@ async function serve(options: Options): Promise<number> {
     pingSeconds: options.pingSeconds,
     version: VERSION,
     metrics,
-    page: await readPage(PLAYGROUND),
+    page,
     log: log.error,
     logRequest: (entry) => log.request(entry, entryText(entry)),
   });
@@ -160,9 +161,9 @@ async function serve(options: Options): Promise<number> {
   try {
     const summary = await load(service, options, log, stopping.signal);
     if (!stopping.signal.aborted) {
-      log.info(
-        `${summary}\n  address  ${url}\nReady. Try:\n\n${exampleRequest(url, service, options)}\n`,
-      );
+      const look = page === null ? "Try" : "Open the address in a browser, or try";
+      const example = exampleRequest(url, service, options);
+      log.info(`${summary}\n  address  ${url}\nReady. ${look}:\n\n${example}\n`);
       await stopped;
       log.info("Stopping: running requests may finish …");
     }

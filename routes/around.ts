@@ -33,7 +33,7 @@ export function recorded({ options }: Deps): Around {
     const path = new URL(c.req.url).pathname;
     const span = activeSpan();
     const record = new RequestRecord(id, c.req.method, path.slice(0, 200), (entry) => {
-      if (!QUIET_PATHS.has(path)) logRequest(entry);
+      if (!QUIET_PATHS.has(path) && !path.startsWith(PAGE_FILES)) logRequest(entry);
       span?.(c.get("route"), entry);
     });
     c.set("record", record);

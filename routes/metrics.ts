@@ -193,14 +193,12 @@ export class Metrics implements Observer {
     if (sampled.tokens === 0) return;
     this.#rowsRead.inc(sampled.rowsRead);
     this.#rows.inc(sampled.rowsTotal);
-    this.#standardError.observe(Math.sqrt(sampled.squaredError / sampled.tokens));
-    if (sampled.inverseSamples > 0) {
-      this.#effectiveSamples.observe(sampled.tokens / sampled.inverseSamples);
-    }
+    observeFinite(this.#standardError, Math.sqrt(sampled.squaredError / sampled.tokens));
+    observeFinite(this.#effectiveSamples, sampled.tokens / sampled.inverseSamples);
   }
 
   verified(error: number): void {
-    this.#verifyError.observe(error);
+    observeFinite(this.#verifyError, error);
   }
 
   /** A request was answered; `route` as the app names it, `error` its code. */
@@ -246,6 +244,11 @@ export class Metrics implements Observer {
   #histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name, help, buckets, registers: [this.#registry] });
   }
+}
+
+/** An estimate may be infinite or NaN, at which the library would throw in the midst of the decode loop. */
+function observeFinite(histogram: Histogram, value: number): void {
+  if (Number.isFinite(value)) histogram.observe(value);
 }
 
 /** `GET /metrics`. */

@@ -40,7 +40,7 @@ interface PageFile {
 /** The files by name. */
 export type Page = ReadonlyMap<string, PageFile>;
 
-/** Reads the page from its folder; null when it isn't built. */
+/** Reads the page from its folder; null when it isn't built, or may not be read. */
 export async function readPage(folder: string): Promise<Page | null> {
   const files = new Map<string, PageFile>();
   try {
@@ -51,7 +51,8 @@ export async function readPage(folder: string): Promise<Page | null> {
     }
     return files;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
+    const { NotFound, NotCapable } = Deno.errors;
+    if (error instanceof NotFound || error instanceof NotCapable) return null;
     throw error;
   }
 }

@@ -123,6 +123,21 @@ Deno.test("what an observer is told is counted, times in seconds", async () => {
   }
 });
 
+Deno.test("estimates that are no numbers are left out and break nothing", async () => {
+  const metrics = new Metrics();
+  const timing = { queueMs: null, prefillMs: null, decodeMs: null, totalMs: 1 };
+  const sampled = { ...NO_SAMPLED, tokens: 1, squaredError: NaN, inverseSamples: 0 };
+  const event = done({ sampled });
+  metrics.ended(event.type === "done" ? event.usage : assert(false)!, timing);
+  for (const error of [NaN, Infinity]) metrics.verified(error);
+  const found = samples(await scrape(metrics));
+  for (const name of ["standard_error", "effective_samples", "verify_error"]) {
+    assertEquals(found.get(`sounder_${name}_count`), 0);
+  }
+  assertEquals(found.get("vllm:request_queue_time_seconds_count"), 0);
+  assertEquals(found.get("vllm:e2e_request_latency_seconds_count"), 1);
+});
+
 Deno.test("requests are counted by route, and refusals by reason; clients choose no label", async () => {
   const metrics = new Metrics();
   const service = new FakeService();

@@ -63,6 +63,14 @@ Deno.test("only the page's own files are served, whatever the path says", async 
   });
 });
 
+Deno.test({
+  name: "a page that may not be read is left out",
+  permissions: { read: false },
+  async fn() {
+    assertEquals(await readPage("/anywhere"), null);
+  },
+});
+
 Deno.test("a page that isn't built is left out", async () => {
   const page = await readPage("/nowhere/at/all");
   assertEquals(page, null);

@@ -114,7 +114,9 @@ Deno.test("refused requests have a line with the error's code and no counts", as
 
 Deno.test("probes have no line, and a path cannot forge one", async () => {
   const { app, entries } = logging(new FakeService());
-  for (const path of ["/health", "/health/live", "/metrics"]) await app.request(path);
+  for (const path of ["/health", "/health/live", "/metrics", "/playground/app.js"]) {
+    await app.request(path);
+  }
   assertEquals(entries, []);
   await app.request("/a%0A2026-01-01T00:00:00Z%20POST%20/forged");
   assertFalse(entryText(entries[0]!).includes("\n"));
