@@ -135,6 +135,8 @@ class LoadedTextProcessor implements TextProcessor {
   ): [readonly ChatMessage[], ChatOptions] {
     const { tools = [], ...others } = options;
     if (tools.length === 0 || this.#showsTools) return [messages, options];
+    // Refuses what is nested too deep, before it becomes a text.
+    sizeOfChat(messages, options);
     return [withInstructions(messages, tools), others];
   }
 

@@ -11,7 +11,7 @@ namespace {
 using tiny::Engine;
 using tiny::Sequence;
 
-constexpr int kHidden = tiny::Config{}.hidden;
+const int kHidden = tiny::Config{}.hidden;
 
 std::vector<float> hidden_of(Engine &engine, int sequence) {
   std::vector<float> values(kHidden, NAN);
