@@ -117,13 +117,15 @@ export class Sequence {
   }
 
   /** The tokens from `start` to `end` of prompt and generated tokens together. */
-  tokens(start: number, end: number): ArrayLike<number> {
+  tokens(start: number, end: number): Int32Array {
     const { prompt } = this.job.spec;
     if (end <= prompt.length) return prompt.subarray(start, end);
-    if (start >= prompt.length) {
-      return this.generated.slice(start - prompt.length, end - prompt.length);
-    }
-    return [...prompt.subarray(start), ...this.generated.slice(0, end - prompt.length)];
+    const tokens = new Int32Array(end - start);
+    if (start < prompt.length) tokens.set(prompt.subarray(start));
+    const first = Math.max(0, start - prompt.length);
+    const generated = this.generated.slice(first, end - prompt.length);
+    tokens.set(generated, tokens.length - generated.length);
+    return tokens;
   }
 }
 

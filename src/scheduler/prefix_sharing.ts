@@ -123,9 +123,7 @@ export class PrefixSharing {
     if (cache === null) return this.#contexts.release(context, (id) => this.#contexts.free(id));
     const origin = originOf(sequence);
     const { deterministic, together, spec } = sequence.job;
-    const tokens = Int32Array.from(
-      sequence.tokens(0, spec.prompt.length + sequence.generated.length),
-    );
+    const tokens = sequence.tokens(0, spec.prompt.length + sequence.generated.length);
     this.#contexts.release(context, (id) => {
       const length = this.#contexts.length(id);
       // Generated tokens are fed alone, which shows in the last bits.
@@ -147,7 +145,7 @@ export class PrefixSharing {
     const most = mostShared(sequence);
     if (this.#cache === null || most < LEAST_CACHED_TOKENS) return { now, later };
     const { job, provenance } = sequence;
-    const wanted = Int32Array.from(sequence.tokens(0, most));
+    const wanted = sequence.tokens(0, most);
     for (const { value: entry, common } of this.#cache.matches(job.spec.cacheScope, wanted)) {
       const there = asFed(sequence, Math.min(common, entry.offers(provenance, "now")));
       if (there >= LEAST_CACHED_TOKENS && there > (now?.tokens ?? 0)) {
