@@ -76,13 +76,19 @@ function priorityOf(c: Context): Priority {
   throw invalid("x-sounder-priority", `x-sounder-priority must be ${PRIORITIES.join(", ")}`);
 }
 
+/** Eleven days: longer timers would end at once. */
+const MOST_TIMEOUT_SECONDS = 1_000_000;
+
 /** The header `x-sounder-timeout`, in seconds. */
 function timeoutOf(c: Context): number | null {
   const asked = c.req.header("x-sounder-timeout");
   if (asked === undefined) return null;
-  const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(asked) ? Number(asked) : 0;
-  if (seconds > 0) return seconds;
-  throw invalid("x-sounder-timeout", "x-sounder-timeout must be a number of seconds over 0");
+  const seconds = /^[\d.eE+-]+$/.test(asked) ? Number(asked) : 0;
+  if (seconds >= 1 && seconds <= MOST_TIMEOUT_SECONDS) return seconds;
+  throw invalid(
+    "x-sounder-timeout",
+    `x-sounder-timeout must be a number of seconds from 1 to ${MOST_TIMEOUT_SECONDS}`,
+  );
 }
 
 /** An id that nobody else has. */

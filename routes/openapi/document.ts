@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The API's description (OpenAPI 3.1). */
+import { PRIORITIES } from "../../src/scheduler/priority.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import { type JsonSchema, jsonSchemaOf } from "../schemas/shown.ts";
 import { type AnswerName, ANSWERS } from "./answers.ts";
@@ -21,7 +22,7 @@ const ERRORS: Record<number, string> = {
   401: "The key is missing or wrong.",
   403: "The request came from a web page of another origin.",
   404: "There is no such model.",
-  408: "The body did not arrive in time.",
+  408: "The body did not arrive in time, or the answer took longer than it may.",
   413: "The body is larger than the server's limit.",
   429: "The queue is full: Retry-After says when to come back.",
   500: "The server made a mistake, or its engine failed.",
@@ -98,7 +99,8 @@ export function openApi(version: string, model: ModelInfo): OpenApi {
       title: "Sounder",
       version,
       description: "An LLM inference server for long contexts. Optional fields may be null; " +
-        "unknown ones are ignored, except within `sounder`.",
+        "unknown ones are ignored, except within `sounder`. Requests that the model works for take the headers " +
+        `x-sounder-priority (${PRIORITIES.join(", ")}) and x-sounder-timeout (seconds, from 1).`,
     },
     paths,
     components: {
