@@ -8,11 +8,12 @@ const environment = await venv("schemathesis", ["schemathesis==4.32.5"]);
 
 /**
  * A short context keeps answers short. What the schema allows may still be refused (fields that contradict
- * each other, as best_of and n), so that check is left out.
+ * each other, as best_of and n), so that check is left out. One worker: two of them were seen to fail within
+ * Python ("AST constructor recursion depth mismatch").
  */
 const ARGS = [
   ...["--exclude-checks", "positive_data_acceptance", "--suppress-health-check", "all"],
-  ...["--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--workers", "2"],
+  ...["--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--workers", "1"],
   ...["--request-timeout", "60", "--continue-on-failure", "--no-color"],
 ];
 
