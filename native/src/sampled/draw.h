@@ -21,7 +21,7 @@ namespace sounder {
 const DrawTable &draw_table();
 
 // Seeds need no care: neighbours give unrelated keys.
-inline DrawKey draw_key(uint64_t seed) {
+constexpr DrawKey draw_key(uint64_t seed) {
   uint64_t bits = mix_bits(seed + 0x9e3779b97f4a7c15u);
   return {static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32)};
 }

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention over the rows that were chosen, read from wherever they lie. The rows of a query and KV head are
+// shared out evenly over thread blocks, whatever part of the context they come from; the last block that is
+// done merges what the others found with sink and tail.
+#include "rows.cuh"
+
+namespace sounder::cuda {
+
+namespace {
+
+constexpr int kThreads = 256, kWarps = kThreads / 32;
+
+template <int D, int H>
+struct AttendShared {
+  float states[shared_state_floats<D, H>(kWarps)];
+  MergeFactors factors;
+  int warp_counts[kWarps];
+  bool is_last;
+};
+
+// starts[c] = rows of the chunks before c, up to starts[chunks], which is returned.
+__device__ inline int find_starts(const int32_t *counts, int chunks, int *starts, int *warp_counts) {
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  int before = 0;
+  for (int from = 0; from < chunks; from += kThreads) {
+    const int own = from + thread < chunks ? counts[from + thread] : 0;
+    int sum = own;
+    for (int distance = 1; distance < 32; distance *= 2) {
+      const int lower = __shfl_up_sync(kWarp, sum, distance);
+      if (lane >= distance) sum += lower;
+    }
+    if (lane == 31) warp_counts[warp] = sum;
+    __syncthreads();
+    int place = before + sum - own;
+    for (int w = 0; w < kWarps; ++w) {
+      place += w < warp ? warp_counts[w] : 0;
+      before += warp_counts[w];
+    }
+    if (from + thread < chunks) starts[from + thread] = place;
+    __syncthreads();
+  }
+  if (thread == 0) starts[chunks] = before;
+  __syncthreads();
+  return before;
+}
+
+// The chunk that has row i.
+__device__ inline int chunk_of(const int *starts, int chunks, int i) {
+  int low = 0, high = chunks - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (starts[middle] <= i)
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  return low;
+}
+
+// True in the last of the view's blocks, to which the others' states are there.
+__device__ inline bool is_last_block(const SampledStep &step, int64_t view, bool &shared) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0)
+    shared = atomicAdd(step.memory.finished + view * 2, 1u) + 1 == static_cast<unsigned>(step.memory.splits);
+  __syncthreads();
+  __threadfence();
+  return shared;
+}
+
+// A head's merged state → output and statistics, by a warp; as finish_sampled of ../../sampled/gather.cpp.
+template <int D>
+__device__ inline void finish_head(const float *state, uint64_t seed, int rows, float *output,
+                                   float *statistics) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const float sum = state[D], *errors = state + D + 2;
+  float y = 0.0f, square = 0.0f;
+  for (int i = lane; i < D; i += 32) {
+    const float value = sum != 0.0f ? state[i] / sum : 0.0f;
+    output[i] = value;
+    y += value * error_sign(seed, i);
+    square += value * value;
+  }
+  for (int half = 16; half > 0; half /= 2) {
+    y += __shfl_xor_sync(kWarp, y, half);
+    square += __shfl_xor_sync(kWarp, square, half);
+  }
+  if (lane != 0 || statistics == nullptr) return;
+  const double scale = sum != 0.0f ? 1.0 / sum : 0.0, along = y;
+  const double spread =
+      fmax(0.0, errors[2] - 2 * along * errors[1] + along * along * errors[0]) * scale * scale;
+  statistics[0] += static_cast<float>(rows);
+  statistics[1] += static_cast<float>(errors[0] * scale * scale);
+  statistics[2] += square > 0 ? static_cast<float>(spread / square) : 0.0f;
+}
+
+// The states of all blocks, and those of sink and tail behind them, become the output.
+template <int D, int H>
+__device__ inline void finish(const SampledStep &step, int query, int kv_head, int parts, int rows,
+                              AttendShared<D, H> &shared) {
+  const int group = step.shape.group(), all = group * state_floats(D);
+  const int64_t view = view_index(step, query, kv_head);
+  auto read = [](const float *p) { return __ldcg(p); };
+  merge_states<D>(step.memory.states + view * (step.memory.splits + kNearParts) * all, parts, all, group,
+                  shared.factors, shared.states, read);
+  __syncthreads();
+  for (int h = static_cast<int>(threadIdx.x) / 32; h < group; h += kWarps) {
+    const int64_t head = int64_t{query} * step.shape.heads + int64_t{kv_head} * group + h;
+    finish_head<D>(shared.states + h * state_floats(D), draw_seed(step, query, kv_head), rows,
+                   step.output + head * D, step.statistics == nullptr ? nullptr : step.statistics + 3 * head);
+  }
+}
+
+template <int D, int H>
+__device__ inline float *state_of_block(const SampledStep &step, int64_t view) {
+  const int size = step.shape.group() * state_floats(D);
+  return step.memory.states + (view * (step.memory.splits + kNearParts) + blockIdx.x) * size;
+}
+
+template <int D, int H>
+__global__ void __launch_bounds__(kThreads, 1) attend_kernel(SampledStep step) {
+  __shared__ AttendShared<D, H> shared;
+  let_next_start();
+  wait_for_previous();
+  const int kv_head = static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const SampledQuery &own = step.query[query];
+  const SampledMemory &m = step.memory;
+  const int64_t view = view_index(step, query, kv_head);
+  const int chunks = (own.end + kChunkKeys - 1) / kChunkKeys, splits = m.splits, group = step.shape.group();
+  int *starts = dynamic_shared<int>();
+  const int rows = find_starts(m.counts + view * (m.keys / kChunkKeys), chunks, starts, shared.warp_counts);
+  auto row_at = [&](int i) {
+    const int chunk = chunk_of(starts, chunks, i);
+    const ChosenRow chosen = m.chosen[view * m.keys + int64_t{chunk} * kChunkKeys + (i - starts[chunk])];
+    return Row{row_of(step, step.rows, own.blocks, kv_head, chosen.key),
+               step.constants->draw.offsets[chosen.distance]};
+  };
+  float *result = state_of_block<D, H>(step, view);
+  attend_block<D, H, 8>(step, query, kv_head, static_cast<int>(blockIdx.x), splits, rows, shared.states,
+                        shared.factors, result, row_at);
+  // Sink and tail go where more blocks' states would.
+  const int near_floats = kNearParts * group * state_floats(D);
+  if (blockIdx.x == 0)
+    for (int i = static_cast<int>(threadIdx.x); i < near_floats; i += kThreads)
+      result[splits * group * state_floats(D) + i] = m.exact[view * near_floats + i];
+  if (is_last_block(step, view, shared.is_last))
+    finish<D, H>(step, query, kv_head, splits + kNearParts, rows, shared);
+}
+
+template <int D, int H>
+__global__ void __launch_bounds__(kThreads, 1) exact_kernel(SampledStep step) {
+  __shared__ AttendShared<D, H> shared;
+  let_next_start();
+  wait_for_previous();
+  const int kv_head = static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const SampledQuery &own = step.query[query];
+  const int64_t view = view_index(step, query, kv_head);
+  const int splits = step.memory.splits, keys = own.position + 1;
+  auto row_at = [&](int key) {
+    return Row{row_of(step, step.near_rows, own.near_blocks, kv_head, key), 0.0f};
+  };
+  attend_block<D, H, 8>(step, query, kv_head, static_cast<int>(blockIdx.x), splits, keys, shared.states,
+                        shared.factors, state_of_block<D, H>(step, view), row_at);
+  SampledStep quiet = step;
+  quiet.statistics = nullptr;
+  if (is_last_block(step, view, shared.is_last)) finish<D, H>(quiet, query, kv_head, splits, keys, shared);
+}
+
+template <int D, int H>
+void launch_with(const Launcher &launcher, const SampledStep &step, bool is_exact) {
+  const dim3 grid{static_cast<unsigned>(step.memory.splits), static_cast<unsigned>(step.shape.kv_heads),
+                  static_cast<unsigned>(step.queries)};
+  const size_t starts = sizeof(int) * static_cast<size_t>(step.memory.keys / kChunkKeys + 1);
+  if (is_exact)
+    launch(launcher, exact_kernel<D, H>, grid, kThreads, 0, step);
+  else
+    launch(launcher, attend_kernel<D, H>, grid, kThreads, starts, step);
+}
+
+template <int D>
+void launch_with_group(const Launcher &launcher, const SampledStep &step, bool is_exact) {
+  const int group = step.shape.group();
+  if (group == 1) return launch_with<D, 1>(launcher, step, is_exact);
+  if (group == 2) return launch_with<D, 2>(launcher, step, is_exact);
+  if (group <= 4) return launch_with<D, 4>(launcher, step, is_exact);
+  launch_with<D, 8>(launcher, step, is_exact);
+}
+
+void launch_rows(const Launcher &launcher, const SampledStep &step, bool is_exact) {
+  if (step.shape.head_dim == 64) launch_with_group<64>(launcher, step, is_exact);
+  if (step.shape.head_dim == 128) launch_with_group<128>(launcher, step, is_exact);
+}
+
+template <typename T>
+void take(char *&next, int64_t count, T **place) {
+  *place = reinterpret_cast<T *>(next);
+  next += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
+}
+
+}  // namespace
+
+void launch_attend(const Launcher &launcher, const SampledStep &step) { launch_rows(launcher, step, false); }
+void launch_exact_attention(const Launcher &launcher, const SampledStep &step) {
+  launch_rows(launcher, step, true);
+}
+
+void launch_sampled_attention(const Launcher &launcher, const SampledStep &step, const NewRows &rows) {
+  launch_prepare(launcher, step, rows);
+  launch_scan(launcher, step);
+  launch_weigh(launcher, step);
+  launch_combine(launcher, step);
+  launch_choose(launcher, step);
+  launch_attend(launcher, step);
+}
+
+bool has_sketch_kernels(const SketchShape &shape) {
+  return (shape.head_dim == 64 || shape.head_dim == 128) && (shape.bits == 1 || shape.bits == 2) &&
+         shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 && shape.group() <= kMostGroup;
+}
+
+int64_t place_sampled(const SketchShape &shape, int queries, int context, int multiprocessors, char *memory,
+                      SampledMemory *places) {
+  const int64_t views = int64_t{queries} * shape.kv_heads, group = shape.group(), d = shape.head_dim;
+  const int64_t keys = (int64_t{context} + kChunkKeys - 1) / kChunkKeys * kChunkKeys;
+  SampledMemory &m = *places;
+  m.keys = keys;
+  // One block a multiprocessor keeps more rows under way than any bus takes.
+  m.splits = static_cast<int>(max(int64_t{1}, min(int64_t{multiprocessors} / views, int64_t{64})));
+  char *next = memory;
+  take(next, views * fragment_words(shape.head_dim, shape.bits), &m.fragments);
+  take(next, views * group * d, &m.q11);
+  take(next, views * group * 4, &m.figures);
+  take(next, views * group * keys, &m.scores);
+  take(next, views * keys, &m.combined);
+  take(next, views * group * kMostSegmentsHere, &m.maxima);
+  take(next, views * group * kMostSegmentsHere, &m.weights);
+  take(next, views * kHistogramBins, &m.histogram);
+  take(next, views * (kMostGroup + 2), &m.thresholds);
+  take(next, views * (keys / kChunkKeys), &m.counts);
+  take(next, views * keys, &m.chosen);
+  take(next, views * kNearParts * group * state_floats(shape.head_dim), &m.exact);
+  take(next, views * (m.splits + kNearParts) * group * state_floats(shape.head_dim), &m.states);
+  take(next, views * 2, &m.finished);
+  take(next, int64_t{queries} * shape.heads * d, &m.q);
+  return next - memory;
+}
+
+}  // namespace sounder::cuda

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sampled attention by sketches on a GPU: one query token each of some contexts, at one layer.
+// Sketches lie in the GPU's memory; rows [K | V] of bf16 may lie in pinned host memory and are read from
+// there by the kernels; sink and tail, which every token reads, lie in the GPU's memory. No step needs the
+// host, and what changes from token to token lies in device memory, so that one captured graph serves all
+// tokens.
+//
+//   prepare   q, k, v after the projections → q and k turned by RoPE, rows appended, queries for the scan
+//   scan      sketches → integer scores, and the greatest of each segment; sink and tail exactly, beside it
+//   weigh     what the scores of a segment weigh
+//   combine   thresholds of the heads; u, by which rows are drawn, and its histogram
+//   choose    the threshold of the budget; the rows that are read, in order
+//   attend    these rows, merged with sink and tail
+//
+// Scores, thresholds, draws and records are the integers of the CPU's kernels (../../sampled): the same seed
+// reads the same rows on both. (Head thresholds round a sum whose order differs: one in 10^9 is one off.)
+#pragma once
+
+#include <cstdint>
+
+#include "../../sampled/draw.h"
+#include "../../sampled/index.h"
+
+namespace sounder::cuda {
+
+struct Launcher;
+
+constexpr int kMostGroup = 8;          // query heads of a KV head
+constexpr int kMostSegmentsHere = 32;  // kMostSegments of strategy.h
+constexpr int kNearParts = 8;          // blocks that share sink and tail of a query and KV head
+constexpr int kChunkKeys = 2048;       // keys that one block of `combine` and `choose` looks at
+
+struct SketchShape {
+  int heads, kv_heads, head_dim, bits;
+  constexpr int group() const { return heads / kv_heads; }
+};
+// False: these kernels have no such shape; head_dim 64 and 128, 1 and 2 bits, groups of up to kMostGroup do.
+bool has_sketch_kernels(const SketchShape &shape);
+
+// One query token; lies in device memory.
+struct SampledQuery {
+  const int32_t *blocks;       // ids in the slabs of rows and of records
+  const int32_t *near_blocks;  // ids in the slab of near rows: those of the sink, and from end / 128 on
+  uint64_t seed;               // SampledParams::seed
+  int32_t position;            // attends keys 0 .. position, its own the last
+  int32_t begin, end, budget;  // sampled_range
+  int32_t segment_keys;        // as in StrategyView
+  uint32_t beta_shrink;        // round(65536 / beta)
+  float beta;
+};
+
+// What does not change with layers or tokens; lies in device memory.
+struct SketchConstants {
+  DrawTable draw;
+  float signs[2 * 256];  // rotation_signs
+};
+
+struct ChosenRow {
+  int32_t key;
+  int32_t distance;  // of DrawTable
+};
+
+// Device memory that the kernels work in, for each query and KV head.
+struct SampledMemory {
+  uint32_t *fragments;  // q5 as the tensor cores want it
+  int16_t *q11;         // [group][head_dim]
+  float *figures;       // [group][4] gain, spread, base_gain, centre
+  int16_t *scores;      // [group][keys]
+  int16_t *combined;    // [keys]
+  int32_t *maxima;      // [group][segments]
+  uint64_t *weights;    // [group][segments]
+  uint32_t *histogram;  // [kHistogramBins]
+  int32_t *thresholds;  // [kMostGroup + 2] the heads'; then the score of bin 0, and the draw's
+  int32_t *counts;      // [chunks] rows that are read
+  ChosenRow *chosen;    // [keys] those of chunk c from c * kChunkKeys on
+  float *exact;         // [kNearParts][group] sampled states of sink and tail
+  float *states;        // [splits + kNearParts][group] sampled states
+  uint32_t *finished;   // [2] blocks of attend and of combine that are done
+  float *q;             // [queries][heads][head_dim] after RoPE
+  int64_t keys;         // most of a context, a multiple of kChunkKeys
+  int splits;           // of a KV head's chosen rows, in attend
+};
+// With memory = nullptr only the sizes are set. Returns the bytes.
+int64_t place_sampled(const SketchShape &shape, int queries, int context, int multiprocessors, char *memory,
+                      SampledMemory *places);
+
+struct SampledStep {
+  SketchShape shape;
+  int queries;
+  int context;  // no query's position is beyond it: grids are made for it
+  int layer;
+  const SampledQuery *query;  // [queries]
+  const SketchConstants *constants;
+  SampledMemory memory;
+  // Block b, KV head h, token t: row at ((b * kv_heads + h) * 128 + t) * 2 * head_dim.
+  const uint16_t *rows;
+  const uint16_t *near_rows;
+  const char *records;  // of block b and KV head h at (b * kv_heads + h) * record_stride
+  int64_t record_stride;
+  float *output;      // [queries][heads * head_dim]
+  float *statistics;  // [queries][heads][3], added to: rows read, 1 / effective samples, squared error
+};
+
+// The new token's q, k and v. RoPE turns dimension i with i + pairs; beyond 2 * pairs nothing is turned.
+struct NewRows {
+  const float *qkv;              // [queries][(heads + 2 * kv_heads) * head_dim]
+  const float *cosines, *sines;  // [position][pairs]
+  int pairs;
+  uint16_t *rows;  // as SampledStep::rows, writable; nullptr: they lie in near_rows alone
+  uint16_t *near_rows;
+};
+
+void launch_prepare(const Launcher &launcher, const SampledStep &step, const NewRows &rows);
+void launch_scan(const Launcher &launcher, const SampledStep &step);
+void launch_weigh(const Launcher &launcher, const SampledStep &step);
+void launch_combine(const Launcher &launcher, const SampledStep &step);
+void launch_choose(const Launcher &launcher, const SampledStep &step);
+void launch_attend(const Launcher &launcher, const SampledStep &step);
+// All of them.
+void launch_sampled_attention(const Launcher &launcher, const SampledStep &step, const NewRows &rows);
+
+// All keys, exactly: those that come after `prepare`, with rows from near_rows, for layers that do not
+// sample.
+void launch_exact_attention(const Launcher &launcher, const SampledStep &step);
+
+// ---- sealing -------------------------------------------------------------------------------------------
+
+struct SealStep {
+  IndexShape shape;  // quest_page 0
+  int kv_heads;
+  const uint16_t *rows;  // device memory, as SampledStep::rows
+  char *records;
+  int64_t record_stride;
+  const float *signs;         // SketchConstants::signs
+  const int32_t *row_blocks;  // [count] blocks of a context, in order: ids in rows' slab
+  const int32_t *blocks;      // [count] ids in records' slab
+  int first, count;           // the first of them is the context's block `first`
+  const int32_t *previous;    // for centring on the context: the record of the block before, if first > 0
+};
+void launch_seal(const Launcher &launcher, const SealStep &step);
+
+}  // namespace sounder::cuda

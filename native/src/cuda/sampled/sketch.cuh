@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What kernels of sketches share. Floats are rounded one by one, in the order that sketch_kernels.h gives.
+#pragma once
+
+#include <instructions.cuh>
+
+#include "../../sampled/sketch_kernels.h"
+#include "sampled_cuda.h"
+
+namespace sounder::cuda {
+
+constexpr unsigned kWarp = 0xffffffffu;
+
+__device__ inline float scale_of(int size) { return __fdiv_rn(1.0f, __fsqrt_rn(static_cast<float>(size))); }
+// To the nearest, ties to even; |x| < 2^22.
+__device__ inline float rounded(float x) { return __fsub_rn(__fadd_rn(x, 12582912.0f), 12582912.0f); }
+
+__device__ inline float of_bf16(uint32_t bits) { return __uint_as_float(bits << 16); }
+__device__ inline uint32_t bf16_bits(float x) {
+  const uint32_t u = __float_as_uint(x);
+  return x != x ? 0x7fc0u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+}
+
+__device__ inline float warp_max(float x) {
+  for (int bits = 16; bits > 0; bits /= 2) x = fmaxf(x, __shfl_xor_sync(kWarp, x, bits));
+  return x;
+}
+
+// Of a query and a KV head.
+__device__ inline int64_t view_index(const SampledStep &step, int query, int kv_head) {
+  return static_cast<int64_t>(query) * step.shape.kv_heads + kv_head;
+}
+
+// Bytes of planes that lanes hold in a word, by fours: slot s of a key is plane s / groups, group s % groups.
+constexpr int kSlotsOfRound = 16;
+constexpr int rounds_of(int head_dim, int bits) {
+  return (bits * (head_dim / 8) + kSlotsOfRound - 1) / kSlotsOfRound;
+}
+constexpr int fragment_words(int head_dim, int bits) { return rounds_of(head_dim, bits) * 8 * 32; }
+
+}  // namespace sounder::cuda

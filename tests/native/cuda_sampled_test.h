@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What holds for the GPU's kernels of sampled attention, on a GPU (gpu/) or emulated (emulated_cuda/).
+#pragma once
+
+#include "cuda_checks.h"
+
+using namespace cuda_checks;
+
+TEST("the GPU reads the rows that the CPU reads, and attends them") {
+  uint32_t seed = 1;
+  for (const int d : {64, 128})
+    for (const int bits : {1, 2})
+      for (const int group : {1, 2, 3, 4, 7, 8}) {
+        WorldShape shape;
+        shape.sketch = {2 * group, 2, d, bits};
+        shape.lengths = {700 + 31 * group, 400 + static_cast<int>(seed) % 100};
+        shape.beta = seed % 3 == 0 ? 0.9f : 1.0f;
+        shape.budget = 0.05f + 0.02f * static_cast<float>(seed % 5);
+        shape.sink = static_cast<int>(seed % 4) * 45;
+        check_attention(shape, seed++);
+      }
+}
+
+TEST("contexts longer than a chunk of keys, of segments that end within one") {
+  WorldShape shape;
+  shape.sketch = {4, 1, 64, 2};
+  shape.lengths = {4500, 2113, 64 + 128 * 20};
+  shape.segment_keys = 640;
+  check_attention(shape, 91);
+  shape.segment_keys = 1152;
+  shape.budget = 0.9f;
+  check_attention(shape, 92);
+}
+
+TEST("queries so large or small that scores end or are all zeros") {
+  for (const float spread : {0.0f, 1e-35f, 40.0f, 3e4f}) {
+    WorldShape shape;
+    shape.sketch = {4, 1, 128, 2};
+    shape.lengths = {900};
+    shape.spread = spread;
+    check_attention(shape, 7);
+  }
+}
+
+TEST("blocks sealed by the GPU have the CPU's bytes") {
+  for (const int d : {64, 128})
+    for (const int bits : {1, 2})
+      for (const int centring : {0, kCentringContext, kCentringOff}) {
+        const int before = check::failures();
+        WorldShape shape;
+        shape.sketch = {2, 2, d, bits};
+        shape.lengths = {128 * 5 + 1};
+        shape.centring = centring;
+        World world(shape, static_cast<uint32_t>(10 * d + bits));
+        // Zeros, values that are no numbers or too large, a row of one value.
+        const auto row = [&](int token) {
+          return world.rows.data() + world.blocks[token / kIndexTokens] * world.row_values() +
+                 size_t(token % kIndexTokens) * 2 * d;
+        };
+        std::fill_n(row(5), d, uint16_t{0});
+        row(130)[d - 1] = 0x7fc0;
+        row(131)[3] = 0x7f7f;
+        std::fill_n(row(260), d, uint16_t{0x3f80});
+        Device device(world, 0);
+        cuda::SealStep step{world.index(),
+                            shape.sketch.kv_heads,
+                            device.rows->data(),
+                            device.records->data(),
+                            world.record_stride(),
+                            device.step.constants->signs,
+                            device.blocks->data(),
+                            device.blocks->data(),
+                            0,
+                            5,
+                            nullptr};
+        cuda::launch_seal(device.launcher, step);
+        device_memory::finish();
+        world.seal(*sketch_kernels(kLevel));
+        const std::vector<char> records = device.records->values();
+        CHECK(std::equal(records.begin(), records.end(), world.aligned_records()));
+        tell(before, name_of(shape));
+      }
+}
