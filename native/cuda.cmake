@@ -37,7 +37,7 @@ file(GLOB SOUNDER_CUDA_SOURCES CONFIGURE_DEPENDS src/cuda/*.cu src/cuda/*.cpp sr
      src/cuda/sampled/*.cpp)
 list(FILTER SOUNDER_CUDA_SOURCES EXCLUDE REGEX "/loader.cpp$")
 add_library(sounder_cuda_objects OBJECT ${SOUNDER_CUDA_SOURCES})
-target_include_directories(sounder_cuda_objects PUBLIC include src)
+target_include_directories(sounder_cuda_objects PUBLIC include src src/cuda/gpu)  # gpu: tests put their own in its place
 target_include_directories(sounder_cuda_objects SYSTEM PUBLIC ${SOUNDER_CUBLAS_INCLUDE}
                            ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_compile_options(sounder_cuda_objects PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SOUNDER_WARNINGS}>

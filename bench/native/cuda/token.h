@@ -131,15 +131,6 @@ struct Bench {
                         nullptr};
     cuda::launch_seal(launcher, step);
   }
-  // The same keys, by sketches of so many bits.
-  void seal_again(int bits_) {
-    bits = bits_;
-    for (int l = Model::kLayers - 1; l >= 0; --l) {
-      launch_fill(launcher, dense_rows->data, dense_rows->count, 1000 + static_cast<uint64_t>(l), 1.5f);
-      if (l >= kDense) seal(l);
-    }
-    finish("seal");
-  }
 
   int64_t block_values() const { return int64_t{Model::kKvHeads} * kIndexTokens * 2 * Model::kHeadDim; }
   int64_t records_of_layer() const {

@@ -12,7 +12,7 @@ namespace sounder::cuda {
 struct Launcher {
   CUstream_st *stream = nullptr;
   int multiprocessors = 4;
-  bool overlap = true;
+  bool overlap = false;
 };
 
 template <typename... P, typename... A>

@@ -133,8 +133,8 @@ __global__ void __launch_bounds__(kThreads, 1) attend_kernel(SampledStep step) {
   auto row_at = [&](int i) {
     const int chunk = chunk_of(starts, chunks, i);
     const ChosenRow chosen = m.chosen[view * m.keys + int64_t{chunk} * kChunkKeys + (i - starts[chunk])];
-    return Row{row_of(step, step.rows, own.blocks, kv_head, chosen.key),
-               step.constants->draw.offsets[chosen.distance]};
+    return ReadRow{row_of(step, step.rows, own.blocks, kv_head, chosen.key),
+                   step.constants->draw.offsets[chosen.distance]};
   };
   float *result = state_of_block<D, H>(step, view);
   attend_block<D, H, 8>(step, query, kv_head, static_cast<int>(blockIdx.x), splits, rows, shared.states,
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads, 1) exact_kernel(SampledStep step) {
   const int64_t view = view_index(step, query, kv_head);
   const int splits = step.memory.splits, keys = own.position + 1;
   auto row_at = [&](int key) {
-    return Row{row_of(step, step.near_rows, own.near_blocks, kv_head, key), 0.0f};
+    return ReadRow{row_of(step, step.near_rows, own.near_blocks, kv_head, key), 0.0f};
   };
   attend_block<D, H, 8>(step, query, kv_head, static_cast<int>(blockIdx.x), splits, keys, shared.states,
                         shared.factors, state_of_block<D, H>(step, view), row_at);

@@ -109,7 +109,7 @@ __device__ inline void quantise_head(const SampledStep &step, Lane<D> &z, float 
   transform<D>(z);
   float most = 0.0f;
   for (int i = 0; i < kOwn; ++i) most = fmaxf(most, fabsf(z[i]));
-  most = warp_max(most);
+  most = greatest_of_warp(most);
   const float square = sum_squares<D>(z, shared.squares[head]);
   const bool usable = most > kTiny;
   const float inverse = usable ? __fdiv_rn(1.0f, most) : 0.0f;

@@ -16,7 +16,7 @@ constexpr uint64_t kSignStream = uint64_t{1} << 40;  // as in ../../sampled/samp
 
 constexpr int state_floats(int head_dim) { return head_dim + 5; }
 
-struct Row {
+struct ReadRow {
   const uint16_t *at;
   float offset;  // -log2 P
 };
@@ -143,7 +143,7 @@ struct Attender {
   }
 
   // Of the 32 rows that lanes hold, those from `first` on, `count` ≤ kBatch of them.
-  __device__ void attend_batch(const Row &held, int first, int count) {
+  __device__ void attend_batch(const ReadRow &held, int first, int count) {
     const int side = lane() / (2 * kLanes);
     uint4 raw[kLoads];
     float logits[kLoads], offsets[kLoads], projections[kLoads];
@@ -174,7 +174,7 @@ struct Attender {
     constexpr int kHeld = 32 / kBatch;
     for (int batch = warp; batch * kBatch < count; batch += kHeld * warps) {
       const int own = (batch + lane() / kBatch * warps) * kBatch + lane() % kBatch;
-      Row held{nullptr, 0.0f};
+      ReadRow held{nullptr, 0.0f};
       if (own < count) held = row_at(own);
       for (int b = 0; b < kHeld; ++b) {
         const int first = (batch + b * warps) * kBatch;
@@ -213,7 +213,7 @@ __device__ inline void merge_states(const float *states, int count, int64_t stri
     const float *maxima = states + h * kFloats + D + 1;
     float highest = kLowest;
     for (int s = lane; s < count; s += 32) highest = fmaxf(highest, read(maxima + s * stride));
-    highest = warp_max(highest);
+    highest = greatest_of_warp(highest);
     for (int s = lane; s < count; s += 32) factors[h][s] = exp2f(read(maxima + s * stride) - highest);
     if (lane == 0) result[h * kFloats + D + 1] = highest > kLowest ? highest : -INFINITY;
   }

@@ -14,7 +14,7 @@
 //   attend    these rows, merged with sink and tail
 //
 // Scores, thresholds, draws and records are the integers of the CPU's kernels (../../sampled): the same seed
-// reads the same rows on both. (Head thresholds round a sum whose order differs: one in 10^9 is one off.)
+// reads the same rows on both. (Head thresholds round a sum of doubles whose order differs.)
 #pragma once
 
 #include <cstdint>

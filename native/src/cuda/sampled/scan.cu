@@ -295,7 +295,7 @@ __device__ inline void attend_near(const SampledStep &step, int query, int kv_he
   const int group = step.shape.group(), begin = own.begin, skipped = own.end - own.begin;
   auto row_at = [&](int i) {
     const int key = i < begin ? i : i + skipped;
-    return Row{row_of(step, step.near_rows, own.near_blocks, kv_head, key), 0.0f};
+    return ReadRow{row_of(step, step.near_rows, own.near_blocks, kv_head, key), 0.0f};
   };
   float *result =
       step.memory.exact + (view_index(step, query, kv_head) * kNearParts + part) * group * state_floats(D);

@@ -70,7 +70,7 @@ __device__ inline float mean_of_column(const float *column) {
 }
 
 __device__ inline float block_max(float x, float *parts) {
-  x = warp_max(x);
+  x = greatest_of_warp(x);
   if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
   __syncthreads();
   for (int i = 0; i < kIndexTokens / 32; ++i) x = fmaxf(x, parts[i]);

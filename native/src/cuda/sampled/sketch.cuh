@@ -22,7 +22,7 @@ __device__ inline uint32_t bf16_bits(float x) {
   return x != x ? 0x7fc0u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
 }
 
-__device__ inline float warp_max(float x) {
+__device__ inline float greatest_of_warp(float x) {
   for (int bits = 16; bits > 0; bits /= 2) x = fmaxf(x, __shfl_xor_sync(kWarp, x, bits));
   return x;
 }
