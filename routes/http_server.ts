@@ -37,7 +37,8 @@ export class HttpServer {
   /** Accepts no more; resolves when the last answer has gone out. */
   async shutdown(): Promise<void> {
     this.#closing = true;
-    await this.#server.shutdown();
+    // One that could not go on accepting has ended, and says so again.
+    await this.#server.shutdown().catch(() => {});
   }
 
   #listen(port: number): Deno.HttpServer<Deno.NetAddr> {

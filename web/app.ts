@@ -119,6 +119,8 @@ class Playground {
     this.#busy(new AbortController());
     const views = await this.#answers(lanes, turn, elements.at(-1)!);
     this.#busy(null);
+    // A new chat was begun meanwhile.
+    if (!this.#turns.includes(turn)) return;
     if (Object.keys(turn.answers).length === 0) this.#takeBack(turn, elements);
     else if (views.length === 2) compare(views, elements.at(-1)!);
     question.focus();

@@ -178,6 +178,28 @@ Deno.test({
       });
     }
 
+    await t.step("a new chat ends the answer that is coming, and starts empty", async () => {
+      const { opened, open } = gate();
+      const service = new FakeService(async function* () {
+        await opened;
+        yield text(0, "too late");
+      });
+      await playground(browser, service, async (tab) => {
+        await connected(tab);
+        const { page } = tab;
+        await page.keyboard.type("Old question");
+        await page.keyboard.press("Enter");
+        await page.locator(".answer").waitFor();
+        await page.getByRole("button", { name: "New chat" }).click();
+        await service.firstCancel;
+        await page.getByRole("button", { name: "Ask" }).waitFor();
+        assertEquals(await page.locator("#question").inputValue(), "");
+        assertEquals(await page.locator(".answer, .question").count(), 0);
+        assert(await page.getByText("Ask a long document.").isVisible());
+      });
+      open();
+    });
+
     await t.step("a long prompt says how far it was read", async () => {
       const { opened, open } = gate();
       const service = new FakeService(async function* () {
