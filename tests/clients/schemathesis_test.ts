@@ -21,17 +21,22 @@ testWith(
   environment,
   "schemathesis finds no answer that the description lacks",
   async ({ bin }) => {
-    const args = ["--memory", "1GiB", "--context", "128", "--quiet"];
-    await using server = new TestServer(args, { SOUNDER_API_KEY: "secret" });
-    const url = await server.ready();
-    const header = ["-H", "Authorization: Bearer secret"];
     const cwd = await Deno.makeTempDir();
     try {
-      const report = await output(
-        `${bin}/schemathesis`,
-        ["run", `${url}/openapi.json`, ...header, ...ARGS],
-        { seconds: 300, cwd },
-      );
+      const args = [
+        "--memory",
+        "1GiB",
+        "--context",
+        "128",
+        "--quiet",
+        "--sessions",
+        `${cwd}/sessions`,
+      ];
+      await using server = new TestServer(args, { SOUNDER_API_KEY: "secret" });
+      const url = await server.ready();
+      const header = ["-H", "Authorization: Bearer secret"];
+      const command = ["run", `${url}/openapi.json`, ...header, ...ARGS];
+      const report = await output(`${bin}/schemathesis`, command, { seconds: 300, cwd });
       const [, generated, passed] = report.match(/(\d+) generated, (\d+) passed/)!;
       assertEquals(passed, generated);
       assert(Number(passed) > 1000, `only ${passed} requests`);
