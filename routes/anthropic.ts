@@ -26,12 +26,14 @@ export function messages(deps: Deps): Handler {
     const job = await submit(c, service, { id, model: model.id, stream: body.stream }, [prompt], {
       ...body.settings,
       format: body.format,
+      calls: body.calls,
       continuesPrompt: false,
       maxTokens: body.maxTokens,
       logprobs: null,
       scorePrompt: null,
     });
-    const events = messageEvents({ id, model: model.id, promptTokens: prompt.length }, job);
+    const head = { id, model: model.id, promptTokens: prompt.length };
+    const events = messageEvents(head, job, body.calls);
     if (body.stream) {
       const failed = (error: ApiError) => typedFrame(errorEvent(error, c.get("requestId")));
       return streamFrames(c, deps, job, typedFrames(events), failed);
@@ -48,7 +50,7 @@ export function countTokens(deps: Deps): Handler {
     service.model();
     const json = await readJson(c.req.raw, options.maxBodyBytes);
     const model = requireModel(deps, json["model"]);
-    const body = parseConversation(json);
+    const body = parseConversation(json, model);
     requireChat(model);
     const prompt = await service.encodeChat(body.messages, body.template);
     return c.json({ input_tokens: prompt.length });

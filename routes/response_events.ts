@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A response in the shape of OpenAI's Responses API, built event by event. */
+import type { AnswerPart } from "../src/tools/call_parser.ts";
 import type { FinishReason, TokenInfo, Usage } from "../src/types.ts";
-import { newId } from "./admission.ts";
+import { AnswerParts } from "./answer_parts.ts";
+import { newCallId } from "./chat_choices.ts";
 import type { ApiError } from "./errors.ts";
 import type { Job } from "./job.ts";
-import { type ChatLogprobs, chatLogprobs } from "./logprobs.ts";
-import type { ResponseEcho } from "./schemas/responses.ts";
+import {
+  type Body,
+  CallItem,
+  MessageItem,
+  type OpenItem,
+  type ResponseEvent,
+} from "./response_items.ts";
+import type { ResponsesBody } from "./schemas/responses.ts";
 import { sounderBody } from "./usage.ts";
 
-/** An event of the stream, before it gets its number. */
-type Event = { type: string } & Record<string, unknown>;
 /** An event of the stream. */
-export type NumberedEvent = Event & { sequence_number: number };
-
-type Logprobs = ChatLogprobs["content"];
-type Body = Record<string, unknown>;
-
-/** Where the only text of the only message is. */
-const AT = { output_index: 0, content_index: 0 };
+export type NumberedEvent = ResponseEvent & { sequence_number: number };
 
 function usageOf(usage: Usage): Body {
   return {
@@ -33,15 +33,18 @@ function usageOf(usage: Usage): Body {
 /** One response: what is known of it so far, and the events that say so. */
 export class ResponseBuilder {
   readonly #base: Body;
-  readonly #logprobs: number | null;
-  readonly #item = newId("msg");
+  readonly #body: ResponsesBody;
+  readonly #parts: AnswerParts;
   #sequence = 0;
-  #text = "";
-  readonly #scores: Logprobs = [];
+  readonly #output: Body[] = [];
+  #open: OpenItem | null = null;
+  /** Tokens that came while no message was open. */
+  #due: TokenInfo[] = [];
   #reason: FinishReason = "stop";
 
-  constructor(id: string, model: string, echo: ResponseEcho, logprobs: number | null) {
-    this.#logprobs = logprobs;
+  constructor(id: string, model: string, body: ResponsesBody) {
+    this.#body = body;
+    this.#parts = new AnswerParts(body.calls);
     this.#base = {
       id,
       object: "response",
@@ -54,28 +57,32 @@ export class ResponseBuilder {
       reasoning: { effort: null, summary: null },
       service_tier: "default",
       store: false,
-      tool_choice: "auto",
-      tools: [],
       truncation: "disabled",
       usage: null,
-      ...echo,
+      ...body.echo,
     };
   }
 
   /** The events of a job of one prompt and one choice. None after a cancel. */
   async *events(job: Job): AsyncGenerator<NumberedEvent> {
-    yield* this.#opening();
+    for (const event of this.#opening()) yield this.#numbered(event);
     for await (const { event } of job.events()) {
-      if (event.type === "text") yield* this.#delta(event.text, event.tokens);
-      else if (event.type === "finish") this.#reason = event.reason;
-      else if (event.type === "done") yield* this.#closing(event.usage);
+      if (event.type === "text") {
+        this.#tokens(event.tokens);
+        for (const part of this.#parts.push(event.text)) yield* this.#part(part);
+      } else if (event.type === "finish") {
+        this.#reason = event.reason;
+      } else if (event.type === "done") {
+        for (const part of this.#parts.finish()) yield* this.#part(part);
+        yield* this.#closing(event.usage);
+      }
     }
   }
 
   /** What an error makes of it. The last event is the one that clients raise. */
   failed(error: ApiError): NumberedEvent[] {
     const { message, code, param } = error.body.error;
-    const response = this.#response("failed", [], {
+    const response = this.#response("failed", {
       error: { code: code ?? "server_error", message },
     });
     return [
@@ -84,31 +91,65 @@ export class ResponseBuilder {
     ];
   }
 
-  *#opening(): Generator<NumberedEvent> {
-    const response = this.#response("in_progress", []);
-    yield this.#numbered({ type: "response.created", response });
-    yield this.#numbered({ type: "response.in_progress", response });
-    const item = this.#message("in_progress", []);
-    yield this.#numbered({ type: "response.output_item.added", output_index: 0, item });
-    yield this.#atText("response.content_part.added", { part: this.#part() });
+  /** Without tools the answer is a message, which begins at once. */
+  #opening(): ResponseEvent[] {
+    const response = this.#response("in_progress");
+    const events = [
+      { type: "response.created", response },
+      { type: "response.in_progress", response },
+    ];
+    return this.#body.calls === null ? [...events, ...this.#begin(this.#message())] : events;
   }
 
-  *#delta(text: string, tokens: readonly TokenInfo[]): Generator<NumberedEvent> {
-    const logprobs = this.#logprobs === null ? [] : chatLogprobs(tokens, this.#logprobs).content;
-    if (text === "" && logprobs.length === 0) return;
-    this.#text += text;
-    for (const entry of logprobs) this.#scores.push(entry);
-    yield this.#atText("response.output_text.delta", { delta: text, logprobs });
+  #message(): MessageItem {
+    const message = new MessageItem(this.#body.logprobs);
+    message.tokens(this.#due);
+    this.#due = [];
+    return message;
+  }
+
+  #tokens(tokens: readonly TokenInfo[]): void {
+    if (this.#open instanceof MessageItem) this.#open.tokens(tokens);
+    else for (const token of tokens) this.#due.push(token);
+  }
+
+  *#part(part: AnswerPart): Generator<NumberedEvent> {
+    for (const event of this.#eventsOf(part)) yield this.#numbered(event);
+  }
+
+  #eventsOf(part: AnswerPart): ResponseEvent[] {
+    const before: ResponseEvent[] = [];
+    if (part.type === "call") {
+      const call = new CallItem(newCallId(this.#body.calls!), part.name);
+      this.#due = [];
+      return [...this.#end("completed"), ...this.#begin(call)];
+    }
+    if (part.type === "text" && !(this.#open instanceof MessageItem)) {
+      before.push(...this.#end("completed"), ...this.#begin(this.#message()));
+    }
+    const open = this.#open as MessageItem | CallItem;
+    return [...before, open.delta(this.#output.length, part.text)];
+  }
+
+  #begin(item: OpenItem): ResponseEvent[] {
+    this.#open = item;
+    return item.begin(this.#output.length);
+  }
+
+  #end(status: string): ResponseEvent[] {
+    if (this.#open === null) return [];
+    const { events, item } = this.#open.end(this.#output.length, status);
+    this.#output.push(item);
+    this.#open = null;
+    return events;
   }
 
   *#closing(usage: Usage): Generator<NumberedEvent> {
-    const part = this.#part();
-    yield this.#atText("response.output_text.done", { text: this.#text, logprobs: this.#scores });
-    yield this.#atText("response.content_part.done", { part });
     const status = this.#reason === "length" ? "incomplete" : "completed";
-    const item = this.#message(status, [part]);
-    yield this.#numbered({ type: "response.output_item.done", output_index: 0, item });
-    const response = this.#response(status, [item], {
+    const empty = this.#open === null && this.#output.length === 0;
+    const events = [...empty ? this.#begin(this.#message()) : [], ...this.#end(status)];
+    for (const event of events) yield this.#numbered(event);
+    const response = this.#response(status, {
       ...(status === "completed"
         ? { completed_at: Math.floor(Date.now() / 1000) }
         : { incomplete_details: { reason: "max_output_tokens" } }),
@@ -117,29 +158,12 @@ export class ResponseBuilder {
     yield this.#numbered({ type: `response.${status}`, response });
   }
 
-  #numbered(event: Event): NumberedEvent {
+  #numbered(event: ResponseEvent): NumberedEvent {
     return { ...event, sequence_number: this.#sequence++ };
   }
 
-  #atText(type: string, more: Body): NumberedEvent {
-    return this.#numbered({ type, item_id: this.#item, ...AT, ...more });
-  }
-
-  #part(): Body {
-    return {
-      type: "output_text",
-      text: this.#text,
-      annotations: [],
-      logprobs: [...this.#scores],
-    };
-  }
-
-  #message(status: string, content: Body[]): Body {
-    return { id: this.#item, type: "message", status, role: "assistant", content };
-  }
-
-  #response(status: string, output: Body[], more: Body = {}): Body {
-    return { ...this.#base, status, output, ...more };
+  #response(status: string, more: Body = {}): Body {
+    return { ...this.#base, status, output: [...this.#output], ...more };
   }
 }
 

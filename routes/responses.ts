@@ -20,18 +20,19 @@ export function responses(deps: Deps): Handler {
     const model = requireModel(deps, json["model"]);
     const body = parseResponses(json, model);
     requireChat(model, "input");
-    const prompt = await service.encodeChat(body.messages);
+    const prompt = await service.encodeChat(body.messages, body.template);
     if (signal.aborted) return clientLeft();
     const id = newId("resp");
     const job = await submit(c, service, { id, model: model.id, stream: body.stream }, [prompt], {
       ...body.settings,
       format: body.format,
+      calls: body.calls,
       continuesPrompt: false,
       maxTokens: body.maxTokens,
       logprobs: body.logprobs,
       scorePrompt: null,
     });
-    const builder = new ResponseBuilder(id, model.id, body.echo, body.logprobs);
+    const builder = new ResponseBuilder(id, model.id, body);
     const events = builder.events(job);
     if (body.stream) {
       const failed = (error: ApiError) => builder.failed(error).map(typedFrame).join("");

@@ -2,7 +2,9 @@
 /** What the routes take, out of the schemas that check it. */
 import { z } from "zod";
 import type { ModelInfo } from "../../src/types.ts";
-import { messagesSchema, TEXT, turnSchema } from "../schemas/anthropic.ts";
+import { messagesSchema } from "../schemas/anthropic.ts";
+import { messageToolShape, toolBlocksShown } from "../schemas/anthropic_tools.ts";
+import { TEXT, turnSchema } from "../schemas/anthropic_turns.ts";
 import { chatSchema, promptShape } from "../schemas/chat.ts";
 import { completionSchema } from "../schemas/completions.ts";
 import { embeddingsSchema } from "../schemas/embeddings.ts";
@@ -27,7 +29,8 @@ function listOf(items: JsonSchema): JsonSchema {
 /** A conversation in Anthropic's shape, with `schema`'s fields. */
 function turns(schema: z.ZodType): JsonSchema {
   const content = contentShown(TEXT);
-  const turn = requiring(jsonSchemaOf(turnSchema), { content });
+  const blocks = toolBlocksShown(TEXT);
+  const turn = requiring(jsonSchemaOf(turnSchema), { content: contentShown(TEXT, blocks) });
   const shown = withFields(schema, { messages: listOf(turn) });
   const system = { anyOf: [content, { type: "null" }] };
   return { ...shown, properties: { ...shown["properties"] as JsonSchema, system } };
@@ -47,7 +50,7 @@ export function requestSchemas(model: ModelInfo): Record<string, JsonSchema> {
     EmbeddingsRequest: withFields(embeddingsSchema(model), { input: prompts }),
     ResponsesRequest: withFields(responsesSchema, { input: inputShown() }),
     MessagesRequest: turns(messagesSchema),
-    CountTokensRequest: turns(fields({})),
+    CountTokensRequest: turns(fields(messageToolShape)),
     TokenizeRequest: {
       ...jsonSchemaOf(tokenizeSchema),
       anyOf: [requiring({}, { prompt: text }), requiring({}, { content: text }), chat],

@@ -7,13 +7,13 @@ import type { JsonSchema } from "./shown.ts";
 export type TextParts = ReadonlyMap<string, string>;
 
 /** A content of these parts, as {@linkcode textOf} reads it. */
-export function contentShown(texts: TextParts): JsonSchema {
+export function contentShown(texts: TextParts, more: JsonSchema[] = []): JsonSchema {
   const parts = [...texts].map(([type, key]) => ({
     type: "object",
     properties: { type: { const: type }, [key]: { type: "string" } },
     required: ["type", key],
   }));
-  return { anyOf: [{ type: "string" }, { type: "array", items: { anyOf: parts } }] };
+  return { anyOf: [{ type: "string" }, { type: "array", items: { anyOf: [...parts, ...more] } }] };
 }
 
 /** Parts of chat messages. */

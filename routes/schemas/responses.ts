@@ -2,23 +2,14 @@
 /** The body of `POST /v1/responses`. Nothing is stored, so every request brings its whole conversation. */
 import { z } from "zod";
 import type { FormatRequest } from "../../src/constraint/compiler.ts";
-import type { ChatMessage } from "../../src/tokenizer/tokenizer.ts";
+import type { CallRequest } from "../../src/tools/compile_calls.ts";
+import type { ChatMessage, ChatOptions } from "../../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../../src/types.ts";
-import {
-  fields,
-  flag,
-  integer,
-  list,
-  MAX_INT32,
-  oneOf,
-  parse,
-  refuse,
-  show,
-  text,
-} from "./fields.ts";
+import { fields, integer, list, MAX_INT32, oneOf, parse, refuse, text } from "./fields.ts";
 import { alternatives, generationShape, type Settings, settingsOf } from "./generation.ts";
 import { inputMessages } from "./response_input.ts";
 import { namedFormat, namedFormatOf } from "./named_format.ts";
+import { responseTools, responseToolShape } from "./response_tools.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
 const { n: _, stream_options: __, prompt_logprobs: ___, ...shared } = generationShape;
@@ -31,7 +22,7 @@ export const responsesSchema = fields({
   top_logprobs: alternatives.optional(),
   include: list(text, 64, "strings").optional(),
   metadata: z.record(z.string(), z.unknown()).optional(),
-  parallel_tool_calls: flag.optional(),
+  ...responseToolShape,
   text: fields({ format: namedFormat.optional() }).optional(),
   truncation: oneOf("auto", "disabled").optional(),
   user: text.optional(),
@@ -43,6 +34,8 @@ export interface ResponseEcho {
   max_output_tokens: number | null;
   metadata: Record<string, unknown>;
   parallel_tool_calls: boolean;
+  tool_choice: unknown;
+  tools: unknown[];
   text: { format: unknown };
   temperature: number;
   top_logprobs: number;
@@ -53,6 +46,8 @@ export interface ResponseEcho {
 /** A request that was understood. */
 export interface ResponsesBody {
   messages: ChatMessage[];
+  template: ChatOptions;
+  calls: CallRequest | null;
   stream: boolean;
   settings: Settings;
   maxTokens: number | null;
@@ -66,7 +61,7 @@ export function parseResponses(value: Record<string, unknown>, model: ModelInfo)
   const body = parse(responsesSchema, value);
   refuseUnsupported(value);
   refuseStored(value);
-  refuseConstraints(value);
+  const { calls, shown } = responseTools(body, model.toolDialect);
   const { instructions, top_logprobs: top = 0 } = body;
   const maxTokens = body.max_output_tokens ?? null;
   const settings = settingsOf(body, model, maxTokens);
@@ -74,6 +69,8 @@ export function parseResponses(value: Record<string, unknown>, model: ModelInfo)
   const system = instructions === undefined ? [] : [{ role: "system", content: instructions }];
   return {
     messages: [...system, ...inputMessages(value["input"])],
+    template: shown.length === 0 ? {} : { tools: shown },
+    calls,
     stream: body.stream ?? false,
     settings,
     maxTokens,
@@ -84,6 +81,8 @@ export function parseResponses(value: Record<string, unknown>, model: ModelInfo)
       max_output_tokens: maxTokens,
       metadata: body.metadata ?? {},
       parallel_tool_calls: body.parallel_tool_calls ?? true,
+      tool_choice: body.tool_choice ?? "auto",
+      tools: body.tools ?? [],
       text: { format: body.text?.format ?? { type: "text" } },
       temperature: settings.sampling.temperature,
       top_logprobs: top,
@@ -102,15 +101,5 @@ function refuseStored(value: Record<string, unknown>): void {
   }
   if (value["background"] === true) {
     refuse(["background"], "isn't supported: this server keeps no responses");
-  }
-}
-
-function refuseConstraints(value: Record<string, unknown>): void {
-  const { tools, tool_choice: choice } = value;
-  if (Array.isArray(tools) && tools.length > 0 && choice !== "none") {
-    refuse(["tools"], 'aren\'t supported here in this version: leave them out or choose "none"');
-  }
-  if (choice != null && choice !== "none" && choice !== "auto") {
-    refuse(["tool_choice"], `must be "none" in this version, not ${show(choice)}`);
   }
 }

@@ -28,13 +28,24 @@ function replace(schema: JsonSchema, by: JsonSchema): void {
   Object.assign(schema, by);
 }
 
-function allowNulls(schema: JsonSchema): void {
+/** Marks objects while the schema is made: zod shares and copies its parts until it is done. */
+const MARK = "x-nulls-are-absent";
+
+/** The schema with null allowed in the optional fields of marked objects. */
+function withNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withNulls);
+  if (typeof value !== "object" || value === null) return value;
+  const { [MARK]: marked, ...schema } = Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [key, withNulls(inner)]),
+  );
+  if (!marked) return schema;
   const required = schema["required"] as string[] | undefined ?? [];
-  const properties = schema["properties"] as Record<string, JsonSchema>;
-  for (const [name, property] of Object.entries(properties)) {
-    if (required.includes(name) || Object.keys(property).length === 0) continue;
-    properties[name] = { anyOf: [property, { type: "null" }] };
-  }
+  const fields = Object.entries(schema["properties"] as Record<string, JsonSchema>);
+  const properties = fields.map(([name, field]) => {
+    const free = required.includes(name) || Object.keys(field).length === 0;
+    return [name, free ? field : { anyOf: [field, { type: "null" }] }];
+  });
+  return { ...schema, properties: Object.fromEntries(properties) };
 }
 
 /** An object whose fields in `must` have to be there, as they are given here. */
@@ -52,8 +63,8 @@ export function jsonSchemaOf(schema: z.ZodType): JsonSchema {
     override: ({ zodSchema, jsonSchema }) => {
       const as = SHOWN.get(zodSchema);
       if (as !== undefined) replace(jsonSchema, as instanceof z.ZodType ? jsonSchemaOf(as) : as);
-      if (NULLS_ABSENT.has(zodSchema)) allowNulls(jsonSchema);
+      if (NULLS_ABSENT.has(zodSchema)) (jsonSchema as JsonSchema)[MARK] = true;
     },
   });
-  return shown as JsonSchema;
+  return withNulls(shown) as JsonSchema;
 }
