@@ -21,12 +21,21 @@ export interface BrowserRules {
 /** Refuses pages of other origins. */
 export function pagesAllowed({ origins, localOnly }: BrowserRules): Around {
   return async (c, next) => {
-    const origin = c.req.header("origin");
-    if (origin !== undefined && !origins.includes("*") && !origins.includes(origin)) {
+    const origin = c.req.header("origin") ?? impliedOrigin(c.req.raw.headers);
+    if (origin !== null && !origins.includes("*") && !origins.includes(origin)) {
       if (!ownPage(origin, c.req.header("host") ?? "", localOnly)) throw refused(origin);
     }
     await next();
   };
+}
+
+/** Browsers send no origin when a page reads from where it came from; null for what is no browser. */
+function impliedOrigin(headers: Headers): string | null {
+  const host = headers.get("host");
+  if (host === null || !headers.get("user-agent")?.startsWith("Mozilla/")) return null;
+  // A proxy says how it was asked.
+  const scheme = headers.get("x-forwarded-proto") === "https" ? "https" : "http";
+  return `${scheme}://${host}`;
 }
 
 /** Lets pages of these origins read the answers. */
@@ -46,7 +55,9 @@ export function answersReadable(origins: readonly string[]): Around {
 function ownPage(origin: string, host: string, localOnly: boolean): boolean {
   if (!URL.canParse(origin)) return false;
   const page = new URL(origin);
-  return page.host === host && (!localOnly || namesThisMachine(page.hostname));
+  const here = `${page.protocol}//${host}`;
+  return URL.canParse(here) && page.host === new URL(here).host &&
+    (!localOnly || namesThisMachine(page.hostname));
 }
 
 /** Addresses can't be made to point elsewhere, nor can localhost. */

@@ -42,6 +42,28 @@ Deno.test("a name that was made to point at this machine is refused; a server on
   await ok((await fromPage(`http://${host}`, host, { localOnly: false })).response);
 });
 
+Deno.test("such a name cannot read either, though browsers send no origin then", async () => {
+  const read = async (
+    host: string,
+    agent: string,
+    options: Partial<AppOptions> = {},
+    more = {},
+  ) => {
+    const headers = { host, "user-agent": agent, ...more };
+    return (await appOver(new FakeService(), options).request("/v1/models", { headers })).status;
+  };
+  const browser = "Mozilla/5.0 (X11; Linux x86_64)";
+  assertEquals(await read("rebound.example:8080", browser), 403);
+  assertEquals(await read("127.0.0.1:8080", browser), 200);
+  assertEquals(await read("localhost:443", browser, {}, { "x-forwarded-proto": "https" }), 200);
+  assertEquals(await read("rebound.example:8080", browser, { localOnly: false }), 200);
+  assertEquals(await read("chat.example", "OpenAI/JS 7.0"), 200, "a client through a proxy");
+  const proxied = { "x-forwarded-proto": "https" };
+  const options = { corsOrigins: ["https://chat.example"] };
+  assertEquals(await read("chat.example", browser, options, proxied), 200);
+  assertEquals(await read("chat.example", browser, {}, proxied), 403);
+});
+
 Deno.test("without --cors no answer may be read by other pages, and no preflight allows it", async () => {
   const app = appOver(new FakeService());
   for (const method of ["GET", "OPTIONS"]) {
