@@ -86,7 +86,9 @@ export class Sessions implements SessionControl {
         `No request named session "${name.id}": send "sounder": {"session": "${name.id}"}`;
       throw new Failure("not_found", `${sentence} with one, and save it when that has ended.`);
     }
-    const held = await this.#holdLatest(name.scope, prompt);
+    // It may be held because it is being saved already: then after that.
+    const held = await this.#holdLatest(name.scope, prompt) ??
+      await this.#transfers.inTurn(() => this.#holdLatest(name.scope, prompt));
     if (held !== null) return await this.#transfers.save(name, held);
     const record = this.#store.find(name);
     if (record !== null && this.#store.match(name.scope, prompt)?.record === record) return record;

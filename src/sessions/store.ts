@@ -213,7 +213,10 @@ export class SessionStore {
       const { provenance, sampling, savedAt } = readNote(saved.note);
       const { length, exact, bytes } = saved;
       const all = exact === length || sampling === this.#options.sampling;
-      const usable = all ? length : Math.floor(exact / BLOCK_TOKENS) * BLOCK_TOKENS;
+      const wholeBlocks = (tokens: number) => Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
+      // The engine's longest context may be shorter than when it was saved.
+      const fits = saved.tokens.length < length ? wholeBlocks(saved.tokens.length) : length;
+      const usable = Math.min(fits, all ? length : wholeBlocks(exact));
       const chain = chainOf(scope, saved.tokens);
       const figures = { bytes, savedAt, usedAt, tokens: length, exact, usable, provenance };
       return { ...name, ...figures, problem: null, chain };

@@ -15,7 +15,7 @@ namespace sounder {
 
 namespace {
 
-constexpr int64_t kLongestHeader = int64_t{1} << 30;
+constexpr int64_t kLongestHeader = int64_t{128} << 20;  // 2^24 tokens, the longest context, take half of it
 
 constexpr const char *kFigureNames[kSavedFigureCount] = {"layers",
                                                          "KV heads",

@@ -101,6 +101,20 @@ Deno.test("saving says what is the matter: nobody named it, its request runs, th
     await world.stop();
   }));
 
+Deno.test("what is being saved already when it is asked for is saved after that", () =>
+  inFolder(async (folder) => {
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => open = resolve);
+    const world = await start(folder, { duringTransfer: () => gate });
+    await world.ask({ prompt: promptOf(700) }, "talk");
+    const name = { scope: "", id: "talk" };
+    const saves = [world.sessions.save(name), world.sessions.save(name)];
+    await pause();
+    open();
+    assertEquals((await Promise.all(saves)).map(({ tokens }) => tokens), [707, 707]);
+    await world.stop();
+  }));
+
 Deno.test("a session is loaded before it is asked for; one that cannot be used says why", () =>
   inFolder(async (folder) => {
     const first = await start(folder);

@@ -55,6 +55,21 @@ Deno.test("a prompt finds the session that has the most of it, all of it or whol
     store.close();
   }));
 
+Deno.test("of a session longer than this engine's contexts, the whole blocks that fit are used", () =>
+  inFolder(async (folder) => {
+    const fake = engine();
+    const { store } = await openStore(fake, folder);
+    await save(store, fake, { id: "a" }, promptOf(900));
+    store.close();
+    const brief = new FakeEngine({ context: 500 });
+    const { store: other } = await openStore(brief, folder);
+    const { record, tokens } = other.match("", promptOf(490))!;
+    assertEquals([record.tokens, record.usable, tokens], [900, 384, 384]);
+    const { context } = await other.restore(record, tokens);
+    assertEquals(brief.contextLength(context), 384);
+    other.close();
+  }));
+
 Deno.test("another process finds what was saved, most recently used first, and restores it", () =>
   inFolder(async (folder) => {
     const fake = engine();
