@@ -17,7 +17,7 @@ const DEFINITION = /[a-zA-Z][a-zA-Z0-9_-]*[ \t]*::=/y;
 const BOUNDS = /\{\s*(\d+)\s*(,\s*(\d*)\s*)?\}/y;
 const MAX_DEPTH = 100;
 const MAX_REPEAT = 100_000;
-const MAX_RULES = 10_000;
+const MAX_RULES = 2000;
 const ESCAPES: Readonly<Record<string, string>> = {
   n: "\n",
   r: "\r",

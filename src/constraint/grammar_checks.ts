@@ -42,10 +42,11 @@ function fixpoint(
   holds: (node: Node, known: readonly boolean[]) => boolean,
 ): boolean[] {
   const known: boolean[] = new Array(rules.length).fill(false);
-  for (let changed = true; changed;) {
+  // To and fro: chains of rules lead to later ones or to earlier ones.
+  for (let changed = true, forth = true; changed; forth = !forth) {
     changed = false;
-    // Backwards: rules tend to refer to later ones.
-    for (let i = rules.length - 1; i >= 0; i--) {
+    for (let n = 0; n < rules.length; n++) {
+      const i = forth ? n : rules.length - 1 - n;
       if (known[i] || !holds(rules[i]!, known)) continue;
       known[i] = changed = true;
     }

@@ -38,6 +38,8 @@ export interface MachineState {
 
 /** Places of a state; more come only of grammars that are ambiguous beyond reason. */
 const MAX_PLACES = 2000;
+/** What visiting a place costs, where a node of the tokens' tree costs 1. */
+const PLACE_WORK = 10;
 /** More than the automaton may have, and than a loop may count: three numbers make one key. */
 const MAX_LOOPS = 1 << 16;
 const MAX_COUNT = 1 << 20;
@@ -49,6 +51,8 @@ export class Machine {
   #lastFrame = 0;
   #firstKept = 0;
   #bottom = new Map<number, Frame>();
+
+  #workLeft = Infinity;
 
   constructor(automaton: Automaton) {
     this.#automaton = automaton;
@@ -108,6 +112,17 @@ export class Machine {
     this.#firstKept = this.#lastFrame;
   }
 
+  /** Counts work that was done for one mask. @throws {Failure} `invalid` when it is too much. */
+  spend(work: number): void {
+    this.#workLeft -= work;
+    if (this.#workLeft < 0) throw tooAmbiguous();
+  }
+
+  /** Allows so much work from here on. */
+  allow(work: number): void {
+    this.#workLeft = work;
+  }
+
   /** The state of these places and all that follow from them without reading; null when there is none. */
   close(places: Place[]): MachineState | null {
     const seen = new Set<number>();
@@ -130,6 +145,7 @@ export class Machine {
       if (place.stack === null) accepting = true;
       else this.#return(place.stack, visit);
     }
+    this.spend(PLACE_WORK * seen.size);
     if (waiting.length > MAX_PLACES) throw tooAmbiguous();
     return waiting.length === 0 && !accepting ? null : this.#intern(waiting, accepting);
   }

@@ -17,6 +17,13 @@ interface Reach {
   exits: Int32Array;
 }
 
+/** What one mask may take, in nodes that are visited: half a second. */
+const MOST_WORK = 30_000_000;
+/** A rule that ends at one node in so many ends at many. */
+const MANY_EXITS = 16;
+/** Caches of one grammar; strings of bounded length have a mask for each number of characters. */
+const MAX_BYTES = 64 * 2 ** 20;
+
 export class MaskMaker {
   readonly #trie: TokenTrie;
   readonly #machine: Machine;
@@ -47,31 +54,61 @@ export class MaskMaker {
   /** The tokens with which an allowed text goes on. The caller must not change it. */
   mask(state: MachineState): Uint32Array {
     if (state.mask !== null) return state.mask;
+    if (this.bytes > MAX_BYTES) this.forget();
+    this.#machine.allow(MOST_WORK);
+    try {
+      return state.mask = this.#make(state);
+    } finally {
+      this.#machine.allow(Infinity);
+    }
+  }
+
+  #make(state: MachineState): Uint32Array {
     const mask = new Uint32Array(Math.ceil(this.#trie.vocabulary / 32));
+    const stacks = new Map<number, Frame[]>();
     for (const { state: place, stack } of state.places) {
       const { bytes, tokens } = this.#machine.automaton.states[place]!;
       for (let i = 0; i < tokens.length; i += 2) setToken(mask, tokens[i]!);
       if (bytes.length === 0) continue;
-      if (stack !== null && stack.loop >= 0) this.#addLoop(mask, place, stack);
-      else this.#addPlace(mask, place, stack);
+      if (stack !== null && stack.loop >= 0) {
+        this.#addLoop(mask, place, stack);
+        continue;
+      }
+      if (!stacks.has(place)) this.#reachOf(place).tokens.addTo(mask);
+      stacks.set(place, [...stacks.get(place) ?? [], ...(stack === null ? [] : [stack])]);
     }
-    state.mask = mask;
+    this.#addExits(mask, state, stacks);
     this.#bytes += mask.byteLength;
     return mask;
   }
 
-  #addPlace(mask: Uint32Array, place: number, stack: Frame | null): void {
+  #reachOf(place: number): Reach {
     let reach = this.#reaches.get(place);
     if (reach === undefined) {
       reach = this.#walkPlace(place);
       this.#reaches.set(place, reach);
       this.#bytes += reach.tokens.bytes + reach.exits.byteLength;
     }
-    reach.tokens.addTo(mask);
-    if (stack === null || reach.exits.length === 0) return;
-    const after = this.#machine.close([{ state: stack.back, stack: stack.below }]);
-    if (after === null || after.places.length === 0) return;
-    for (const node of reach.exits) this.#walk(after, node, mask, null);
+    return reach;
+  }
+
+  /** Tokens that go on behind the end of a place's rule. */
+  #addExits(mask: Uint32Array, state: MachineState, stacks: ReadonlyMap<number, Frame[]>): void {
+    let count = 0;
+    for (const [place, frames] of stacks) {
+      if (frames.length > 0) count += this.#reachOf(place).exits.length;
+    }
+    // Where a rule may end nearly anywhere, subtrees would be walked again and again.
+    if (count > this.#trie.bytes.length / MANY_EXITS) return this.#walk(state, 0, mask, null);
+    for (const [place, frames] of stacks) {
+      const { exits } = this.#reachOf(place);
+      if (frames.length === 0 || exits.length === 0) continue;
+      const after = this.#machine.close(
+        frames.map(({ back, below }) => ({ state: back, stack: below })),
+      );
+      if (after === null || after.places.length === 0) continue;
+      for (const node of exits) this.#walk(after, node, mask, null);
+    }
   }
 
   #walkPlace(place: number): Reach {
@@ -87,7 +124,9 @@ export class MaskMaker {
     const path = this.#path;
     const end = ends[node]!;
     path[depths[node]!] = from;
+    let visited = 0;
     for (let i = node + 1; i < end;) {
+      visited++;
       const depth = depths[i]!;
       const before = path[depth - 1]!;
       const next = before.next[bytes[i]!] === undefined
@@ -102,6 +141,7 @@ export class MaskMaker {
       path[depth] = next;
       i++;
     }
+    this.#machine.spend(visited);
   }
 
   #markNode(mask: Uint32Array, node: number): void {

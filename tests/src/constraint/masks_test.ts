@@ -3,6 +3,8 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { formatGrammar } from "../../../src/constraint/compiler.ts";
 import { Failure } from "../../../src/errors.ts";
+import { compileGrammar } from "../../../src/constraint/automaton.ts";
+import { Machine } from "../../../src/constraint/machine.ts";
 import { GrammarBuilder, sequence, text } from "../../../src/constraint/grammar.ts";
 import { tokensOf } from "../../../src/constraint/token_set.ts";
 import {
@@ -130,6 +132,34 @@ Deno.test("an ambiguous grammar costs no more than its limit, and says so", () =
     for (let i = 0; i < 2000; i++) matcher.accept("a".charCodeAt(0));
   }, Failure);
   assert(/too many ways/.test(error.message));
+});
+
+Deno.test("caches of a long answer stay within their bound, and answers under way go on", () => {
+  const constraint = constraintFor({
+    kind: "schema",
+    schema: { type: "string", maxLength: 100_000 },
+    strict: true,
+  });
+  const matcher = constraint.matcher(new Set());
+  matcher.accept('"'.charCodeAt(0));
+  let most = 0;
+  for (let i = 0; i < 60_000; i++) {
+    matcher.allowed();
+    matcher.accept("a".charCodeAt(0));
+    most = Math.max(most, constraint.bytes);
+  }
+  // Each character is a state of its own, which takes kilobytes.
+  assert(matcher.matches && most > 50e6 && most < 70e6, String(most));
+  assertEquals(matcher.accept('"'.charCodeAt(0)), true);
+});
+
+Deno.test("a mask that takes too much work is given up", () => {
+  const machine = new Machine(compileGrammar(formatGrammar({ kind: "regex", regex: "(a|b)*c" })));
+  const start = machine.start();
+  machine.allow(5);
+  assertThrows(() => machine.read(start, 97), Failure, "too many ways");
+  machine.allow(Infinity);
+  assert(machine.read(start, 97) !== null);
 });
 
 Deno.test("a list that is a recursive rule needs no deeper stack for each of its items", () => {

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { formatGrammar } from "../../../src/constraint/compiler.ts";
+import { ConstraintCompiler, formatGrammar } from "../../../src/constraint/compiler.ts";
 import { Failure } from "../../../src/errors.ts";
-import { constraintFor, drawAnswer, WALK_TOKENIZER } from "../../fixtures/constraint_walks.ts";
+import {
+  constraintFor,
+  drawAnswer,
+  WALK_TOKENIZER,
+  WALK_VOCABULARY,
+} from "../../fixtures/constraint_walks.ts";
 import { allows, assertDrawsValid, type Schema } from "../../fixtures/schema_judge.ts";
 
 Deno.test("schemas refer to each other and to themselves", () => {
@@ -124,9 +129,14 @@ Deno.test("hostile schemas end soon, one way or the other", () => {
   const deep = Array.from({ length: 5000 }).reduce<Schema>((items) => ({ items }), {});
   const wide = { type: "object", properties: {} as Schema };
   for (let i = 0; i < 50_000; i++) wide.properties[`p${i}`] = {};
-  for (const schema of [chain, deep, wide, { $ref: "#" }, { allOf: [{ $ref: "#" }] }]) {
+  const tuple = { type: "array", prefixItems: Array.from({ length: 15_000 }, () => true) };
+  const longName = { properties: { ["a".repeat(50_000)]: true }, additionalProperties: true };
+  const self = [{ $ref: "#" }, { allOf: [{ $ref: "#" }] }];
+  for (const schema of [chain, deep, wide, tuple, longName, ...self]) {
     const started = performance.now();
-    assertThrows(() => constraintFor({ kind: "schema", schema, strict: false }), Failure);
+    const compiler = new ConstraintCompiler(WALK_TOKENIZER, WALK_VOCABULARY);
+    const format = { kind: "schema" as const, schema, strict: false };
+    assertThrows(() => compiler.compile({ format, param: "guided_json" }), Failure);
     assert(performance.now() - started < 2000);
   }
 });
