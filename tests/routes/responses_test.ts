@@ -248,5 +248,7 @@ Deno.test("openai: a failed response is raised, and a stream that is left is can
     for await (const event of stream) if (event.type === "response.output_text.delta") break;
     await endless.firstCancel;
     assertEquals(endless.cancelled.length, 1);
+    // The script's last timer must not outlive the test.
+    await new Promise((resolve) => setTimeout(resolve, 10));
   });
 });
