@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the scheduler works on: a job is a request in tokens, a sequence is one of its choices. */
 import type { JobAttention } from "../engine/attention.ts";
-import type { ContextId, SamplingParams, SequenceResult } from "../engine/engine.ts";
+import {
+  BLOCK_TOKENS,
+  type ContextId,
+  type SamplingParams,
+  type SequenceResult,
+} from "../engine/engine.ts";
 import { type Provenance, provenanceOf } from "../engine/provenance.ts";
 import type { Constraint, Matcher } from "../constraint/constraint.ts";
 import type { Failure } from "../errors.ts";
 import { blocksOfForks, blocksOfTokens, RESERVED_TOKENS } from "./memory.ts";
+import type { JobOptions } from "./options.ts";
 import type { Entry } from "./prefix_cache.ts";
 import { HEAD_START_MS, type Priority } from "./priority.ts";
 
@@ -102,8 +108,9 @@ export class Sequence {
   get feedable(): number {
     const missing = this.goal - this.length;
     if (!this.job.deterministic) return missing;
-    const { together } = this.job;
-    return this.length < together ? Math.min(missing, together - this.length) : 1;
+    const { together, pieceTokens } = this.job;
+    if (this.length >= together) return 1;
+    return Math.min(missing, together - this.length, pieceTokens - this.length % pieceTokens);
   }
 
   /** Where its KV comes from. */
@@ -138,17 +145,6 @@ export class Sequence {
  */
 export type JobState = "waiting" | "running" | "paused" | "released" | "ended";
 
-/** How a server runs its jobs. */
-export interface JobOptions {
-  /** Answer tokens that each choice commits memory for beyond those it has (default 1024). */
-  reservedTokens?: number;
-  /**
-   * Feed every token in the same way whatever else runs, so that the results of a deterministic engine are
-   * equal to the bit: a KV that was given up is made again from single generated tokens (default: false).
-   */
-  deterministic?: boolean;
-}
-
 export class Job {
   readonly spec: JobSpec;
   readonly output: JobOutput;
@@ -174,6 +170,7 @@ export class Job {
   readonly #reservedTokens: number;
   /** See {@linkcode JobOptions}. */
   readonly deterministic: boolean;
+  readonly pieceTokens: number;
 
   /** `arrival`: the time, and how many jobs came before. */
   constructor(
@@ -188,6 +185,7 @@ export class Job {
     this.output = output;
     this.#reservedTokens = options.reservedTokens ?? RESERVED_TOKENS;
     this.deterministic = options.deterministic ?? false;
+    this.pieceTokens = options.pieceTokens ?? BLOCK_TOKENS;
     const count = spec.maxTokens === 0 ? 1 : spec.n;
     this.sequences = Array.from({ length: count }, (_, choice) => new Sequence(this, choice));
     this.forget();

@@ -2,7 +2,27 @@
 /** How a scheduler is set up, and what the owner of a job holds. */
 import type { Observer } from "../observer.ts";
 import type { Clock } from "./clock.ts";
-import type { JobOptions } from "./job.ts";
+import { BLOCK_TOKENS, type EngineLimits } from "../engine/engine.ts";
+
+/** How a server runs its jobs. */
+export interface JobOptions {
+  /** Answer tokens that each choice commits memory for beyond those it has (default 1024). */
+  reservedTokens?: number;
+  /**
+   * Feed every token in the same way whatever else runs, so that the results of a deterministic engine are
+   * equal to the bit: prompts in pieces of always the same tokens, since a row's last bits depend on the rows
+   * that it is fed with, and generated tokens alone, again too (default: false).
+   */
+  deterministic?: boolean;
+  /** Tokens of a piece: no more than always fit into a step (default: a KV block). */
+  pieceTokens?: number;
+}
+
+/** A piece fits into a step, whoever decodes beside it. */
+export function withPieces<T extends JobOptions>(options: T, limits: EngineLimits): T {
+  const room = limits.maxStepTokens - limits.maxContexts;
+  return { pieceTokens: Math.max(1, Math.min(BLOCK_TOKENS, room)), ...options };
+}
 
 export interface SchedulerOptions extends JobOptions {
   /** Requests that may wait (default 64). */

@@ -47,18 +47,17 @@ function ready(jobs: readonly Job[]): { decodes: Sequence[]; prefills: Sequence[
   return { decodes, prefills };
 }
 
-/**
- * Tokens of a chunk. None has a single token and none leaves one: engines compute a row alone otherwise than
- * among others, and with that rule only generated tokens are alone.
- */
+/** Tokens of a chunk, at most so many. A deterministic job feeds whole pieces. */
 function chunkOf(sequence: Sequence, most: number): number {
-  const { job } = sequence;
+  const { job, feedable } = sequence;
+  if (job.deterministic) return feedable <= most ? feedable : 0;
   const scoring = job.spec.scoreAlternatives !== null && job.scored < job.spec.prompt.length;
-  const limit = scoring ? Math.min(most, MOST_SCORED_TOKENS) : most;
-  const { feedable } = sequence;
-  if (feedable <= limit) return feedable;
-  const tokens = feedable - limit === 1 ? limit - 1 : limit;
-  return tokens > 1 ? tokens : 0;
+  return Math.min(feedable, most, scoring ? MOST_SCORED_TOKENS : Infinity);
+}
+
+/** The smallest chunk of a sequence that is worth a step. */
+function leastOf({ job, feedable }: Sequence): number {
+  return job.deterministic ? feedable : LEAST_CHUNK;
 }
 
 /** The whole chunks that matrix products work with, or all of a shorter rest. */
@@ -93,15 +92,11 @@ function sharePrefill(
     left.ms -= pace.msOf(share, length) - pace.msOf(before, length);
   };
   const first = others.length === 0 ? 1 : OLDEST_SHARE;
-  give(oldest, first * left.ms, Math.ceil(first * left.tokens), LEAST_CHUNK);
-  // A step of one or two tokens cannot keep the rule of chunks, but the oldest must get on.
-  if (shares.size === 0) {
-    shares.set(oldest, left.tokens);
-    left.tokens = 0;
-  }
-  others.sort((a, b) => a.feedable - b.feedable);
+  const room = oldest.job.deterministic ? left.tokens : Math.ceil(first * left.tokens);
+  give(oldest, first * left.ms, room, leastOf(oldest));
+  others.sort((a, b) => a.goal - a.length - (b.goal - b.length));
   for (const [i, sequence] of others.entries()) {
-    if (left.tokens > 0) give(sequence, left.ms, left.tokens, i === 0 ? LEAST_CHUNK : 0);
+    if (left.tokens > 0) give(sequence, left.ms, left.tokens, i === 0 ? leastOf(sequence) : 0);
   }
   if (left.tokens > 0) give(oldest, left.ms, left.tokens);
   return shares;

@@ -31,11 +31,15 @@ function mostShared({ job, goal }: Sequence): number {
   return Math.max(0, Math.min(goal - 1, scoring ? job.scored - 1 : Infinity));
 }
 
+/** Of a deterministic job only whole pieces of the prompt are as another one's would be. */
+function wholePieces({ together, pieceTokens }: Job, tokens: number): number {
+  return Math.floor(Math.min(tokens, together) / pieceTokens) * pieceTokens;
+}
+
 /** What is left to run must be fed as if nothing had been taken over, where bits count. */
 function asFed({ job }: Sequence, tokens: number): number {
   if (!job.deterministic) return tokens;
-  const most = Math.min(tokens, job.together);
-  return job.together - most === 1 ? Math.max(0, most - 1) : most;
+  return wholePieces(job, tokens);
 }
 
 function originOf({ job, provenance }: Sequence): Origin {
@@ -122,12 +126,11 @@ export class PrefixSharing {
     const cache = keep ? this.#cache : null;
     if (cache === null) return this.#contexts.release(context, (id) => this.#contexts.free(id));
     const origin = originOf(sequence);
-    const { deterministic, together, spec } = sequence.job;
+    const { job, job: { spec } } = sequence;
     const tokens = sequence.tokens(0, spec.prompt.length + sequence.generated.length);
     this.#contexts.release(context, (id) => {
       const length = this.#contexts.length(id);
-      // Generated tokens are fed alone, which shows in the last bits.
-      const useful = deterministic ? Math.min(length, together) : length;
+      const useful = job.deterministic ? wholePieces(job, length) : length;
       if (useful < length) this.#contexts.truncate(id, useful);
       cache.keep(id, origin, tokens.subarray(0, useful));
     });

@@ -24,7 +24,7 @@ import {
 } from "./failures.ts";
 import { Job, type JobOutput, type JobSpec } from "./job.ts";
 import { Ledger } from "./memory.ts";
-import type { JobHandle, SchedulerOptions } from "./options.ts";
+import { type JobHandle, type SchedulerOptions, withPieces } from "./options.ts";
 import { Pace } from "./pace.ts";
 import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
 import { type ContextCache, PrefixCache } from "./prefix_cache.ts";
@@ -64,7 +64,7 @@ export class Scheduler {
   constructor(engine: Engine, options: SchedulerOptions = {}) {
     this.#engine = engine;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
-    this.#options = options;
+    this.#options = withPieces(options, engine.limits);
     this.#pace = new Pace(options.stepMs);
     const { limits } = engine;
     this.#queue = new WaitingQueue(

@@ -37,3 +37,30 @@ Deno.test("questions about one document run it once, and are answered as without
   assertEquals(warm.at(-1)!.cached_tokens, cold!.prompt - 1);
   assertLess(3 * warm.at(-1)!.ms, cold!.ms);
 });
+
+Deno.test("with --deterministic a cached prefix and another length of steps change no bit", async () => {
+  const asked = (await documents4096()).find((each) => each.questions.length > 1)!;
+  const logprobs = async (flags: string[], questions: typeof asked.questions) => {
+    await using server = new TestServer(["--memory", "2GiB", "--deterministic", ...flags]);
+    const baseURL = `${await server.ready()}/v1`;
+    const openai = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+    let last: unknown;
+    for (const { question } of questions) {
+      const { choices, usage } = await openai.chat.completions.create({
+        model: "recall",
+        temperature: 0,
+        logprobs: true,
+        messages: [{ role: "user", content: asked.document + question }],
+      });
+      last = {
+        cached: usage!.prompt_tokens_details!.cached_tokens! > 0,
+        logprobs: choices[0]!.logprobs!.content!.map(({ logprob }) => logprob),
+      };
+    }
+    return last as { cached: boolean; logprobs: number[] };
+  };
+  const warm = await logprobs([], asked.questions.slice(0, 2));
+  const cold = await logprobs(["--step-ms", "3"], asked.questions.slice(1, 2));
+  assertEquals([warm.cached, cold.cached], [true, false]);
+  assertEquals(warm.logprobs, cold.logprobs);
+});

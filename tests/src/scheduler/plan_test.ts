@@ -172,13 +172,26 @@ Deno.test("a scored prompt runs in chunks of 512 that each name the token after 
   assertEquals(stepSequence(second!).score, undefined);
 });
 
-Deno.test("no chunk has a single token or leaves one, unless a step takes no more", () => {
-  const jobs = [running({ promptTokens: 101 })];
-  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 100 }), BESIDE, 0)), [99]);
-  const two = [running({ promptTokens: 100 }), running({ promptTokens: 100 })];
-  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 5 }), BESIDE, 0)), [5, 0]);
-  assertEquals(shares(two, planStep(two, limits({ maxStepTokens: 8 }), BESIDE, 0)), [6, 2]);
-  assertEquals(shares(jobs, planStep(jobs, limits({ maxStepTokens: 1 }), BESIDE, 0)), [1]);
+Deno.test("a deterministic prompt is fed in whole blocks, however little time and whoever else runs", () => {
+  const slow = beside(1);
+  const jobs = [
+    decoding(),
+    running({ promptTokens: 300, deterministic: true }),
+    running({ promptTokens: 500, deterministic: true }),
+    running({ promptTokens: 140, deterministic: true }),
+  ];
+  const fed = [0, 1, 2].map((step) => {
+    const batch = planStep(jobs, limits(), slow, step);
+    const tokens = shares(jobs, batch);
+    batch.entries.forEach(({ sequence, tokens }) => {
+      if (sequence.feedable > 1) sequence.length += tokens;
+    });
+    return tokens;
+  });
+  // The oldest and the one that needs the least; when that one decodes, who is left.
+  assertEquals(fed, [[1, 128, 0, 128], [1, 128, 0, 12], [1, 44, 128, 1]]);
+  const narrow = planStep([decoding(), jobs[2]!], limits({ maxStepTokens: 100 }), slow, 9);
+  assertEquals(narrow.prefillTokens, 0);
 });
 
 Deno.test("a deterministic job feeds its prompt in chunks and generated tokens one by one, again too", () => {
