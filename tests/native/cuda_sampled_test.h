@@ -82,3 +82,20 @@ TEST("blocks sealed by the GPU have the CPU's bytes") {
         tell(before, name_of(shape));
       }
 }
+
+TEST("shapes without kernels are refused, and nothing is launched") {
+  CHECK(!cuda::has_sketch_kernels({8, 2, 96, 2}));
+  CHECK(!cuda::has_sketch_kernels({8, 2, 128, 4}));
+  CHECK(!cuda::has_sketch_kernels({18, 2, 128, 2}));
+  CHECK(!cuda::has_seal_kernels({128, 2, 0, 32, false}));
+  CHECK(!cuda::has_seal_kernels({128, 2, 0, 0, true}));
+  bool is_refused = false;
+  try {
+    cuda::SampledStep step{};
+    step.shape = {8, 2, 96, 2};
+    cuda::launch_scan({}, step);
+  } catch (const std::invalid_argument &) {
+    is_refused = true;
+  }
+  CHECK(is_refused);
+}

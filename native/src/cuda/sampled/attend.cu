@@ -188,6 +188,7 @@ void launch_with_group(const Launcher &launcher, const SampledStep &step, bool i
 }
 
 void launch_rows(const Launcher &launcher, const SampledStep &step, bool is_exact) {
+  check_shape(has_sketch_kernels(step.shape));
   if (step.shape.head_dim == 64) launch_with_group<64>(launcher, step, is_exact);
   if (step.shape.head_dim == 128) launch_with_group<128>(launcher, step, is_exact);
 }

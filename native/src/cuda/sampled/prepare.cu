@@ -213,6 +213,7 @@ __global__ void prepare_kernel(SampledStep step, NewRows rows) {
 }  // namespace
 
 void launch_prepare(const Launcher &launcher, const SampledStep &step, const NewRows &rows) {
+  check_shape(has_sketch_kernels(step.shape));
   const dim3 grid{static_cast<unsigned>(step.shape.kv_heads), static_cast<unsigned>(step.queries), 1};
   const int threads = 32 * (step.shape.group() + 2);
   if (step.shape.head_dim == 64) launch(launcher, prepare_kernel<64>, grid, threads, 0, step, rows);

@@ -35,10 +35,11 @@ struct SketchShape {
   int heads, kv_heads, head_dim, bits;
   constexpr int group() const { return heads / kv_heads; }
 };
-// False: these kernels have no such shape; head_dim 64 and 128, 1 and 2 bits, groups of up to kMostGroup do.
+// False: these kernels have no such shape, and launching them throws; head_dim 64 and 128, 1 and 2 bits and
+// groups of up to kMostGroup they have.
 bool has_sketch_kernels(const SketchShape &shape);
 
-// One query token; lies in device memory.
+// One query token, which has keys to choose from: begin < end, budget < end - begin. Lies in device memory.
 struct SampledQuery {
   const int32_t *blocks;       // ids in the slabs of rows and of records
   const int32_t *near_blocks;  // ids in the slab of near rows: those of the sink, and from end / 128 on
@@ -138,6 +139,8 @@ struct SealStep {
   int first, count;           // the first of them is the context's block `first`
   const int32_t *previous;    // for centring on the context: the record of the block before, if first > 0
 };
+// Rows of bf16, 1 or 2 bits, no bounds of pages.
+bool has_seal_kernels(const IndexShape &shape);
 void launch_seal(const Launcher &launcher, const SealStep &step);
 
 }  // namespace sounder::cuda

@@ -337,6 +337,7 @@ void launch_with_group(const Launcher &launcher, const SampledStep &step) {
 }  // namespace
 
 void launch_scan(const Launcher &launcher, const SampledStep &step) {
+  check_shape(has_sketch_kernels(step.shape));
   const int d = step.shape.head_dim, bits = step.shape.bits;
   if (d == 64 && bits == 1) launch_with_group<64, 1>(launcher, step);
   if (d == 64 && bits == 2) launch_with_group<64, 2>(launcher, step);

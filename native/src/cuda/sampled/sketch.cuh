@@ -4,6 +4,7 @@
 #pragma once
 
 #include <instructions.cuh>
+#include <stdexcept>
 
 #include "../../sampled/sketch_kernels.h"
 #include "sampled_cuda.h"
@@ -11,6 +12,14 @@
 namespace sounder::cuda {
 
 constexpr unsigned kWarp = 0xffffffffu;
+
+inline void check_shape(bool has_kernels) {
+  if (!has_kernels)
+    throw std::invalid_argument(
+        "Cannot sample attention on a GPU: there are no kernels for this shape; head dims of 64 and 128, "
+        "sketches of 1 "
+        "and 2 bits and groups of up to 8 heads have them");
+}
 
 __device__ inline float scale_of(int size) { return __fdiv_rn(1.0f, __fsqrt_rn(static_cast<float>(size))); }
 // To the nearest, ties to even; |x| < 2^22.
