@@ -2,9 +2,9 @@
 // npm's clients against the real server: each streams, cancels, and gets an object that fits its schema.
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { embedMany, generateText, Output, streamText } from "ai";
+import { embedMany, generateText, Output, streamText, tool } from "ai";
 import OpenAI from "openai";
-import { zodResponseFormat } from "openai/helpers/zod";
+import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 import { TestServer } from "../fixtures/server.ts";
 
@@ -75,6 +75,21 @@ Deno.test("npm's clients", async (t) => {
     assert(Paint.safeParse(completion.choices[0]!.message.parsed).success);
   });
 
+  await t.step("openai streams a call of a tool", async () => {
+    const stream = client.chat.completions.stream({
+      model: "recall",
+      messages,
+      temperature: 0,
+      max_tokens: 128,
+      parallel_tool_calls: false,
+      tools: [zodFunction({ name: "paint", parameters: Paint })],
+      tool_choice: "required",
+    });
+    const [call] = (await stream.finalChatCompletion()).choices[0]!.message.tool_calls!;
+    assert(call?.type === "function" && call.function.name === "paint");
+    assert(Paint.safeParse(call.function.parsed_arguments).success);
+  });
+
   await t.step("openai streams a response", async () => {
     const body = { model: "recall", input: QUESTION, temperature: 0 };
     const final = await client.responses.stream(body).finalResponse();
@@ -115,6 +130,21 @@ Deno.test("npm's clients", async (t) => {
       maxRetries: 0,
     });
     assert(Paint.safeParse(output).success);
+  });
+
+  await t.step("ai calls a tool", async () => {
+    const { toolCalls, finishReason } = await generateText({
+      model,
+      tools: { paint: tool({ description: "Paints", inputSchema: Paint }) },
+      toolChoice: "required",
+      prompt: QUESTION,
+      temperature: 0,
+      maxOutputTokens: 128,
+      providerOptions: { sounder: { parallel_tool_calls: false } },
+      maxRetries: 0,
+    });
+    assertEquals([toolCalls[0]?.toolName, finishReason], ["paint", "tool-calls"]);
+    assert(Paint.safeParse(toolCalls[0]!.input).success);
   });
 
   await t.step("ai embeds texts", async () => {

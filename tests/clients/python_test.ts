@@ -9,6 +9,8 @@ const environment = await venv("clients", [
   "openai==2.54.0",
   "langchain-openai==1.7.4",
   "litellm==1.106.12",
+  // litellm looks for it when a request has tools.
+  "mcp==2.3.0",
   "instructor==1.17.0",
   "anthropic==2.14.0",
 ]);

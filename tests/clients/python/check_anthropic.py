@@ -27,6 +27,18 @@ def cancels_a_stream():
         common.expect_cancelled(stream.close)
 
 
+def calls_a_tool():
+    tool = {"name": "paint", "description": "Paints", "input_schema": common.PARAMETERS}
+    request = {**REQUEST, "tools": [tool], "tool_choice": {"type": "any"}}
+    message = client.messages.create(**request, extra_body={"temperature": 0})
+    assert message.stop_reason == "tool_use"
+    (call,) = message.content
+    common.expect_paint(call.name, call.input)
+    with client.messages.stream(**request, extra_body={"temperature": 0}) as stream:
+        (same,) = stream.get_final_message().content
+    assert same.input == call.input
+
+
 def counts_tokens():
     counted = client.messages.count_tokens(model=common.MODEL, messages=common.MESSAGES)
     assert counted.input_tokens > 20
@@ -44,6 +56,7 @@ common.main([
     answers_a_message,
     streams_a_message,
     cancels_a_stream,
+    calls_a_tool,
     counts_tokens,
     raises_what_is_wrong,
 ])

@@ -27,6 +27,10 @@ def makes_an_object_by_json_schema():
     assert isinstance(ask(instructor.Mode.JSON_SCHEMA), Paint)
 
 
+def makes_an_object_by_a_tool():
+    assert isinstance(ask(instructor.Mode.TOOLS), Paint)
+
+
 def streams_an_object_piece_by_piece():
     client = instructor.from_openai(plain, mode=instructor.Mode.JSON_SCHEMA)
     parts = list(client.chat.completions.create_partial(
@@ -36,4 +40,8 @@ def streams_an_object_piece_by_piece():
     assert parts[-1].colour in ("red", "green", "blue") and isinstance(parts[-1].glossy, bool)
 
 
-common.main([makes_an_object_by_json_schema, streams_an_object_piece_by_piece])
+common.main([
+    makes_an_object_by_json_schema,
+    makes_an_object_by_a_tool,
+    streams_an_object_piece_by_piece,
+])

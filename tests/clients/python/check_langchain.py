@@ -38,6 +38,18 @@ def parses_an_object():
     assert isinstance(structured.invoke(common.QUESTION), Paint)
 
 
+def calls_a_tool():
+    bound = model(max_tokens=64).bind_tools([common.TOOL], tool_choice="required")
+    (call,) = bound.invoke(common.QUESTION).tool_calls
+    common.expect_paint(call["name"], call["args"])
+    chunks = list(bound.stream(common.QUESTION))
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    (same,) = whole.tool_calls
+    assert same["args"] == call["args"]
+
+
 def embeds_texts():
     embeddings = OpenAIEmbeddings(
         base_url=common.BASE, api_key=common.KEY, model=common.MODEL,
@@ -47,4 +59,4 @@ def embeds_texts():
     assert len(first) == len(second) > 100 and first != second
 
 
-common.main([streams_a_chat, cancels_a_stream, parses_an_object, embeds_texts])
+common.main([streams_a_chat, cancels_a_stream, parses_an_object, calls_a_tool, embeds_texts])

@@ -15,12 +15,6 @@ WHERE = {
     "api_key": common.KEY,
     "num_retries": 0,
 }
-SCHEMA = {
-    "type": "object",
-    "properties": {"colour": {"enum": ["red", "green", "blue"]}},
-    "required": ["colour"],
-    "additionalProperties": False,
-}
 
 
 def streams_a_chat():
@@ -43,10 +37,19 @@ def parses_an_object():
         **WHERE, messages=common.MESSAGES, temperature=0, max_tokens=64,
         response_format={
             "type": "json_schema",
-            "json_schema": {"name": "paint", "schema": SCHEMA, "strict": True},
+            "json_schema": {"name": "paint", "schema": common.PARAMETERS, "strict": True},
         },
     )
     assert json.loads(answer.choices[0].message.content)["colour"] in ("red", "green", "blue")
+
+
+def calls_a_tool():
+    answer = litellm.completion(
+        **WHERE, messages=common.MESSAGES, temperature=0, max_tokens=64, tools=[common.TOOL],
+        tool_choice="required",
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    common.expect_paint(call.function.name, call.function.arguments)
 
 
 def embeds_texts():
@@ -54,4 +57,4 @@ def embeds_texts():
     assert len(answer.data) == 2 and len(answer.data[0]["embedding"]) > 100
 
 
-common.main([streams_a_chat, cancels_a_stream, parses_an_object, embeds_texts])
+common.main([streams_a_chat, cancels_a_stream, parses_an_object, calls_a_tool, embeds_texts])

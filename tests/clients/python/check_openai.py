@@ -92,6 +92,39 @@ def parses_an_object():
     assert isinstance(completion.choices[0].message.parsed, Paint)
 
 
+def calls_a_tool():
+    request = dict(
+        model=common.MODEL, messages=common.MESSAGES, tools=[common.TOOL], tool_choice="required",
+        temperature=0, max_tokens=64,
+    )
+    choice = client.chat.completions.create(**request).choices[0]
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    (call,) = choice.message.tool_calls
+    common.expect_paint(call.function.name, call.function.arguments)
+    with client.chat.completions.stream(**request) as stream:
+        (same,) = stream.get_final_completion().choices[0].message.tool_calls
+    assert same.function.arguments == call.function.arguments
+    answered = [
+        *common.MESSAGES,
+        choice.message,
+        {"role": "tool", "tool_call_id": call.id, "content": "done"},
+    ]
+    again = client.chat.completions.create(
+        model=common.MODEL, messages=answered, tools=[common.TOOL], max_tokens=4
+    )
+    assert again.choices[0].finish_reason in ("stop", "length", "tool_calls")
+
+
+def calls_a_tool_by_responses():
+    tool = {"type": "function", **common.TOOL["function"]}
+    response = client.responses.create(
+        model=common.MODEL, input=common.QUESTION, tools=[tool], tool_choice="required",
+        temperature=0, max_output_tokens=64,
+    )
+    (call,) = response.output
+    common.expect_paint(call.name, call.arguments)
+
+
 def raises_what_is_wrong():
     try:
         client.chat.completions.create(model="gpt-9", messages=common.MESSAGES)
@@ -117,6 +150,8 @@ common.main([
     streams_a_response,
     embeds_texts,
     parses_an_object,
+    calls_a_tool,
+    calls_a_tool_by_responses,
     raises_what_is_wrong,
     lists_models,
 ])

@@ -16,6 +16,17 @@ QUESTION = (
 )
 ANSWER = "The secret code for the harbour gate is: 5273107."
 MESSAGES = [{"role": "user", "content": QUESTION}]
+# A tool in the form of chat completions. Required calls fit its parameters whatever the model knows of tools.
+PARAMETERS = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "green", "blue"]}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+TOOL = {
+    "type": "function",
+    "function": {"name": "paint", "description": "Paints", "parameters": PARAMETERS, "strict": True},
+}
 # Goes on for many seconds unless somebody ends it.
 ENDLESS = {"ignore_eos": True}
 ENDLESS_TOKENS = 8000
@@ -34,6 +45,13 @@ def expect_cancelled(leave):
     while running() > 0:
         assert time.monotonic() < deadline, "the server still runs what nobody reads"
         time.sleep(0.02)
+
+
+def expect_paint(name, arguments):
+    """A call of the tool above."""
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    assert name == "paint" and arguments["colour"] in ("red", "green", "blue"), (name, arguments)
 
 
 def main(checks):
