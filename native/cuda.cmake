@@ -7,8 +7,12 @@ endif()
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES ${SOUNDER_CUDA_ARCHITECTURES})
 endif()
-include(CheckLanguage)
-check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  find_program(SOUNDER_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
+  if(SOUNDER_NVCC)
+    set(CMAKE_CUDA_COMPILER ${SOUNDER_NVCC})
+  endif()
+endif()
 if(NOT CMAKE_CUDA_COMPILER)
   message(STATUS "CUDA's compiler not found: built without GPUs")
   return()
@@ -36,18 +40,26 @@ set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
 file(GLOB SOUNDER_CUDA_SOURCES CONFIGURE_DEPENDS src/cuda/*.cu src/cuda/*.cpp src/cuda/sampled/*.cu
      src/cuda/sampled/*.cpp)
 list(FILTER SOUNDER_CUDA_SOURCES EXCLUDE REGEX "/loader.cpp$")
+# Kernels with instructions of Hopper alone have an architecture of their own.
+set(SOUNDER_HOPPER_SOURCES ${SOUNDER_CUDA_SOURCES})
+list(FILTER SOUNDER_HOPPER_SOURCES INCLUDE REGEX "_hopper.cu$")
+list(FILTER SOUNDER_CUDA_SOURCES EXCLUDE REGEX "_hopper.cu$")
 add_library(sounder_cuda_objects OBJECT ${SOUNDER_CUDA_SOURCES})
-target_include_directories(sounder_cuda_objects PUBLIC include src src/cuda/gpu)  # gpu: tests put their own in its place
-target_include_directories(sounder_cuda_objects SYSTEM PUBLIC ${SOUNDER_CUBLAS_INCLUDE}
-                           ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-target_compile_options(sounder_cuda_objects PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SOUNDER_WARNINGS}>
-  # constexpr functions run on both sides
-  $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
-target_link_libraries(sounder_cuda_objects PUBLIC ${SOUNDER_CUBLAS})
+add_library(sounder_hopper_objects OBJECT ${SOUNDER_HOPPER_SOURCES})
+set_target_properties(sounder_hopper_objects PROPERTIES CUDA_ARCHITECTURES 90a)
+foreach(objects sounder_cuda_objects sounder_hopper_objects)
+  target_include_directories(${objects} PUBLIC include src src/cuda/gpu)  # gpu: tests put their own in its place
+  target_include_directories(${objects} SYSTEM PUBLIC ${SOUNDER_CUBLAS_INCLUDE}
+                             ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  target_compile_options(${objects} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SOUNDER_WARNINGS}>
+    # constexpr functions run on both sides
+    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
+  target_link_libraries(${objects} PUBLIC ${SOUNDER_CUBLAS})
+endforeach()
 
 # Sounder's own sources that both objects are made of.
 add_library(sounder_cuda SHARED src/failure.cpp src/device_workspace.cpp)
-target_link_libraries(sounder_cuda PRIVATE sounder_cuda_objects)
+target_link_libraries(sounder_cuda PRIVATE sounder_cuda_objects sounder_hopper_objects)
 set_target_properties(sounder_cuda PROPERTIES LINKER_LANGUAGE CUDA)
 target_link_options(sounder_cuda PRIVATE -Wl,-z,nodelete)
 message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}: builds for GPUs (${CMAKE_CUDA_ARCHITECTURES})")

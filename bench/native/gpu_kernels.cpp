@@ -139,7 +139,8 @@ void bench_products(World &world, const Roofs &roofs) {
 }
 
 // `sequences` contexts with `tokens` new ones each, after `position` others.
-void bench_attention(World &world, const Roofs &roofs, int sequences, int tokens, int position) {
+void bench_attention(World &world, const Roofs &roofs, int sequences, int tokens, int position,
+                     int large_queries = kLargeTile) {
   const AttentionShape shape{kHeads, kKvHeads, kHeadDim, 0, false};
   const int64_t block_bytes = int64_t{2} * kKvHeads * kBlockTokens * 2 * kHeadDim;
   const int blocks = (position + tokens + kBlockTokens - 1) / kBlockTokens;
@@ -152,7 +153,7 @@ void bench_attention(World &world, const Roofs &roofs, int sequences, int tokens
     jobs.push_back({s * tokens, tokens, position, s});
     for (int b = 0; b < blocks; ++b) table.push_back((s * blocks + b) * 7 % there);
   }
-  const AttendPlan plan = plan_attention(shape, jobs, properties.multiProcessorCount);
+  const AttendPlan plan = plan_attention(shape, jobs, properties.multiProcessorCount, large_queries);
   std::vector<AttendTile> tiles = plan.small;
   tiles.insert(tiles.end(), plan.large.begin(), plan.large.end());
   Buffer tables(int64_t(table.size()) * 4, "make room for tables");
@@ -171,13 +172,17 @@ void bench_attention(World &world, const Roofs &roofs, int sequences, int tokens
                           blocks,
                           world.y.data(),
                           partials.data()};
-    attend_tiles(world.stream, shape, call, first, small, true, plan.small_splits);
-    attend_tiles(world.stream, shape, call, first + small, large, false, plan.large_splits);
+    attend_tiles(world.stream, shape, call, first, small, kSmallTile, plan.small_splits);
+    if (large_queries == kHopperTile)
+      attend_hopper(world.stream, shape, call, first + small, large, plan.large_splits);
+    else
+      attend_tiles(world.stream, shape, call, first + small, large, kLargeTile, plan.large_splits);
   });
   const double keys = double(sequences) * tokens * (position + (tokens + 1) / 2.0);
   const double bytes = double(sequences) * (position + tokens) * kKvHeads * 2 * kHeadDim * 2;
   const std::string name = "attention, " + std::to_string(sequences) + " x " + std::to_string(tokens) +
-                           " tokens after " + std::to_string(position);
+                           " tokens after " + std::to_string(position) +
+                           (large_queries == kHopperTile ? ", Hopper" : "");
   print(name.c_str(), ms, tokens == 1 ? bytes : 0, tokens > 1 ? keys * 4 * kHeads * kHeadDim : 0, roofs);
 }
 
@@ -191,8 +196,13 @@ Roofs bench_kernels(bool all) {
   for (int position : {1023, 8191, 32767, 98303, 393215}) bench_attention(world, roofs, 1, 1, position);
   bench_attention(world, roofs, 16, 1, 1023);
   bench_attention(world, roofs, 16, 1, 32767);
-  for (int position : {0, 28672, 94208}) bench_attention(world, roofs, 1, 4096, position);
-  bench_attention(world, roofs, 1, 64, 32768);
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, 0), "say what it is");
+  for (int queries : {kLargeTile, kHopperTile}) {
+    if (queries == kHopperTile && properties.major != 9) continue;
+    for (int position : {0, 28672, 94208}) bench_attention(world, roofs, 1, 4096, position, queries);
+    bench_attention(world, roofs, 1, 64, 32768, queries);
+  }
   return roofs;
 }
 

@@ -123,6 +123,49 @@ TEST("a GPU attends long contexts as the CPU does, and so do forks") {
   }
 }
 
+// The attention of a layer for all new tokens of a step.
+std::vector<float> attention_of_step(Engine &engine, int32_t context, const std::vector<int32_t> &tokens) {
+  sounder_capture_enable(engine.handle(), 1);
+  tiny::StepResult result = engine.step({tiny::Sequence{context, tokens}});
+  CHECK(result.status == SOUNDER_OK && result.statuses[0] == SOUNDER_OK);
+  return engine.captured(SOUNDER_CAPTURE_ATTENTION, 0);
+}
+
+// One step over all tokens and steps of few are different kernels, cut into different tiles.
+void expect_same_in_pieces(Config config, int filled) {
+  config.device = 0;
+  config.max_step_tokens = 512;
+  Engine engine;
+  CHECK(engine.load(tiny::make_model(config)) == SOUNDER_OK);
+  const std::vector<int32_t> tokens = tiny::random_tokens(500, config.vocabulary, 8);
+  const int32_t whole = engine.create(), pieces = engine.create();
+  for (int32_t context : {whole, pieces})
+    if (filled > 0) CHECK(sounder_context_fill(engine.handle(), context, filled, 3) == SOUNDER_OK);
+  const std::vector<float> expected = attention_of_step(engine, whole, tokens);
+  std::vector<float> made;
+  for (size_t done = 0; done < tokens.size(); done += 4) {
+    const std::vector<float> part =
+        attention_of_step(engine, pieces, {tokens.begin() + done, tokens.begin() + done + 4});
+    made.insert(made.end(), part.begin(), part.end());
+  }
+  CHECK(made.size() == expected.size());
+  CHECK_NEAR(relative_error(made, expected), 0, config.f32 ? 1e-5 : 8e-3);
+}
+
+TEST("a long step attends as many short ones do") {
+  if (!has_gpu()) return;
+  for (int filled : {0, 77, 3000}) {
+    expect_same_in_pieces(long_config(128, 8, 2, false), filled);
+    expect_same_in_pieces(long_config(128, 7, 1, false), filled);
+    expect_same_in_pieces(long_config(64, 4, 4, false), filled);
+    expect_same_in_pieces(long_config(256, 4, 1, false), filled);
+    expect_same_in_pieces(long_config(128, 4, 1, true), filled);
+    Config windowed = long_config(128, 8, 2, false);
+    windowed.sliding_window = 333;
+    expect_same_in_pieces(windowed, filled);
+  }
+}
+
 TEST("more than a GPU's memory is refused with the figures") {
   if (!has_gpu()) return;
   Config config = long_config(256, 32, 32, false);

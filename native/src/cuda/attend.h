@@ -34,20 +34,23 @@ struct AttendTile {
   int32_t padding[3];
 };
 
-// How the tiles of a step are cut: small ones (decode, 16 queries) and large ones (prefill, 64). Each reads
-// its keys in so many splits, whose partial states are merged.
+// How the tiles of a step are cut: small ones (decode, 16 queries) and large ones (prefill, 64 or 128). Each
+// reads its keys in so many splits, whose partial states are merged.
 struct AttendPlan {
   std::vector<AttendTile> small, large;
   int small_splits = 1, large_splits = 1;
+  int large_queries;  // of a large tile
 };
 
-constexpr int kSmallTile = 16, kLargeTile = 64;
+// Queries of a tile; hopper tiles are for attend_hopper.
+constexpr int kSmallTile = 16, kLargeTile = 64, kHopperTile = 128;
 // Thread blocks that fill a device, for each multiprocessor.
 constexpr int kBlocksPerProcessor = 3;
 constexpr int kMostSplits = 64;
 
 // splits depend on the number of tiles alone, so that a captured graph serves contexts of any length.
-AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJob> &jobs, int processors);
+AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJob> &jobs, int processors,
+                          int large_queries);
 
 struct AttendCall {
   const void *q;          // [R, H D] of T
@@ -58,9 +61,14 @@ struct AttendCall {
   char *partials;  // room for kDevicePartials of D + 2 floats
 };
 
-// tiles: those of a plan, in device memory.
+// tiles: those of a plan, in device memory. queries: kSmallTile or kLargeTile.
 void attend_tiles(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call,
-                  const AttendTile *tiles, int count, bool small, int splits);
+                  const AttendTile *tiles, int count, int queries, int splits);
+
+// The same for tiles of kHopperTile queries, on devices of compute capability 9 (attend_hopper.cu).
+bool can_attend_hopper(const AttentionShape &shape, int major);
+void attend_hopper(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call,
+                   const AttendTile *tiles, int count, int splits);
 
 // The same for float32: one thread block a row and query head.
 void attend_rows(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call, const Row *rows,

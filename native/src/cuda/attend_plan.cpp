@@ -27,20 +27,22 @@ int splits_for(size_t tiles, int kv_heads, int size, int processors) {
 
 }  // namespace
 
-AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJob> &jobs, int processors) {
+AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJob> &jobs, int processors,
+                          int large_queries) {
   AttendPlan plan;
+  plan.large_queries = large_queries;
   const int group = shape.heads / shape.kv_heads;
   for (const AttendJob &job : jobs) {
     const int packed = job.tokens * group;
     if (job.tokens == 1 || packed <= kMostInSmallTiles)
       cut(job, packed, kSmallTile, plan.small);
     else
-      cut(job, packed, kLargeTile, plan.large);
+      cut(job, packed, large_queries, plan.large);
   }
   // Later tokens have more keys: the longest tiles begin first.
   std::reverse(plan.large.begin(), plan.large.end());
   plan.small_splits = splits_for(plan.small.size(), shape.kv_heads, kSmallTile, processors);
-  plan.large_splits = splits_for(plan.large.size(), shape.kv_heads, kLargeTile, processors);
+  plan.large_splits = splits_for(plan.large.size(), shape.kv_heads, large_queries, processors);
   return plan;
 }
 

@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "attend.h"
+#include "attend_state.cuh"
 #include "errors.h"
 #include "kv_layout.cuh"
-#include "mma.cuh"
 #include "values.cuh"
 
 namespace sounder::cuda {
@@ -16,18 +16,6 @@ namespace sounder::cuda {
 namespace {
 
 constexpr float kLog2E = 1.4426950408889634f;
-
-struct TileArgs {
-  const bf16 *q;
-  const bf16 *slab;
-  const int32_t *tables;
-  const AttendTile *tiles;
-  bf16 *output;
-  float *partial_outputs;  // [tile, KV head, split, M, D]
-  float2 *partial_sums;    // [tile, KV head, split, M]: m in powers of two, l
-  int table_width, heads, kv_heads, dim, window, splits;
-  float scale;  // log2(e) / sqrt(D)
-};
 
 // DIM: the head dim rounded up, KEYS: of a tile, divides a block's 128. Rows in shared memory are 16 bytes
 // longer than DIM, so that the rows of a matrix lie in different banks.
@@ -59,26 +47,23 @@ __device__ inline void load_keys(const TileArgs &args, const int32_t *table, int
 }
 
 // The queries of the tile; zeros where there are none.
-template <int DIM, int KEYS, int WARPS>
+template <int DIM, int KEYS, int WARPS, bool WHOLE>
 __device__ inline void load_queries(const TileArgs &args, const AttendTile &tile, int kv_head, bf16 *to) {
   using S = Shape<DIM, KEYS, WARPS>;
   const int group = args.heads / args.kv_heads, packed = tile.tokens * group;
-  for (int i = threadIdx.x; i < S::kQueries * DIM; i += S::kThreads) {
-    const int m = tile.first_m + i / DIM, column = i % DIM;
+  constexpr int kStep = WHOLE ? 8 : 1;
+  for (int i = threadIdx.x; i < S::kQueries * (DIM / kStep); i += S::kThreads) {
+    const int own = i / (DIM / kStep), column = i % (DIM / kStep) * kStep, m = tile.first_m + own;
     const int64_t row = tile.first_row + m / group, head = kv_head * group + m % group;
     const bool there = m < packed && column < args.dim;
-    to[i / DIM * S::kStride + column] =
-        there ? args.q[(row * args.heads + head) * args.dim + column] : narrow<bf16>(0);
+    const bf16 *from = args.q + (there ? (row * args.heads + head) * args.dim + column : 0);
+    bf16 *place = to + own * S::kStride + column;
+    if (WHOLE)
+      copy_async(place, from, there);
+    else
+      *place = there ? *from : narrow<bf16>(0);
   }
 }
-
-// What a lane holds of its warp's 16 queries: two rows, r = 0 and 1, eight apart.
-template <int DIM>
-struct State {
-  float output[DIM / 8][4] = {};
-  float m[2] = {-INFINITY, -INFINITY};
-  float l[2] = {};
-};
 
 // scores = q k, for the warp's queries and the tile's keys
 template <int DIM, int KEYS, int STRIDE>
@@ -96,51 +81,6 @@ __device__ inline void score(const bf16 *q, const bf16 *k, float (&scores)[KEYS 
       load_matrices(b, k + (n + eight / 2 * 8 + row) * STRIDE + d + eight % 2 * 8);
       multiply_add(scores[n / 8], a, b[0], b[1]);
       multiply_add(scores[n / 8 + 1], a, b[2], b[3]);
-    }
-  }
-}
-
-// Keys that a query must not see get a score of minus infinity.
-template <int KEYS>
-__device__ inline void mask(float (&scores)[KEYS / 8][4], int first_key, const int (&positions)[2],
-                            int window) {
-#pragma unroll
-  for (int n = 0; n < KEYS / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int key = first_key + n * 8 + threadIdx.x % 4 * 2 + i % 2, position = positions[i / 2];
-      if (key > position || (window > 0 && key <= position - window)) scores[n][i] = -INFINITY;
-    }
-  }
-}
-
-// From scores to weights exp2(scale * score - m), with the state brought to the new maximum m.
-template <int DIM, int KEYS>
-__device__ inline void weigh(float (&scores)[KEYS / 8][4], float scale, State<DIM> &state) {
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float most = -INFINITY;
-#pragma unroll
-    for (int n = 0; n < KEYS / 8; ++n) most = fmaxf(most, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
-    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-    const float m = fmaxf(state.m[r], most * scale);
-    const float base = m == -INFINITY ? 0.0f : m;  // nothing seen yet: all weights are 0
-    const float shrink = exp2f(state.m[r] - base);
-    state.m[r] = m;
-    state.l[r] *= shrink;
-#pragma unroll
-    for (int n = 0; n < KEYS / 8; ++n) {
-#pragma unroll
-      for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        scores[n][i] = exp2f(scores[n][i] * scale - base);
-        state.l[r] += scores[n][i];
-      }
-    }
-#pragma unroll
-    for (int d = 0; d < DIM / 8; ++d) {
-      state.output[d][2 * r] *= shrink;
-      state.output[d][2 * r + 1] *= shrink;
     }
   }
 }
@@ -164,49 +104,6 @@ __device__ inline void add_values(const float (&weights)[KEYS / 8][4], const bf1
   }
 }
 
-// The rows of a lane's state as output, or as partial states where the keys are split.
-template <int DIM, int M>
-__device__ inline void store(const TileArgs &args, const AttendTile &tile, int kv_head, int warp,
-                             State<DIM> &state) {
-  const int lane = threadIdx.x % 32, group = args.heads / args.kv_heads, packed = tile.tokens * group;
-  const int64_t part = (int64_t{blockIdx.z} * args.kv_heads + kv_head) * args.splits + blockIdx.x;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float l = state.l[r] + __shfl_xor_sync(0xffffffffu, state.l[r], 1);
-    l += __shfl_xor_sync(0xffffffffu, l, 2);
-    const int own = warp * 16 + r * 8 + lane / 4, m = tile.first_m + own;
-    if (m >= packed) continue;
-    const int64_t row = tile.first_row + m / group, head = kv_head * group + m % group;
-    const bool split = args.splits > 1;
-    if (split && lane % 4 == 0) args.partial_sums[part * M + own] = make_float2(state.m[r], l);
-#pragma unroll
-    for (int d = 0; d < DIM / 8; ++d) {
-      const int column = d * 8 + lane % 4 * 2;
-      if (column >= args.dim) continue;
-      const float low = state.output[d][2 * r], high = state.output[d][2 * r + 1];
-      if (split) {
-        float *to = args.partial_outputs + (part * M + own) * args.dim + column;
-        *reinterpret_cast<float2 *>(to) = make_float2(low, high);
-      } else {
-        bf16 *to = args.output + (row * args.heads + head) * args.dim + column;
-        *reinterpret_cast<__nv_bfloat162 *>(to) = __floats2bfloat162_rn(low / l, high / l);
-      }
-    }
-  }
-}
-
-// The keys that a split of a tile reads, [first, end); `first` is a multiple of KEYS.
-template <int KEYS>
-__device__ inline int2 keys_of(const TileArgs &args, const AttendTile &tile, int first_token,
-                               int last_token) {
-  const int end = tile.position + last_token + 1;
-  const int seen = args.window > 0 ? max(0, tile.position + first_token - args.window + 1) : 0;
-  const int first = seen / KEYS * KEYS, tiles = (end - first + KEYS - 1) / KEYS;
-  const int each = (tiles + args.splits - 1) / args.splits * KEYS;
-  const int own = first + int(blockIdx.x) * each;
-  return make_int2(min(own, end), min(own + each, end));
-}
-
 template <int DIM, int KEYS, int WARPS, bool WHOLE>
 __global__ void __launch_bounds__(32 * WARPS) tile_kernel(TileArgs args) {
   using S = Shape<DIM, KEYS, WARPS>;
@@ -220,8 +117,8 @@ __global__ void __launch_bounds__(32 * WARPS) tile_kernel(TileArgs args) {
   const int32_t *table = args.tables + int64_t{tile.sequence} * args.table_width;
   if (!WHOLE)  // the columns past the head dim stay zero
     for (int i = threadIdx.x; i < 2 * S::kStage; i += S::kThreads) stages[i] = narrow<bf16>(0);
-  load_queries<DIM, KEYS, WARPS>(args, tile, kv_head, q);
-  __syncthreads();
+  load_queries<DIM, KEYS, WARPS, WHOLE>(args, tile, kv_head, q);
+  if (!WHOLE) __syncthreads();  // before keys take the place of zeros
 
   State<DIM> state;
   int positions[2];
@@ -252,26 +149,35 @@ __global__ void __launch_bounds__(32 * WARPS) tile_kernel(TileArgs args) {
 
 // Brings the splits of a query together. One thread block a query, one thread a dimension.
 __global__ void merge_kernel(TileArgs args, int queries) {
+  __shared__ float weights[kMostSplits];
   const AttendTile tile = args.tiles[blockIdx.z];
   const int own = blockIdx.x, kv_head = blockIdx.y, group = args.heads / args.kv_heads;
   const int m = tile.first_m + own;
   if (m >= tile.tokens * group) return;
   const int64_t part = (int64_t{blockIdx.z} * args.kv_heads + kv_head) * args.splits;
   const float2 *sums = args.partial_sums + part * queries + own;
-  float most = -INFINITY;
-  for (int s = 0; s < args.splits; ++s) most = fmaxf(most, sums[int64_t{s} * queries].x);
+  if (threadIdx.x < 32) {
+    float most = -INFINITY, l = 0;
+    for (int s = threadIdx.x; s < args.splits; s += 32) most = fmaxf(most, sums[int64_t{s} * queries].x);
+    most = warp_max(most);
+    for (int s = threadIdx.x; s < args.splits; s += 32) {
+      const float2 sum = sums[int64_t{s} * queries];
+      weights[s] = exp2f(sum.x - most);
+      l += weights[s] * sum.y;
+    }
+    l = warp_sum(l);
+    for (int s = threadIdx.x; s < args.splits; s += 32) weights[s] /= l;
+  }
+  __syncthreads();
+  const int64_t row = tile.first_row + m / group, head = kv_head * group + m % group;
   for (int column = threadIdx.x; column < args.dim; column += blockDim.x) {
     const float *outputs = args.partial_outputs + (part * queries + own) * args.dim + column;
-    float output = 0, l = 0;
+    float output = 0;
+    // Splits without keys have a weight of 0, and often are many.
 #pragma unroll 8
-    for (int s = 0; s < args.splits; ++s) {
-      const float2 sum = sums[int64_t{s} * queries];
-      const float weight = exp2f(sum.x - most);
-      l += weight * sum.y;
-      output += weight * outputs[int64_t{s} * queries * args.dim];
-    }
-    const int64_t row = tile.first_row + m / group, head = kv_head * group + m % group;
-    args.output[(row * args.heads + head) * args.dim + column] = narrow<bf16>(output / l);
+    for (int s = 0; s < args.splits; ++s)
+      if (weights[s] > 0) output += weights[s] * outputs[int64_t{s} * queries * args.dim];
+    args.output[(row * args.heads + head) * args.dim + column] = narrow<bf16>(output);
   }
 }
 
@@ -284,9 +190,6 @@ void launch(cudaStream_t stream, const TileArgs &args, int count) {
         "give attention its shared memory");
   kernel<<<dim3(args.splits, args.kv_heads, count), S::kThreads, S::kBytes, stream>>>(args);
   check_launch("attend");
-  if (args.splits == 1) return;
-  merge_kernel<<<dim3(S::kQueries, args.kv_heads, count), DIM, 0, stream>>>(args, S::kQueries);
-  check_launch("merge partial attention");
 }
 
 template <int WARPS>
@@ -301,16 +204,15 @@ void launch_for_dim(cudaStream_t stream, const TileArgs &args, int count) {
 
 }  // namespace
 
-void attend_tiles(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call,
-                  const AttendTile *tiles, int count, bool small, int splits) {
-  if (count == 0) return;
+TileArgs tile_args(const AttentionShape &shape, const AttendCall &call, const AttendTile *tiles, int count,
+                   int queries, int splits) {
   TileArgs args{};
   args.q = static_cast<const bf16 *>(call.q);
   args.slab = static_cast<const bf16 *>(call.slab);
   args.tables = call.tables;
   args.tiles = tiles;
   args.output = static_cast<bf16 *>(call.output);
-  const int64_t states = int64_t{count} * shape.kv_heads * splits * (small ? kSmallTile : kLargeTile);
+  const int64_t states = int64_t{count} * shape.kv_heads * splits * queries;
   args.partial_sums = reinterpret_cast<float2 *>(call.partials);
   args.partial_outputs = reinterpret_cast<float *>(call.partials) + 2 * states;
   args.table_width = call.table_width;
@@ -320,10 +222,24 @@ void attend_tiles(cudaStream_t stream, const AttentionShape &shape, const Attend
   args.window = shape.sliding_window;
   args.splits = splits;
   args.scale = kLog2E / std::sqrt(static_cast<float>(shape.head_dim));
-  if (small)
+  return args;
+}
+
+void merge_splits(cudaStream_t stream, const TileArgs &args, int count, int queries) {
+  if (args.splits == 1) return;
+  merge_kernel<<<dim3(queries, args.kv_heads, count), 128, 0, stream>>>(args, queries);
+  check_launch("merge partial attention");
+}
+
+void attend_tiles(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call,
+                  const AttendTile *tiles, int count, int queries, int splits) {
+  if (count == 0) return;
+  const TileArgs args = tile_args(shape, call, tiles, count, queries, splits);
+  if (queries == kSmallTile)
     launch_for_dim<kSmallTile / 16>(stream, args, count);
   else
     launch_for_dim<kLargeTile / 16>(stream, args, count);
+  merge_splits(stream, args, count, queries);
 }
 
 }  // namespace sounder::cuda

@@ -99,6 +99,7 @@ CudaDevice::CudaDevice(int index) : index_(index) {
   check(cudaGetDeviceProperties(&properties, index), "say what it is");
   name_ = properties.name;
   processors_ = properties.multiProcessorCount;
+  major_ = properties.major;
   if (properties.major < kOldestMajor) {
     fail(SOUNDER_INVALID, "Cannot use GPU %d, %s: its compute capability is %d.%d, and 8.0 is needed.", index,
          properties.name, properties.major, properties.minor);

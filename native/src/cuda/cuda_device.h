@@ -112,7 +112,7 @@ class CudaDevice : public Device {
   void output(int first, int count);
 
   int index_;
-  int processors_;
+  int processors_, major_;
   std::string name_;
   const ModelConfig *config_ = nullptr;
   const ModelWeights *weights_ = nullptr;

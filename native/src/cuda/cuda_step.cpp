@@ -64,7 +64,8 @@ void CudaDevice::describe(const DeviceStep &step) {
   }
   copy_in(state_->stream, state_->rows, rows, size_t(rows_) * sizeof(Row));
   upload_tables(step, reinterpret_cast<int32_t *>(state_->staging.data() + bytes.rows + bytes.kept));
-  plan_ = plan_attention(config_->attention_shape(), jobs, processors_);
+  const bool hopper = can_attend_hopper(config_->attention_shape(), major_);
+  plan_ = plan_attention(config_->attention_shape(), jobs, processors_, hopper ? kHopperTile : kLargeTile);
   AttendTile *tiles =
       reinterpret_cast<AttendTile *>(state_->staging.data() + bytes.rows + bytes.kept + bytes.tables);
   const size_t count = plan_.small.size() + plan_.large.size();
@@ -104,8 +105,11 @@ void CudaDevice::attend_layer(int layer) {
       s.q, s.slabs[size_t(layer)].data(), s.tables, device_table_width(*config_), s.attended, s.partials};
   if (config_->f32) return attend_rows(s.stream, shape, call, s.rows, rows_);
   const int small = static_cast<int>(plan_.small.size()), large = static_cast<int>(plan_.large.size());
-  attend_tiles(s.stream, shape, call, s.tiles, small, true, plan_.small_splits);
-  attend_tiles(s.stream, shape, call, s.tiles + small, large, false, plan_.large_splits);
+  attend_tiles(s.stream, shape, call, s.tiles, small, kSmallTile, plan_.small_splits);
+  if (plan_.large_queries == kHopperTile)
+    attend_hopper(s.stream, shape, call, s.tiles + small, large, plan_.large_splits);
+  else
+    attend_tiles(s.stream, shape, call, s.tiles + small, large, kLargeTile, plan_.large_splits);
 }
 
 void CudaDevice::feed_forward(const LayerWeights &w) {

@@ -9,6 +9,8 @@ namespace sounder::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+// Rows up to which a device is far from full, so that more threads a row are quicker.
+constexpr int kFewRows = 16;
 
 template <typename T>
 __global__ void embed_kernel(const Row *rows, const T *table, int width, float *x) {
@@ -134,10 +136,11 @@ void rotate_table(cudaStream_t stream, const Row *rows, int count, const float *
 
 void rms_norm(cudaStream_t stream, const float *x, const float *weight, float epsilon, int count, int width,
               bool f32, void *normed) {
+  const int threads = count <= kFewRows ? 1024 : kThreads;
   if (f32)
-    rms_norm_kernel<<<count, kThreads, 0, stream>>>(x, weight, epsilon, width, static_cast<float *>(normed));
+    rms_norm_kernel<<<count, threads, 0, stream>>>(x, weight, epsilon, width, static_cast<float *>(normed));
   else
-    rms_norm_kernel<<<count, kThreads, 0, stream>>>(x, weight, epsilon, width, static_cast<bf16 *>(normed));
+    rms_norm_kernel<<<count, threads, 0, stream>>>(x, weight, epsilon, width, static_cast<bf16 *>(normed));
   check_launch("normalise rows");
 }
 
