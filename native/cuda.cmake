@@ -29,6 +29,24 @@ if(NOT SOUNDER_CUBLAS_INCLUDE OR NOT SOUNDER_CUBLAS)
   return()
 endif()
 
+# An older compiler, or one that does not get on with this machine's g++, is no reason to fail.
+execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE SOUNDER_NVCC_VERSION ERROR_QUIET)
+string(REGEX MATCH "release ([0-9]+)" SOUNDER_NVCC_VERSION "${SOUNDER_NVCC_VERSION}")
+if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 LESS 12)
+  message(STATUS "${CMAKE_CUDA_COMPILER} is older than CUDA 12: built without GPUs")
+  return()
+endif()
+if(NOT DEFINED CACHE{CMAKE_CUDA_COMPILER})  # check_language looks only where it was told nothing
+  set(ENV{CUDACXX} ${CMAKE_CUDA_COMPILER})
+  unset(CMAKE_CUDA_COMPILER)
+  include(CheckLanguage)
+  check_language(CUDA)
+endif()
+if(NOT CMAKE_CUDA_COMPILER)
+  message(STATUS "CUDA's compiler does not work here: built without GPUs")
+  return()
+endif()
+
 enable_language(CUDA)
 set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no C++20 of nvcc's
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)

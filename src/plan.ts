@@ -154,8 +154,8 @@ function requestLines({ fit }: ServerPlan): string[] {
 export function planSummary(plan: ServerPlan): string {
   const { fit } = plan;
   return [
-    `  memory   ${formatBytes(fit.weightBytes)} weights, ${formatBytes(fit.kvBytes)} KV cache ` +
-    `(grows as it is used), ${
+    `  memory   ${formatBytes(fit.weightBytes)} weights, ${formatBytes(fit.kvBytes)} KV cache` +
+    `${plan.settings.device === CPU ? " (grows as it is used)" : " on the GPU"}, ${
       fit.lshBytes > 0 ? `${formatBytes(fit.lshBytes)} lsh tables, ` : ""
     }` +
     `${formatBytes(fit.workspaceBytes)} workspace`,
