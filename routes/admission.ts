@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Admission: before any header goes out, so that a refusal is a real status. */
 import { PRIORITIES, type Priority } from "../src/scheduler/priority.ts";
+import { Failure } from "../src/errors.ts";
 import type { GenerationRequest, ModelInfo, Service } from "../src/types.ts";
 import type { Admitted, Head } from "./answer.ts";
 import type { Context } from "./context.ts";
@@ -39,11 +40,20 @@ export async function admit(
   return { job, n: request.n, prompts, head, delivery };
 }
 
+/** A request that is to be admitted. */
+export interface Asked {
+  id: string;
+  model: string;
+  stream: boolean;
+  /** The field that holds the prompt, where it's neither `prompt` nor `messages`. */
+  field?: string;
+}
+
 /** The job of a request, once what sessions have of its prompts is in memory. */
 export async function submit(
   c: Context,
   service: Service,
-  asked: { id: string; model: string; stream: boolean },
+  asked: Asked,
   prompts: readonly Int32Array[],
   request: Omit<GenerationRequest, Admission>,
 ): Promise<Job> {
@@ -65,7 +75,19 @@ export async function submit(
   if (request.scorePrompt === null && request.embed !== true) {
     await Promise.all(prompts.map((prompt) => service.recall(cacheScope, prompt)));
   }
-  return new Job(service, requests, c.req.raw.signal, record);
+  try {
+    return new Job(service, requests, c.req.raw.signal, record);
+  } catch (error) {
+    throw tooLongIn(asked.field, error);
+  }
+}
+
+/** The error, naming the field that holds the prompt when that is too long. */
+function tooLongIn(field: string | undefined, error: unknown): unknown {
+  if (field === undefined || !(error instanceof Failure) || error.kind !== "context_length") {
+    return error;
+  }
+  return new Failure("context_length", error.message, { param: field, cause: error });
 }
 
 /** The header `x-sounder-priority`. */

@@ -55,7 +55,7 @@ export function embeddings(deps: Deps): Handler {
     const id = newId("embd");
     for (let first = 0; first < prompts.length; first += AT_ONCE) {
       const some = prompts.slice(first, first + AT_ONCE);
-      const asked = { id: `${id}-${first}`, model: model.id, stream: false };
+      const asked = { id: `${id}-${first}`, model: model.id, stream: false, field: "input" };
       const found = await embeddingsOf(await submit(c, service, asked, some, EMBED));
       if (found === null) return clientLeft();
       means.push(...found);

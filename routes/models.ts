@@ -14,7 +14,9 @@ function entry(model: ModelInfo, id: string): Record<string, unknown> {
     // Clients of vLLM take the tokenizer's name from `root`.
     root: model.id,
     parent: null,
+    // vLLM's name, and that of OpenRouter and LM Studio.
     max_model_len: model.contextTokens,
+    context_length: model.contextTokens,
   };
 }
 

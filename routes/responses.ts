@@ -23,15 +23,21 @@ export function responses(deps: Deps): Handler {
     const prompt = await service.encodeChat(body.messages, body.template);
     if (signal.aborted) return clientLeft();
     const id = newId("resp");
-    const job = await submit(c, service, { id, model: model.id, stream: body.stream }, [prompt], {
-      ...body.settings,
-      format: body.format,
-      calls: body.calls,
-      continuesPrompt: false,
-      maxTokens: body.maxTokens,
-      logprobs: body.logprobs,
-      scorePrompt: null,
-    });
+    const job = await submit(
+      c,
+      service,
+      { id, model: model.id, stream: body.stream, field: "input" },
+      [prompt],
+      {
+        ...body.settings,
+        format: body.format,
+        calls: body.calls,
+        continuesPrompt: false,
+        maxTokens: body.maxTokens,
+        logprobs: body.logprobs,
+        scorePrompt: null,
+      },
+    );
     const builder = new ResponseBuilder(id, model.id, body);
     const events = builder.events(job);
     if (body.stream) {

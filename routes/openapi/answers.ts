@@ -155,6 +155,7 @@ const model = z.object({
   root: text,
   parent: z.null(),
   max_model_len: count,
+  context_length: count,
 });
 
 const session = z.object({

@@ -2,6 +2,7 @@
 /** The body of `POST /v1/embeddings`. */
 import type { ModelInfo } from "../../src/types.ts";
 import { fields, flag, integer, oneOf, parse } from "./fields.ts";
+import { refuseUnsupported } from "./unsupported.ts";
 import { parsePrompts, type Prompt } from "./prompt.ts";
 
 /** An embeddings request that was understood. */
@@ -24,6 +25,7 @@ export const embeddingsSchema = (model: ModelInfo) =>
 /** Reads the body; throws a 400 that names the field. */
 export function parseEmbeddings(value: Record<string, unknown>, model: ModelInfo): EmbeddingsBody {
   const body = parse(embeddingsSchema(model), value);
+  refuseUnsupported(value);
   return {
     inputs: parsePrompts(value["input"], model, "input"),
     addSpecial: body.add_special_tokens ?? true,

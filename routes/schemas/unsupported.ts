@@ -25,6 +25,12 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   },
   suffix: { harmless: (value) => value === "", rule: "isn't supported: no model here fills in" },
   chat_template: { harmless: never, rule: "isn't supported: the model's own template is used" },
+  web_search_options: { harmless: never, rule: "isn't supported: this server reads no web" },
+  include_stop_str_in_output: {
+    harmless: off,
+    rule: "isn't supported: stop_reason says which stop string it was",
+  },
+  return_tokens_as_token_ids: { harmless: off, rule: 'isn\'t supported: send "return_token_ids"' },
   audio: { harmless: never, rule: "isn't supported: answers are text" },
   modalities: {
     harmless: (value) => Array.isArray(value) && value.every((mode) => mode === "text"),

@@ -226,6 +226,7 @@ Deno.test("models: the list, one by an id with a slash, aliases", async () => {
     root: "fake/model",
     parent: null,
     max_model_len: 4096,
+    context_length: 4096,
   });
   assertEquals(await ok(await app.request("/v1/models")), {
     object: "list",

@@ -68,6 +68,8 @@ Deno.test("embeddings: what is wrong is named", async () => {
     [{ input: [300] }, "input[0]", "from 0 to 259"],
     [{ input: "", add_special_tokens: false }, "input", "no tokens"],
     [{ input: "hi", dimensions: 4 }, "dimensions", "from 1 to 3"],
+    [{ input: "x".repeat(5000) }, "input", "the context holds 4096"],
+    [{ input: "hi", truncate_prompt_tokens: 1 }, "truncate_prompt_tokens", "never cuts"],
     [{ input: "hi", encoding_format: "int8" }, "encoding_format", '"float", "base64"'],
   ];
   for (const [fields, param, part] of cases) {

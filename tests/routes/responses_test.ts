@@ -184,6 +184,7 @@ Deno.test("responses: what can't be honoured is refused, by its name", async () 
     [{ previous_response_id: "resp_1" }, "previous_response_id", "keeps no responses"],
     [{ conversation: "c" }, "conversation", "keeps no responses"],
     [{ background: true }, "background", "keeps no responses"],
+    [{ input: "x".repeat(5000) }, "input", "the context holds 4096"],
     [{ max_output_tokens: 0 }, "max_output_tokens", "not 0"],
     [{ top_logprobs: 21 }, "top_logprobs", "from 0 to 20"],
     [{ text: { format: { type: "json_schema" } } }, "text.format.schema", "is missing"],

@@ -76,6 +76,8 @@ Deno.test("fields that both routes share are checked", async () => {
     [{ sounder: { draws: -1 } }, "sounder.draws", "from 0 to 65536"],
     [{ sounder: { sharpness: 0.02 } }, "sounder", 'has the key "sharpness"'],
     [{ sounder: { sharpness: null } }, "sounder", '"attention", "budget"'],
+    [{ web_search_options: {} }, "web_search_options", "no web"],
+    [{ include_stop_str_in_output: true }, "include_stop_str_in_output", "stop_reason"],
     [{ truncate_prompt_tokens: 5 }, "truncate_prompt_tokens", "never cuts"],
   ];
   await refuses(CHAT, { messages: [user] }, cases);
@@ -168,6 +170,33 @@ Deno.test("what asks for nothing is accepted", async () => {
     { model: null, stream_options: null, tools: null, tool_choice: null },
   ];
   for (const fields of harmless) await ok(await post(app, CHAT, { messages: [user], ...fields }));
+});
+
+Deno.test("what OpenAI's clients send besides is accepted by every route", async () => {
+  const app = appOver(new FakeService());
+  const besides = {
+    user: "u",
+    metadata: { a: "b" },
+    store: true,
+    service_tier: "flex",
+    prompt_cache_key: "k",
+    safety_identifier: "s",
+    verbosity: "low",
+    reasoning_effort: "low",
+    stream: false,
+  };
+  const bodies: [path: string, body: Record<string, unknown>][] = [
+    [CHAT, { messages: [user], prediction: { type: "content", content: "x" } }],
+    [COMPLETIONS, { prompt: "hi" }],
+    ["/v1/embeddings", { input: "hi" }],
+    ["/v1/responses", {
+      input: "hi",
+      reasoning: { effort: "low" },
+      include: ["reasoning.encrypted_content"],
+    }],
+    ["/v1/messages", { messages: [user], max_tokens: 5, cache_control: { type: "ephemeral" } }],
+  ];
+  for (const [path, body] of bodies) await ok(await post(app, path, { ...body, ...besides }));
 });
 
 Deno.test("an unknown model is a 404 that names the one there is", async () => {
