@@ -145,7 +145,9 @@ inline void run_block(unsigned threads) {
   prepare_fibers(threads);
   for (unsigned running = threads; running > 0;) {
     block.moved = false;
-    for (unsigned i = 0; i < threads; ++i) {
+    for (unsigned turn = 0; turn < threads; ++turn) {
+      // Another order in every second block, so that a barrier that is missing shows.
+      const unsigned i = blockIdx.x % 2 == 0 ? turn : threads - 1 - turn;
       if (block.fibers[i].is_done) continue;
       block.current = i;
       threadIdx = block.fibers[i].thread;
