@@ -142,6 +142,11 @@ export function chooseAttention(
   return { params, from: promptTokens, verify: policy.verify };
 }
 
+/** Tables of `lsh` belong to each context: memory for them is that of all its tokens, shared or not. */
+export function sharesBlocks(attention: JobAttention | null): boolean {
+  return attention?.params.strategy !== "lsh";
+}
+
 /** Whether the token at this position is one of those that are verified: decided by seed and position. */
 export function isVerified({ params, from, verify }: JobAttention, position: number): boolean {
   if (verify === 0 || position < from) return false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a request to a job: checks it against model and memory, and resolves what it left open. */
-import { type AttentionPolicy, chooseAttention } from "../engine/attention.ts";
+import { type AttentionPolicy, chooseAttention, sharesBlocks } from "../engine/attention.ts";
 import {
   BLOCK_TOKENS,
   type EngineLimits,
@@ -68,8 +68,13 @@ function checkTokens(request: GenerationRequest, { vocabulary }: EngineLimits): 
 }
 
 /** The most tokens of each of `n` choices for which the pool has blocks. */
-function mostThatFit(promptTokens: number, n: number, limits: EngineLimits): number {
-  const shared = n > 1 ? Math.floor((promptTokens - 1) / BLOCK_TOKENS) : 0;
+function mostThatFit(
+  promptTokens: number,
+  n: number,
+  limits: EngineLimits,
+  shares: boolean,
+): number {
+  const shared = shares && n > 1 ? Math.floor((promptTokens - 1) / BLOCK_TOKENS) : 0;
   const own = Math.floor((limits.kvBlocks - shared) / n);
   return Math.min(limits.context, (shared + own) * BLOCK_TOKENS) - promptTokens;
 }
@@ -81,7 +86,11 @@ function tooLong(request: GenerationRequest, message: string): never {
 }
 
 /** The most tokens of a choice. @throws {Failure} `context_length` when they can never fit. */
-function resolveMaxTokens(request: GenerationRequest, limits: EngineLimits): number {
+function resolveMaxTokens(
+  request: GenerationRequest,
+  limits: EngineLimits,
+  shares: boolean,
+): number {
   const { prompt: { length: prompt }, maxTokens } = request;
   const n = maxTokens === 0 ? 1 : request.n;
   const context = contextTokens(limits);
@@ -97,9 +106,9 @@ function resolveMaxTokens(request: GenerationRequest, limits: EngineLimits): num
           `${wanted} in the completion). Please reduce the length of the messages or completion.`,
     );
   }
-  const most = mostThatFit(prompt, n, limits);
+  const most = mostThatFit(prompt, n, limits, shares);
   if (wanted > most) {
-    const blocks = blocksOfForks(prompt, new Array(n).fill(prompt + wanted));
+    const blocks = blocksOfForks(prompt, new Array(n).fill(prompt + wanted), shares);
     tooLong(
       request,
       `${limit} However, ${n} choices of ${
@@ -136,6 +145,12 @@ export function prepareJob(
   const known = (token: number) => token >= 0 && token < limits.vocabulary;
   const ends = new Set([...(request.ignoreEos ? [] : endTokens), ...request.stopTokens]);
   const { sampling } = request;
+  const attention = chooseAttention(
+    policy,
+    request.attention,
+    request.prompt.length,
+    sampling.seed,
+  );
   return {
     prompt: request.prompt,
     n: request.n,
@@ -144,13 +159,13 @@ export function prepareJob(
     openingSampling: request.minTokens === 0
       ? sampling
       : withoutTokens(sampling, [...ends].filter(known)),
-    maxTokens: resolveMaxTokens(request, limits),
+    maxTokens: resolveMaxTokens(request, limits, sharesBlocks(attention)),
     minTokens: request.minTokens,
     endTokens: ends,
     alternatives: request.logprobs ?? 0,
     scoreAlternatives: request.scorePrompt,
     embed: request.embed ?? false,
-    attention: chooseAttention(policy, request.attention, request.prompt.length, sampling.seed),
+    attention,
     cacheScope: request.cacheScope,
     priority: request.priority,
     timeoutMs: request.timeoutSeconds === null ? null : 1000 * request.timeoutSeconds,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the scheduler works on: a job is a request in tokens, a sequence is one of its choices. */
-import type { JobAttention } from "../engine/attention.ts";
+import { type JobAttention, sharesBlocks } from "../engine/attention.ts";
 import {
   BLOCK_TOKENS,
   type ContextId,
@@ -231,9 +231,8 @@ export class Job {
     return n > 1 ? prompt.length - 1 : prompt.length;
   }
 
-  /** Tables of `lsh` belong to each context: a job that has them counts what it shares as its own. */
   get sharesBlocks(): boolean {
-    return this.spec.attention?.params.strategy !== "lsh";
+    return sharesBlocks(this.spec.attention);
   }
 
   /** Nothing is to be run: nobody asks for tokens, nor anything of the prompt. */
@@ -286,7 +285,7 @@ export class Job {
   #blocks(length: (sequence: Sequence) => number): number {
     const lengths: number[] = [];
     for (const sequence of this.sequences) if (!sequence.ended) lengths.push(length(sequence));
-    return blocksOfForks(this.spec.prompt.length, lengths);
+    return blocksOfForks(this.spec.prompt.length, lengths, this.sharesBlocks);
   }
 }
 

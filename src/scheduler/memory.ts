@@ -15,9 +15,16 @@ export function blocksOfTokens(tokens: number): number {
   return Math.ceil(tokens / BLOCK_TOKENS);
 }
 
-/** Blocks of contexts with these lengths that share the full blocks of a prompt without its last token. */
-export function blocksOfForks(promptTokens: number, lengths: readonly number[]): number {
-  const shared = lengths.length > 1 ? Math.floor((promptTokens - 1) / BLOCK_TOKENS) : 0;
+/**
+ * Blocks of contexts with these lengths that share the full blocks of a prompt without its last token.
+ * `shares` is false where each counts the prompt as its own.
+ */
+export function blocksOfForks(
+  promptTokens: number,
+  lengths: readonly number[],
+  shares = true,
+): number {
+  const shared = shares && lengths.length > 1 ? Math.floor((promptTokens - 1) / BLOCK_TOKENS) : 0;
   let blocks = shared;
   for (const length of lengths) blocks += blocksOfTokens(length) - shared;
   return blocks;

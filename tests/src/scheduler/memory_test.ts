@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { EXACT_POLICY } from "../../../src/engine/attention.ts";
+import { EXACT_POLICY, SERVER_ATTENTION } from "../../../src/engine/attention.ts";
 import { contextTokens, prepareJob } from "../../../src/generate.ts";
 import { Failure } from "../../../src/errors.ts";
 import { blocksOfForks, blocksOfTokens, Ledger } from "../../../src/scheduler/memory.ts";
 import { FakeEngine } from "../../fixtures/fake_engine.ts";
 import { promptOf, request } from "../../fixtures/requests.ts";
-import { job } from "./jobs.ts";
+import { Job } from "../../../src/scheduler/job.ts";
+import { NO_INDEX } from "../../../src/engine/settings.ts";
+import { job, Kept } from "./jobs.ts";
 
 Deno.test("the formula counts the blocks that forks of a prompt really hold", async () => {
   await fc.assert(
@@ -99,4 +101,28 @@ Deno.test("a ledger never commits more than there is", () => {
   assertEquals([ledger.freeBlocks, ledger.fits(a, 6, 1), ledger.fits(a, 7, 1)], [0, true, false]);
   ledger.set(a, 0, 0);
   assertEquals([ledger.freeBlocks, ledger.fits(b, 10, 2)], [6, true]);
+});
+
+Deno.test("choices with lsh tables of their own count the prompt each, and so does what may be asked for", () => {
+  const limits = new FakeEngine({ kvBlocks: 10 }).limits;
+  const index = { ...NO_INDEX, lsh: { bits: 10, tables: 150 } };
+  const policy = { ...EXACT_POLICY, index };
+  const ask = (strategy: "full" | "lsh", maxTokens: number | null = null) =>
+    prepareJob(
+      request({
+        prompt: promptOf(300),
+        n: 2,
+        maxTokens,
+        attention: { ...SERVER_ATTENTION, strategy },
+      }),
+      limits,
+      [],
+      policy,
+    );
+  // Two full blocks are shared, and each choice has four more; or each has five.
+  assertEquals(ask("full").maxTokens, 6 * 128 - 300);
+  assertEquals(ask("lsh").maxTokens, 5 * 128 - 300);
+  assertThrows(() => ask("lsh", 5 * 128 - 299), Failure, "tokens of memory");
+  assertEquals(new Job(ask("lsh"), new Kept()).mostBlocks(), 10);
+  assertEquals(new Job(ask("full"), new Kept()).mostBlocks(), 10);
 });
