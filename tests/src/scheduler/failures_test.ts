@@ -52,6 +52,25 @@ Deno.test("a choice that the engine has no block for starts over with its siblin
   }
 });
 
+Deno.test("when the engine refuses a block all the same, what lies in the cache goes, and the job starts over", async () => {
+  // Memory of lsh tables, which the ledger knows nothing of.
+  let refuses = false;
+  const world = setUp({ failSequence: () => refuses ? "out_of_blocks" : null }, {
+    prefixCache: true,
+  });
+  world.submit({ promptTokens: 300 });
+  while (world.scheduler.running > 0) await new Promise((done) => setTimeout(done));
+  const cache = world.scheduler.cache!;
+  assertEquals(cache.idle().length, 1);
+  refuses = true;
+  const output = new Kept();
+  world.submit({ promptTokens: 200, cacheScope: "other" }, output);
+  while (cache.idle().length > 0) await Promise.resolve();
+  refuses = false;
+  await finish(world);
+  assertEquals([output.failure, output.tokens.length], [null, 8]);
+});
+
 Deno.test("a job that the engine never has a block for fails instead of trying for ever", async () => {
   const world = setUp({ failSequence: () => "out_of_blocks" });
   const { output } = world.submit();
