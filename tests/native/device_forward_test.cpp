@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which rows a device is asked to compute, over one that writes down what it was asked.
+#include "device_forward.h"
+
+#include "check.h"
+
+namespace {
+
+using sounder::Batch;
+using sounder::BatchSequence;
+using sounder::DeviceStep;
+
+constexpr int kLayers = 3, kVocabulary = 5, kHidden = 2;
+
+// The logits of a row are its token and zeros; its hidden state is its token and 1.
+class FakeDevice : public sounder::Device {
+ public:
+  std::string calls;
+  DeviceStep step;
+  std::vector<int32_t> kept;
+  std::function<void(int layer)> during_layer = [](int) {};
+
+  std::string name() const override { return "fake"; }
+  void prepare(const sounder::ModelConfig &, int64_t) override {}
+  char *weights() override { return nullptr; }
+  void upload(char *, const void *, int64_t) override {}
+  void set_weights(const sounder::ModelWeights &) override {}
+  void copy_rows(int32_t, int32_t, int) override {}
+  void read_block(int32_t, char *) override {}
+  void write_block(int32_t, const char *) override {}
+  void fill_with_noise(const int32_t *, int, int, uint32_t) override {}
+  void attend(int, const float *, const int32_t *, int, float *) override {}
+
+  void begin(const DeviceStep &given) override { step = given, calls += "b"; }
+  void project(int) override { calls += "p"; }
+  void complete(int layer) override {
+    calls += "c";
+    during_layer(layer);
+  }
+  void keep(const DeviceStep &given, const std::vector<int32_t> &rows) override {
+    step = given, kept = rows, calls += "k";
+  }
+  void normalise() override { calls += "n"; }
+  const float *logits(int first, int count) override {
+    calls += "l";
+    return make_logits(first, count);
+  }
+  const float *decode(const DeviceStep &given) override {
+    step = given, calls += "d";
+    return make_logits(0, int(step.tokens.size()));
+  }
+  std::vector<float> read_rows(int) override {
+    std::vector<float> values;
+    for (int32_t token : step.tokens) values.insert(values.end(), {float(token), 1});
+    return values;
+  }
+  void wait() override { calls += "w"; }
+
+ private:
+  const float *make_logits(int first, int count) {
+    logits_.assign(size_t(count) * kVocabulary, 0);
+    for (int row = 0; row < count; ++row)
+      logits_[size_t(row) * kVocabulary] = float(step.tokens[size_t(first + row)]);
+    return logits_.data();
+  }
+
+  std::vector<float> logits_;
+};
+
+struct World {
+  World() {
+    config.layers = kLayers;
+    config.hidden = kHidden;
+    config.vocabulary = kVocabulary;
+    config.max_step_tokens = 64;
+    batch.stop = &stop;
+    batch.thousandths = &thousandths;
+  }
+  // Tokens are counted on from 10 times the sequence's number.
+  BatchSequence &add(int count, int position, bool sample) {
+    BatchSequence sequence{};
+    sequence.index = int(batch.sequences.size());
+    sequence.first_token = int(batch.tokens.size());
+    sequence.count = count;
+    sequence.position = position;
+    sequence.blocks = blocks;
+    sequence.cancel = &cancel[sequence.index];
+    sequence.sample = sample;
+    for (int i = 0; i < count; ++i) batch.tokens.push_back(10 * sequence.index + i);
+    batch.sequences.push_back(sequence);
+    return batch.sequences.back();
+  }
+  // The first logit of each row that came.
+  std::vector<int> run() {
+    std::vector<int> seen;
+    sounder::DeviceForward(config, device).run(batch, [&](const float *logits, int, int count) {
+      for (int row = 0; row < count; ++row) seen.push_back(int(logits[row * kVocabulary]));
+    });
+    return seen;
+  }
+
+  sounder::ModelConfig config{};
+  Batch batch;
+  FakeDevice device;
+  std::atomic<bool> stop{false}, cancel[4] = {};
+  std::atomic<int32_t> thousandths{0};
+  int32_t blocks[2] = {7, 8};
+};
+
+}  // namespace
+
+TEST("a step of one token a context, each followed by another, is one call") {
+  World world;
+  world.add(1, 5, true);
+  world.add(1, 130, true);
+  CHECK(world.run() == (std::vector<int>{0, 10}));
+  CHECK(world.device.calls == "d");
+  const DeviceStep &step = world.device.step;
+  CHECK(step.sequences[1].first_row == 1 && step.sequences[1].position == 130);
+  CHECK(step.sequences[1].rows == 1 && step.sequences[1].blocks == world.blocks);
+}
+
+TEST("where nobody asks what follows, the last layer ends with keys and values, and is waited for") {
+  World world;
+  world.add(3, 0, false);
+  CHECK(world.run().empty());
+  CHECK(world.device.calls == "bpcpcpw");
+}
+
+TEST("in the last layer only rows stay whose logits are asked for") {
+  World world;
+  world.add(3, 100, true);
+  world.add(2, 0, false);
+  world.add(2, 40, false).score = true;
+  CHECK(world.run() == (std::vector<int>{2, 20, 21}));
+  CHECK(world.device.calls == "bpcpcpkcnlw");
+  CHECK(world.device.kept == (std::vector<int32_t>{2, 5, 6}));
+  const DeviceStep &step = world.device.step;
+  CHECK(step.sequences[0].rows == 1 && step.sequences[0].position == 102);
+  CHECK(step.sequences[1].rows == 0);
+  CHECK(step.sequences[2].first_row == 1 && step.sequences[2].position == 40);
+}
+
+TEST("a context that is cancelled leaves after the layer, the others go on") {
+  World world;
+  world.add(3, 0, true);
+  world.add(2, 9, true);
+  world.device.during_layer = [&](int layer) { world.cancel[0] = layer == 0 || world.cancel[0]; };
+  CHECK(world.run() == (std::vector<int>{11}));
+  CHECK(world.device.calls == "bpckpcpkcnlw");
+  CHECK(world.batch.sequences[0].cancelled && !world.batch.sequences[1].cancelled);
+
+  World whole;
+  whole.add(3, 0, true);
+  whole.device.during_layer = [&](int layer) { whole.stop = layer == 1; };
+  CHECK(whole.run().empty());
+  CHECK(whole.device.calls == "bpcpcw");
+}
+
+TEST("hidden states are added up over all rows of those who ask") {
+  World world;
+  float sums[2][kHidden] = {};
+  world.add(3, 0, false).hidden = sums[0];
+  world.add(1, 0, true).hidden = sums[1];
+  CHECK(world.run() == (std::vector<int>{10}));
+  CHECK(sums[0][0] == 0 + 1 + 2 && sums[0][1] == 3 && sums[1][0] == 10);
+  CHECK(world.batch.sequences[0].hidden_tokens == 3 && world.batch.sequences[1].hidden_tokens == 1);
+}
