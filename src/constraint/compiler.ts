@@ -42,7 +42,7 @@ export function formatGrammar(format: AnswerFormat): Grammar {
       return builder.build(new JsonRules(builder).object);
     }
     case "schema":
-      return schemaGrammar(format.schema, format.strict);
+      return schemaGrammar(format.schema, format.strict ? "strict" : "usual");
     case "regex":
       return new GrammarBuilder().build(parseRegex(format.regex));
     case "grammar":

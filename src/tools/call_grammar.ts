@@ -24,11 +24,14 @@ export class CallGrammar {
   readonly #dialect: Dialect;
   readonly #tools: readonly Tool[];
   readonly #mark: Marks;
+  readonly #loose: boolean;
 
-  constructor(dialect: Dialect, tools: readonly Tool[], mark: Marks) {
+  /** `loose`: arguments of tools that aren't strict are any objects. */
+  constructor(dialect: Dialect, tools: readonly Tool[], mark: Marks, loose: boolean) {
     this.#dialect = dialect;
     this.#tools = tools;
     this.#mark = mark;
+    this.#loose = loose;
   }
 
   /** At least one call, or just one. */
@@ -81,12 +84,13 @@ export class CallGrammar {
   }
 
   #arguments({ parameters, strict }: Tool, index: number): Node {
+    if (this.#loose && !strict) return this.json.object;
     const schema = argumentsSchema(parameters);
     try {
-      return schemaNode(schema, this.builder, this.json, strict);
+      return schemaNode(schema, this.builder, this.json, strict ? "strict" : "lenient");
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      // Who doesn't insist gets any object: schemas of tools say more than a grammar can follow.
+      // Who doesn't insist gets any object.
       if (!strict) return this.json.object;
       const param = `tools[${index}].function.parameters`;
       throw new Failure("invalid", `${param} ${error.message}`, { param });

@@ -7,6 +7,7 @@ import {
 } from "../constraint/compiler.ts";
 import type { Constraint } from "../constraint/constraint.ts";
 import { choice, type Node, text } from "../constraint/grammar.ts";
+import { Failure } from "../errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { CallGrammar } from "./call_grammar.ts";
 import { type DialectName, DIALECTS, type Tool } from "./dialect.ts";
@@ -45,11 +46,20 @@ export function compileCalls(
     return token === null ? text(mark) : { kind: "token", token };
   };
   const free = !required && format === null;
-  const compile = (grammar: (calls: CallGrammar) => Node) =>
-    compiler.compileGrammar(JSON.stringify([free, request, format]), "tools", () => {
-      const calls = new CallGrammar(dialect, tools, mark);
+  const attempt = (grammar: (calls: CallGrammar) => Node, loose: boolean) =>
+    compiler.compileGrammar(JSON.stringify([free, loose, request, format]), "tools", () => {
+      const calls = new CallGrammar(dialect, tools, mark, loose);
       return calls.builder.build(grammar(calls));
     });
+  const compile = (grammar: (calls: CallGrammar) => Node) => {
+    try {
+      return attempt(grammar, false);
+    } catch (error) {
+      // Together, schemas may be too large, or leave nothing to call: who doesn't insist isn't refused for it.
+      if (!(error instanceof Failure) || tools.every((tool) => tool.strict)) throw error;
+      return attempt(grammar, true);
+    }
+  };
   if (free) {
     const { opener } = dialect;
     const start = {

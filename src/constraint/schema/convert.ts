@@ -10,7 +10,14 @@ import { arrayNode } from "./arrays.ts";
 import { areDisjoint, mergeSchemas, REMARKS } from "./merge.ts";
 import { numberNode } from "./numbers.ts";
 import { objectNode } from "./objects.ts";
-import { child, type Conversion, isObject, refuseSchema, type Schema } from "./schema.ts";
+import {
+  child,
+  type Conversion,
+  isObject,
+  refuseSchema,
+  type Schema,
+  type Strictness,
+} from "./schema.ts";
 import { stringNode } from "./strings.ts";
 
 /** Keywords that change which values are valid, and that no grammar here can follow. */
@@ -57,13 +64,10 @@ const KEYWORD_TYPES: Readonly<Record<string, string>> = {
 /** Schemas may refer to each other so often before they come to a value. */
 const MAX_DEPTH = 200;
 
-/**
- * `strict`: refuse formats that aren't enforced.
- * @throws {Failure} `invalid`, completing a sentence that starts with the schema's field.
- */
-export function schemaGrammar(schema: unknown, strict: boolean): Grammar {
+/** @throws {Failure} `invalid`, completing a sentence that starts with the schema's field. */
+export function schemaGrammar(schema: unknown, strictness: Strictness): Grammar {
   const builder = new GrammarBuilder();
-  const converter = new SchemaConverter(schema, builder, new JsonRules(builder), strict);
+  const converter = new SchemaConverter(schema, builder, new JsonRules(builder), strictness);
   return builder.build(converter.convert(schema, "#"));
 }
 
@@ -72,25 +76,25 @@ export function schemaNode(
   schema: unknown,
   builder: GrammarBuilder,
   json: JsonRules,
-  strict: boolean,
+  strictness: Strictness,
 ): Node {
-  return new SchemaConverter(schema, builder, json, strict).convert(schema, "#");
+  return new SchemaConverter(schema, builder, json, strictness).convert(schema, "#");
 }
 
 class SchemaConverter implements Conversion {
   readonly builder: GrammarBuilder;
   readonly json: JsonRules;
   readonly #root: unknown;
-  readonly #strict: boolean;
+  readonly strictness: Strictness;
   /** Rules of schemas that others refer to, by pointer. */
   readonly #referred = new Map<string, Node>();
   #depth = 0;
 
-  constructor(root: unknown, builder: GrammarBuilder, json: JsonRules, strict: boolean) {
+  constructor(root: unknown, builder: GrammarBuilder, json: JsonRules, strictness: Strictness) {
     this.#root = root;
     this.builder = builder;
     this.json = json;
-    this.#strict = strict;
+    this.strictness = strictness;
   }
 
   convert(schema: unknown, path: string): Node {
@@ -105,16 +109,20 @@ class SchemaConverter implements Conversion {
     return node;
   }
 
+  unsupported(rule: string, path: string): void {
+    if (this.strictness !== "lenient") refuseSchema(rule, path);
+  }
+
   #convert(schema: Schema, path: string): Node {
     for (const keyword of UNSUPPORTED) {
       const value = schema[keyword];
       const harmless = /^pattern|^depend/.test(keyword) && isObject(value) &&
         Object.keys(value).length === 0;
       if (value === undefined || harmless) continue;
-      refuseSchema(`uses the keyword "${keyword}", which isn't supported`, path);
+      this.unsupported(`uses the keyword "${keyword}", which isn't supported`, path);
     }
     if (schema["uniqueItems"] === true) {
-      refuseSchema('uses the keyword "uniqueItems", which isn\'t supported', path);
+      this.unsupported('uses the keyword "uniqueItems", which isn\'t supported', path);
     }
     if (schema["$ref"] !== undefined) return this.#reference(schema, path);
     if (schema["allOf"] !== undefined) return this.#all(schema, path);
@@ -216,7 +224,7 @@ class SchemaConverter implements Conversion {
     targets.forEach((a, i) => {
       for (const b of targets.slice(i + 1)) {
         if (areDisjoint(a, b)) continue;
-        refuseSchema(
+        this.unsupported(
           'has a "oneOf" of which two might fit at once: use "anyOf", or a property with a different "const" in each',
           path,
         );
@@ -227,7 +235,7 @@ class SchemaConverter implements Conversion {
   #values(schema: Schema, path: string): Node {
     const others = Object.keys(schema).find((keyword) => Object.hasOwn(KEYWORD_TYPES, keyword));
     if (others !== undefined) {
-      refuseSchema(`has "${others}" beside "enum" or "const", which isn't supported`, path);
+      this.unsupported(`has "${others}" beside "enum" or "const", which isn't supported`, path);
     }
     let values = Object.hasOwn(schema, "const")
       ? [schema["const"]]
@@ -252,10 +260,10 @@ class SchemaConverter implements Conversion {
       case "array":
         return arrayNode(schema, this, path);
       case "string":
-        return stringNode(schema, this.json, this.#strict, path);
+        return stringNode(schema, this, path);
       case "number":
       case "integer":
-        return numberNode(schema, type === "integer", this.json, path);
+        return numberNode(schema, type === "integer", this, path);
       case "boolean":
         return choice(text("true"), text("false"));
       case "null":

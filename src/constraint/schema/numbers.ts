@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Numbers within bounds, digit by digit. */
 import { choice, EMPTY, type Node, repeat, sequence, text } from "../grammar.ts";
-import { DIGIT, type JsonRules } from "../json_grammar.ts";
-import { refuseSchema, type Schema } from "./schema.ts";
+import { DIGIT } from "../json_grammar.ts";
+import { type Conversion, refuseSchema, type Schema } from "./schema.ts";
 
 /** Digits before the point and behind it, as in JSON without bounds. */
 const MOST_DIGITS = 15;
@@ -19,8 +19,14 @@ const NEVER: Node = { kind: "choice", items: [] };
 const ZERO: Bound = { value: 0, open: false };
 
 /** Numbers of a schema with the type number or integer. */
-export function numberNode(schema: Schema, integer: boolean, json: JsonRules, path: string): Node {
-  const digits = fractionDigits(schema, integer, path);
+export function numberNode(
+  schema: Schema,
+  integer: boolean,
+  conversion: Conversion,
+  path: string,
+): Node {
+  const { json } = conversion;
+  const digits = fractionDigits(schema, integer, conversion, path);
   const low = lowerBound(schema, path);
   const high = upperBound(schema, path);
   if (low === null && high === null && (digits === 0 || digits === MOST_DIGITS)) {
@@ -41,16 +47,22 @@ export function numberNode(schema: Schema, integer: boolean, json: JsonRules, pa
 }
 
 /** Digits behind the point that `multipleOf` leaves. */
-function fractionDigits(schema: Schema, integer: boolean, path: string): number {
+function fractionDigits(
+  schema: Schema,
+  integer: boolean,
+  conversion: Conversion,
+  path: string,
+): number {
   const multiple = schema["multipleOf"];
   if (multiple === undefined) return integer ? 0 : MOST_DIGITS;
   for (let digits = 0; digits < MOST_DIGITS; digits++) {
     if (multiple === Number(`1e-${digits}`)) return integer ? 0 : digits;
   }
-  return refuseSchema(
+  conversion.unsupported(
     "has a \"multipleOf\" that isn't 1, 0.1, 0.01 or so, which isn't supported",
     path,
   );
+  return integer ? 0 : MOST_DIGITS;
 }
 
 function boundOf(schema: Schema, keyword: string, open: boolean, path: string): Bound | null {

@@ -7,10 +7,19 @@ import type { JsonRules } from "../json_grammar.ts";
 /** A schema that is an object. */
 export type Schema = Readonly<Record<string, unknown>>;
 
+/**
+ * What becomes of keywords that no grammar here can follow: they are refused (`strict` also refuses formats that
+ * aren't enforced), or left aside, so that answers fit the rest of the schema.
+ */
+export type Strictness = "strict" | "usual" | "lenient";
+
 /** What converters of single types get. `path` is a JSON pointer for messages. */
 export interface Conversion {
   builder: GrammarBuilder;
   json: JsonRules;
+  strictness: Strictness;
+  /** Refuses a part of the schema, or returns where it may be left aside. */
+  unsupported(rule: string, path: string): void;
   convert(schema: unknown, path: string): Node;
 }
 

@@ -2,9 +2,9 @@
 /** Strings: lengths, patterns and formats. */
 import { Failure } from "../../errors.ts";
 import { type Node, repeat } from "../grammar.ts";
-import { asJson, type JsonRules, quoted, STRING_CHARACTER } from "../json_grammar.ts";
+import { asJson, quoted, STRING_CHARACTER } from "../json_grammar.ts";
 import { parseRegex, parseSearch } from "../regex.ts";
-import { countOf, refuseSchema, type Schema } from "./schema.ts";
+import { type Conversion, countOf, refuseSchema, type Schema } from "./schema.ts";
 
 const DATE =
   "\\d{4}-((0[1-9]|1[0-2])-(0[1-9]|1\\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)";
@@ -35,35 +35,36 @@ const FORMATS: Readonly<Record<string, string>> = {
 /** The formats that are enforced. */
 export const KNOWN_FORMATS = Object.keys(FORMATS);
 
-export function stringNode(schema: Schema, json: JsonRules, strict: boolean, path: string): Node {
+export function stringNode(schema: Schema, to: Conversion, path: string): Node {
   const { pattern, format } = schema;
   const min = countOf(schema, "minLength", path, 0);
   const most = countOf(schema, "maxLength", path, Infinity);
   // Nobody waits for longer ones.
   const max = most > 1_000_000 ? Infinity : most;
-  const bounded = min > 0 || max < Infinity;
-  const regex = formatOf(format, strict, path);
+  if (max < min) refuseSchema('has a "maxLength" below its "minLength"', path);
   if (pattern !== undefined && typeof pattern !== "string") {
     refuseSchema('has a "pattern" that isn\'t a string', path);
   }
+  const regex = formatOf(format, to, path);
+  const bounded = min > 0 || max < Infinity;
   if (bounded && (pattern !== undefined || regex !== null)) {
     const other = pattern === undefined ? "format" : "pattern";
-    refuseSchema(`has "minLength" or "maxLength" beside "${other}", which isn't supported`, path);
+    to.unsupported(`has "minLength" or "maxLength" beside "${other}", which isn't supported`, path);
   }
   if (pattern !== undefined && regex !== null) {
-    refuseSchema('has "pattern" beside "format", which isn\'t supported', path);
+    to.unsupported('has "pattern" beside "format", which isn\'t supported', path);
   }
-  if (pattern !== undefined) return quoted(asJson(parsed(pattern, path)));
+  const content = pattern === undefined ? null : patternNode(pattern, to, path);
+  if (content !== null) return quoted(asJson(content));
   if (regex !== null) return quoted(asJson(parseRegex(regex)));
-  if (max < min) refuseSchema('has a "maxLength" below its "minLength"', path);
-  return bounded ? quoted(repeat(STRING_CHARACTER, min, max)) : json.string;
+  return bounded ? quoted(repeat(STRING_CHARACTER, min, max)) : to.json.string;
 }
 
-function formatOf(format: unknown, strict: boolean, path: string): string | null {
+function formatOf(format: unknown, { strictness }: Conversion, path: string): string | null {
   if (format === undefined) return null;
   if (typeof format === "string" && Object.hasOwn(FORMATS, format)) return FORMATS[format]!;
   // A format is a remark unless it is known, says JSON schema; who wants it enforced says strict.
-  if (!strict) return null;
+  if (strictness !== "strict") return null;
   return refuseSchema(
     `has the "format" ${JSON.stringify(format)}, which isn't supported: there are ` +
       KNOWN_FORMATS.join(", "),
@@ -71,11 +72,13 @@ function formatOf(format: unknown, strict: boolean, path: string): string | null
   );
 }
 
-function parsed(pattern: string, path: string): Node {
+/** null: left aside. */
+function patternNode(pattern: string, to: Conversion, path: string): Node | null {
   try {
     return parseSearch(pattern);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return refuseSchema(`has a "pattern" that ${error.message}`, path);
+    to.unsupported(`has a "pattern" that ${error.message}`, path);
+    return null;
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { type AnswerPart, CallParser } from "../../../src/tools/call_parser.ts";
 import { type DialectName, DIALECTS } from "../../../src/tools/dialect.ts";
 
@@ -145,4 +146,35 @@ Deno.test("text goes on as it comes, but for what may be the start of a call", (
   const parser = new CallParser(DIALECTS.hermes, NAMES);
   assertEquals(parser.push("Hello <"), [{ type: "text", text: "Hello" }]);
   assertEquals(parser.push("b> x"), [{ type: "text", text: " <b> x" }]);
+});
+
+Deno.test("texts and calls in any order come out as they went in, whatever the pieces", () => {
+  const text = fc.string({ unit: "grapheme", minLength: 1, maxLength: 12 })
+    .map((text) => `x${text.replaceAll("<", "(")}<t`);
+  const object = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 3 });
+  const call = fc.tuple(fc.constantFrom(...NAMES), object, fc.constantFrom(0, 1, 2));
+  const cuts = fc.array(fc.nat(400), { maxLength: 12 });
+  fc.assert(
+    fc.property(fc.array(fc.oneof(text, call), { maxLength: 5 }), cuts, (parts, cuts) => {
+      const expected: Read = { text: "", calls: [] };
+      let answer = "";
+      for (const part of parts) {
+        if (typeof part === "string") {
+          answer += part;
+          expected.text += part;
+          continue;
+        }
+        const [name, args, indent] = part;
+        const json = JSON.stringify({ name, arguments: args }, null, indent);
+        answer += `<tool_call>${json}</tool_call>`;
+        const at = json.indexOf('"arguments":') + '"arguments":'.length;
+        expected.calls.push([name, json.slice(at, -1).trim()]);
+      }
+      const places = [0, ...cuts.map((cut) => cut % (answer.length + 1)), answer.length]
+        .toSorted((a, b) => a - b);
+      const pieces = places.slice(1).map((place, i) => answer.slice(places[i]!, place));
+      assertEquals(read("hermes", pieces), expected);
+    }),
+    { numRuns: 300 },
+  );
 });

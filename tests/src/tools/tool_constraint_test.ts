@@ -119,14 +119,50 @@ Deno.test("a format binds the answer where it isn't a call", async () => {
   assertEquals([called.text, called.made.length], ["", 1]);
 });
 
-Deno.test("schemas that can't be followed bind strict tools only", async () => {
-  const parameters = { type: "object", properties: { a: { not: {} } } };
-  const tools = [{ ...NOW, parameters }];
-  const { raw } = await answer(asks({ tools }), {}, { maxTokens: 60 });
-  assert(/^<tool_call>\n?\{/.test(raw), raw);
-  const failure = failureOf(() =>
-    ready().generate(request({ calls: asks({ tools: [{ ...tools[0]!, strict: true }] }) }))
-  );
-  assertEquals([failure.kind, failure.param], ["invalid", "tools[0].function.parameters"]);
+Deno.test("keywords that can't be followed are left aside, the rest of the schema holds", async () => {
+  const parameters = {
+    type: "object",
+    properties: {
+      a: { type: "integer", minimum: 5, maximum: 9, not: { const: 7 } },
+      b: { type: "string", pattern: "^x{2,4}$", minLength: 2 },
+      c: { type: "array", items: { type: "boolean" }, uniqueItems: true, maxItems: 3 },
+      d: {
+        oneOf: [{ type: "number", multipleOf: 3, maximum: 1, minimum: 0 }, { type: "integer" }],
+      },
+    },
+    required: ["a", "b", "c", "d"],
+    minProperties: 2,
+  };
+  for (let seed = 0; seed < 5; seed++) {
+    const prompt = Int32Array.of(10 + seed, 20);
+    const { made } = await answer(asks({ tools: [{ ...NOW, parameters }] }), {}, { prompt });
+    const { a, b, c, d } = JSON.parse(made[0]!.arguments);
+    assert(
+      Number.isInteger(a) && a >= 5 && a <= 9 && /^x{2,4}$/.test(b) && c.length <= 3,
+      made[0]!.arguments,
+    );
+    assertEquals(typeof d, "number");
+  }
+});
+
+Deno.test("schemas that can't be used at all bind strict tools only", async () => {
+  const hopeless = [
+    { type: "object", properties: { a: { $ref: "#/nowhere" } } },
+    { type: "object", required: ["a"], additionalProperties: false },
+    { type: "object", properties: { a: { enum: ["x".repeat(60_000)] } } },
+  ];
+  for (const parameters of hopeless) {
+    const tools = [{ ...NOW, parameters }];
+    const { raw } = await answer(asks({ tools }), {}, { maxTokens: 60 });
+    assert(/^<tool_call>\n?\{/.test(raw), raw);
+    const failure = failureOf(() =>
+      ready().generate(request({ calls: asks({ tools: [{ ...tools[0]!, strict: true }] }) }))
+    );
+    assertEquals(failure.kind, "invalid");
+    assert(failure.param!.startsWith("tools"), failure.message);
+  }
+  const strict = [{ ...NOW, strict: true, parameters: { properties: { a: { not: {} } } } }];
+  const failure = failureOf(() => ready().generate(request({ calls: asks({ tools: strict }) })));
+  assertEquals(failure.param, "tools[0].function.parameters");
   assert(failure.message.includes('"not"'), failure.message);
 });
