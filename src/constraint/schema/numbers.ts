@@ -102,27 +102,31 @@ function decimal(value: number): { whole: number; fraction: string } {
   return { whole: Number(whole), fraction };
 }
 
-/** Numbers without sign from one bound to the other. */
+/**
+ * Numbers without sign from one bound to the other. They have so few digits that none is rounded to a bound, or past
+ * it, when it becomes a double.
+ */
 function between(low: Bound, high: Bound, digits: number): Node {
   const from = decimal(low.value);
-  const anything = fraction(null, null, digits);
   const lowEnd = { digits: from.fraction, open: low.open };
+  const left = (whole: number) => Math.max(0, Math.min(digits, MOST_DIGITS - String(whole).length));
   if (high.value === Infinity) {
     return choice(
-      sequence(text(String(from.whole)), fraction(lowEnd, null, digits)),
-      sequence(naturals(from.whole + 1, Infinity), anything),
+      sequence(text(String(from.whole)), fraction(lowEnd, null, left(from.whole))),
+      sequence(naturals(from.whole + 1, Infinity), fraction(null, null, digits)),
     );
   }
   const to = decimal(high.value);
   const highEnd = { digits: to.fraction, open: high.open };
   if (from.whole > to.whole) return NEVER;
+  const most = left(to.whole);
   if (from.whole === to.whole) {
-    return sequence(text(String(from.whole)), fraction(lowEnd, highEnd, digits));
+    return sequence(text(String(from.whole)), fraction(lowEnd, highEnd, most));
   }
   return choice(
-    sequence(text(String(from.whole)), fraction(lowEnd, null, digits)),
-    sequence(naturals(from.whole + 1, to.whole - 1), anything),
-    sequence(text(String(to.whole)), fraction(null, highEnd, digits)),
+    sequence(text(String(from.whole)), fraction(lowEnd, null, most)),
+    sequence(naturals(from.whole + 1, to.whole - 1), fraction(null, null, most)),
+    sequence(text(String(to.whole)), fraction(null, highEnd, most)),
   );
 }
 

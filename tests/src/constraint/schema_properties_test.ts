@@ -23,7 +23,7 @@ const numbers = fc.oneof(
 );
 const bounds = fc.tuple(numbers, numbers, fc.boolean(), fc.boolean(), fc.boolean()).map(
   ([a, b, openLow, openHigh, one]): Schema => {
-    const [low, high] = [Math.min(a, b), Math.max(a, b) + 1];
+    const [low, high] = [Math.min(a, b), Math.max(a, b) + 3];
     return {
       [openLow ? "exclusiveMinimum" : "minimum"]: low,
       ...(one ? {} : { [openHigh ? "exclusiveMaximum" : "maximum"]: high }),
