@@ -49,6 +49,12 @@ const promptLogprobs = z.array(
 const head = { id: text, created: count, model: text };
 const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
 
+const call = z.object({
+  id: text,
+  type: z.literal("function"),
+  function: z.object({ name: text, arguments: text }),
+});
+
 const chatAnswer = z.object({
   ...head,
   object: z.literal("chat.completion"),
@@ -58,6 +64,7 @@ const chatAnswer = z.object({
       role: z.literal("assistant"),
       content: text.nullable(),
       refusal: z.null(),
+      tool_calls: z.array(call).optional(),
     }),
     logprobs: z.object({ content: z.array(scored), refusal: z.null() }).nullable(),
     finish_reason: finishReason,
