@@ -137,7 +137,7 @@ Deno.test("hostile schemas end soon, one way or the other", () => {
     const compiler = new ConstraintCompiler(WALK_TOKENIZER, WALK_VOCABULARY);
     const format = { kind: "schema" as const, schema, strict: false };
     assertThrows(() => compiler.compile({ format, param: "guided_json" }), Failure);
-    assert(performance.now() - started < 2000);
+    assert(performance.now() - started < 10_000);
   }
 });
 
