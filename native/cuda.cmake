@@ -55,6 +55,10 @@ set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
 
+# CMake leaves it out of what is built where it takes the compiler's own folders for the system's.
+get_filename_component(SOUNDER_CUBLAS_FOLDER ${SOUNDER_CUBLAS} DIRECTORY)
+list(APPEND CMAKE_BUILD_RPATH ${SOUNDER_CUBLAS_FOLDER})
+
 file(GLOB SOUNDER_CUDA_SOURCES CONFIGURE_DEPENDS src/cuda/*.cu src/cuda/*.cpp src/cuda/sampled/*.cu
      src/cuda/sampled/*.cpp)
 list(FILTER SOUNDER_CUDA_SOURCES EXCLUDE REGEX "/loader.cpp$")
