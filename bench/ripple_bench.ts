@@ -7,6 +7,8 @@
  */
 import { parseArgs } from "node:util";
 import { TestServer } from "../tests/fixtures/server.ts";
+import { chatBesidePrompt, VOCABULARY } from "./beside_prompt.ts";
+import { percentile, randomTokens, stream } from "./completions.ts";
 
 const { values } = parseArgs({
   options: {
@@ -18,45 +20,6 @@ const { values } = parseArgs({
   },
 });
 
-/** Times of the chunks with text, in milliseconds after the request was sent, and what was cached. */
-async function stream(url: string, body: Record<string, unknown>) {
-  const started = performance.now();
-  const response = await fetch(`${url}/v1/completions`, {
-    method: "POST",
-    body: JSON.stringify({
-      temperature: 0,
-      stream: true,
-      stream_options: { include_usage: true },
-      ...body,
-    }),
-  });
-  if (!response.ok) throw new Error(await response.text());
-  const times: number[] = [];
-  let cached = 0;
-  let text = "";
-  for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
-    text += piece;
-    const lines = text.split("\n");
-    text = lines.pop()!;
-    for (const line of lines) {
-      if (!line.startsWith("data: {")) continue;
-      const { choices, usage } = JSON.parse(line.slice(6));
-      if (choices.length > 0 && choices[0].text !== "") times.push(performance.now() - started);
-      if (usage != null) cached = usage.prompt_tokens_details.cached_tokens;
-    }
-  }
-  return { times, cached };
-}
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
-}
-
-function gaps(times: readonly number[]): number[] {
-  return times.slice(1).map((time, i) => time - times[i]!);
-}
-
 function show(name: string, values: readonly number[]): void {
   const [p50, p99] = [percentile(values, 0.5), percentile(values, 0.99)];
   const most = Math.max(...values);
@@ -64,15 +27,6 @@ function show(name: string, values: readonly number[]): void {
     `${name.padEnd(44)} ${p50.toFixed(1).padStart(7)} ${p99.toFixed(1).padStart(7)} ` +
       `${most.toFixed(1).padStart(7)} ms   (${values.length})`,
   );
-}
-
-/** Random words: nothing in them repeats that a cache could find. */
-function prompt(tokens: number, vocabulary: number, seed: number): number[] {
-  let state = seed;
-  return Array.from({ length: tokens }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return 1 + Math.floor(state / 2 ** 32 * (vocabulary - 2));
-  });
 }
 
 await using server = new TestServer([
@@ -83,36 +37,17 @@ await using server = new TestServer([
   ...(values.model === undefined ? [] : ["--model", values.model]),
 ]);
 const url = await server.ready();
-const vocabulary = 250;
-const ignore_eos = true;
-// Words, so that the answer is words: half a character waits for its other half.
-const chat = (number: number, max_tokens: number) =>
-  stream(url, { prompt: `Story ${number}: Once there was a lamp by`, max_tokens, ignore_eos });
 
-await chat(1, 50);
+const { alone, beside, promptSeconds } = await chatBesidePrompt(url, Number(values.tokens));
 console.log(`${"".padEnd(44)}     p50     p99    most`);
-show("between tokens of a chat, alone", gaps((await chat(2, 300)).times));
+show("between tokens of a chat, alone", alone);
+show(`between tokens, beside ${values.tokens} tokens of prompt`, beside);
+console.log(`  the neighbour's prompt took ${promptSeconds.toFixed(1)} s in all`);
 
-const long = Number(values.tokens);
-let running = true;
-const started = performance.now();
-const neighbour = stream(url, {
-  prompt: prompt(long, vocabulary, 3),
-  max_tokens: 1,
-  ignore_eos,
-}).then(() => running = false);
-await new Promise((done) => setTimeout(done, 200));
-const felt: number[] = [];
-for (let seed = 4; running; seed++) felt.push(...gaps((await chat(seed, 100)).times));
-await neighbour;
-show(`between tokens, beside ${long} tokens of prompt`, felt);
-const seconds = (performance.now() - started) / 1000;
-console.log(`  the neighbour's prompt took ${seconds.toFixed(1)} s in all`);
-
-const document = prompt(Number(values.document), vocabulary, 5);
+const document = randomTokens(Number(values.document), VOCABULARY, 5);
 const ask = async (question: number) => {
-  const asked = { prompt: [...document, ...prompt(20, vocabulary, question)], max_tokens: 4 };
-  const { times, cached } = await stream(url, { ...asked, ignore_eos });
+  const prompt = [...document, ...randomTokens(20, VOCABULARY, question)];
+  const { times, cached } = await stream(url, { prompt, max_tokens: 4, ignore_eos: true });
   return { first: times[0]!, cached };
 };
 const cold = await ask(100);
