@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Installs and runs the peer, llama.cpp, in a folder of its own under build/. */
+import { TurnTaker } from "./turns.ts";
 
 const INSTALL = decodeURIComponent(new URL("../build/peer", import.meta.url).pathname);
 const SCRIPT = decodeURIComponent(new URL("./llama_cpp.mjs", import.meta.url).pathname);
-const VERSION = "3.22.1";
+const SERVER = decodeURIComponent(new URL("./llama_server.mjs", import.meta.url).pathname);
+export const VERSION = "3.22.1";
 
 /** One figure of the peer. */
 export interface PeerFigure {
@@ -50,4 +52,36 @@ export async function measureLlamaCpp(
     return null;
   }
   return text.trim().split("\n").filter((line) => line.startsWith("{")).map((l) => JSON.parse(l));
+}
+
+/** llama.cpp as an HTTP server (llama_server.mjs). */
+export class LlamaServer implements AsyncDisposable {
+  readonly #process: TurnTaker;
+  readonly url: string;
+
+  private constructor(process: TurnTaker, url: string) {
+    this.#process = process;
+    this.url = url;
+  }
+
+  /** null, with a sentence on stderr, when it cannot run here. */
+  static async start(
+    model: string,
+    { threads, sequences, context }: { threads: number; sequences: number; context: number },
+  ): Promise<LlamaServer | null> {
+    if (!await install()) {
+      console.error("llama.cpp does not serve: Node and npm are needed for node-llama-cpp.");
+      return null;
+    }
+    const numbers = [threads, sequences, context].map(String);
+    const process = new TurnTaker("node", [SERVER, INSTALL, model, ...numbers]);
+    const url = await process.line();
+    if (url !== null) return new LlamaServer(process, url);
+    console.error("llama.cpp does not serve: it failed (message above).");
+    return null;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process.end();
+  }
 }
