@@ -130,12 +130,15 @@ async function client(url: string, seed: number, options: LoadOptions, end: numb
   }
 }
 
-/** Waits a little for what ended last, since the end of a stream and that of its request are two moments. */
+/**
+ * Waits a minute for what still runs: requests without `stream` whose clients left are computed to their end
+ * (ARCHITECTURE.md).
+ */
 async function atRest(url: string): Promise<Rest> {
   for (let tries = 0;; tries++) {
     const rest: Rest = await (await fetch(`${url}/health`)).json();
     const idle = rest.running + rest.waiting === 0 && rest.kv_blocks === rest.kv_blocks_free;
-    if (idle || tries === 50) return rest;
+    if (idle || tries === 600) return rest;
     await new Promise((done) => setTimeout(done, 100));
   }
 }
