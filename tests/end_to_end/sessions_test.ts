@@ -29,6 +29,12 @@ function call(url: string, path: string, method = "POST"): Promise<Response> {
   return fetch(`${url}${path}`, { method });
 }
 
+async function statusOf(url: string, path: string, method = "POST"): Promise<number> {
+  const response = await call(url, path, method);
+  await response.body?.cancel();
+  return response.status;
+}
+
 async function filesIn(folder: string): Promise<string[]> {
   return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
 }
@@ -83,7 +89,7 @@ Deno.test("a session that was saved survives kill -9, and one that was being sav
       await using server = serving(folder);
       const url = await server.ready();
       await ask(url, first, "talk");
-      assertEquals((await call(url, "/sessions/talk")).status, 200);
+      assertEquals(await statusOf(url, "/sessions/talk"), 200);
       await server.crash();
     }
     let interrupted = 0;
@@ -93,7 +99,7 @@ Deno.test("a session that was saved survives kill -9, and one that was being sav
       const { text, prompt, cached } = await ask(url, second, "talk");
       assertEquals(text, answers[1]);
       assertLess(prompt - cached, 200);
-      const save = call(url, "/sessions/talk").catch(() => null);
+      const save = statusOf(url, "/sessions/talk").catch(() => null);
       while (!(await filesIn(folder)).includes("talk.session.partial")) {
         if (await Promise.race([save, new Promise((done) => setTimeout(done))])) break;
       }
@@ -117,7 +123,7 @@ Deno.test("a damaged session is told and left alone, and its question is answere
       await using server = serving(folder);
       const url = await server.ready();
       await ask(url, first, "talk");
-      await (await call(url, "/sessions/talk")).body?.cancel();
+      await statusOf(url, "/sessions/talk");
     }
     const path = `${folder}/talk.session`;
     const bytes = await Deno.readFile(path);
@@ -139,8 +145,8 @@ Deno.test("a damaged session is told and left alone, and its question is answere
     await using server = serving(folder, "--quiet");
     const url = await server.ready();
     assertEquals((await ask(url, first)).text, answers[0]);
-    assertEquals((await call(url, "/sessions/talk/load")).status, 409);
-    assertEquals((await call(url, "/sessions/talk", "DELETE")).status, 200);
+    assertEquals(await statusOf(url, "/sessions/talk/load"), 409);
+    assertEquals(await statusOf(url, "/sessions/talk", "DELETE"), 200);
   });
 });
 
