@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "failure.h"
+#include "sampled/lsh_kernels.h"
 #include "sounder.h"
 #include "threads.h"
 
@@ -48,7 +49,7 @@ constexpr Range kRanges[SOUNDER_CONFIG_INT_COUNT] = {
     {"number of bits of the sketch", 0, 4},
     {"centring of the sketch", SOUNDER_CENTRING_BLOCK, SOUNDER_CENTRING_OFF},
     {"number of bits of an lsh code (K)", 0, 15},
-    {"number of lsh tables (L)", 0, 1000},
+    {"number of lsh tables (L)", 0, kLshMostTables},
     {"centring of lsh", SOUNDER_CENTRING_CONTEXT, SOUNDER_CENTRING_OFF},
     {"number of tokens with lsh tables", 0, 1 << 30},
     {"page of quest", 0, 64},
