@@ -35,7 +35,6 @@ class Stages {
     views_.make(0, method_.data().slab(), method_.records(), &job_, 1);
     size_t next = 0;
     for (View &view : views_.all()) {
-      view.first_chunk = static_cast<int>(next);
       for (int segment = 0; segment < view.segments; ++segment, ++next) {
         if (next == chunks_.size()) chunks_.push_back(make_chunk(view));
         chunks_[next].view = &view;

@@ -169,4 +169,14 @@ void ThreadTeam::run(int chunks, const ChunkBody &body) {
   }
 }
 
+void Gate::open() {
+  open_.store(1, std::memory_order_release);
+  open_.notify_all();
+}
+
+void Gate::wait() {
+  if (!spin_until([&] { return open_.load(std::memory_order_acquire) != 0; }))
+    open_.wait(0, std::memory_order_acquire);
+}
+
 }  // namespace sounder

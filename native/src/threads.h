@@ -4,6 +4,8 @@
 // thread that the system has put aside holds up at most the chunk it is in.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 
 namespace sounder {
@@ -34,12 +36,25 @@ class ThreadTeam {
 
   // Runs body(chunk, thread) once for every chunk in [0, chunks), 0 ≤ thread < size(), and returns when
   // all are done. The caller is thread 0. Waits only for threads that took a chunk. Not reentrant.
+  // Chunks are taken in ascending order, so that one may wait for what an earlier one does.
   // An exception of a body is kept until all chunks are done and thrown here; of several, one.
   void run(int chunks, const ChunkBody &body);
 
  private:
   struct State;
   std::unique_ptr<State> state_;
+};
+
+// Shut until someone opens it: others wait for that, awake for a short while, then asleep.
+class Gate {
+ public:
+  void close() { open_.store(0, std::memory_order_relaxed); }
+  void open();
+  // Sees all that was done before the gate was opened.
+  void wait();
+
+ private:
+  std::atomic<uint32_t> open_{0};
 };
 
 // Physical cores that this process may use, ≥ 1: affinity mask, cgroup CPU limits and OMP_NUM_THREADS are

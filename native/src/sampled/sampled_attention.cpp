@@ -2,19 +2,16 @@
 #include "sampled_attention.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "../attention/attention_kernels.h"
 #include "../attention/partial.h"
+#include "sampled_passes.h"
 #include "sampled_views.h"
 
 namespace sounder {
 
 namespace {
-
-// The pass in which keys are chosen and attended.
-constexpr int kLastPass = -1;
 
 // What one view found, summed by the job when all are done.
 struct ViewResult {
@@ -26,11 +23,8 @@ struct SampledAttention::State {
   State(ThreadTeam &team_, const Kernels &level, const SampledShape &shape_, int most_jobs, int context);
 
   using Scratch = SampledViews::Scratch;
-  int count_chunks(int pass);
-  View &view_of_chunk(int index);
-  bool is_last_of(const View &view, int chunks);
-  void run_phase_chunk(const SampledJob *jobs, int pass, int index, int thread);
-  void run_last_chunk(const SampledJob *jobs, int index, int thread);
+  void run_chunk(const SampledJob *jobs, const Piece &piece, int chunk, int thread);
+  void finish_piece(const SampledJob *jobs, const Piece &piece);
   void attend_choice(View &view, int segment, int first, int count, const Choice &choice,
                      const Scratch &scratch);
   int count_new(const Choice &choice, uint64_t *seen) const;
@@ -44,9 +38,9 @@ struct SampledAttention::State {
   const AttentionKernels &attention;
   const GatherKernels &gather;
   SampledViews views;
+  SampledPasses passes;
   std::vector<ViewResult> results;
-  std::vector<std::atomic<int>> finished;  // chunks of each view that ended in this pass
-  std::vector<double> chosen;              // [segment of the wave][chosen keys of all heads, chosen rows]
+  std::vector<double> chosen;  // [segment of the wave][chosen keys of all heads, chosen rows]
 };
 
 SampledAttention::State::State(ThreadTeam &team_, const Kernels &level, const SampledShape &shape,
@@ -55,53 +49,26 @@ SampledAttention::State::State(ThreadTeam &team_, const Kernels &level, const Sa
       attention(*attention_kernels(level.name)),
       gather(*gather_kernels(level.name)),
       views(level.name, shape, team_.size(), most_jobs, context),
+      passes(views.plan().jobs * shape.attention.kv_heads),
       results(static_cast<size_t>(views.plan().jobs) * shape.attention.kv_heads),
-      finished(results.size()),
       chosen(results.size() * kMostSegments * 2) {}
 
-namespace {
-
-// Passes before the last are phases. A view's first pass has one more chunk, for sink and tail: what a
-// strategy finishes after its first phase may build on them.
-int chunks_of(const View &view, int pass) {
-  if (pass == kLastPass) return view.segments + (view.phases == 0 ? 1 : 0);
-  if (pass >= view.phases) return 0;
-  return (view.strategy->is_segmented(pass) ? view.segments : 1) + (pass == 0 ? 1 : 0);
-}
-
-}  // namespace
-
-int SampledAttention::State::count_chunks(int pass) {
-  int chunks = 0;
-  for (size_t i = 0; i < views.all().size(); ++i) {
-    View &view = views.all()[i];
-    view.first_chunk = chunks;
-    finished[i].store(0, std::memory_order_relaxed);
-    chunks += chunks_of(view, pass);
-  }
-  return chunks;
-}
-
-View &SampledAttention::State::view_of_chunk(int index) {
-  auto after = std::upper_bound(views.all().begin(), views.all().end(), index,
-                                [](int i, const View &view) { return i < view.first_chunk; });
-  return *(after - 1);
-}
-
-// True when this was the last of the view's chunks in this pass.
-bool SampledAttention::State::is_last_of(const View &view, int chunks) {
-  std::atomic<int> &count = finished[static_cast<size_t>(&view - views.all().data())];
-  return count.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks;
-}
-
-void SampledAttention::State::run_phase_chunk(const SampledJob *jobs, int pass, int index, int thread) {
-  View &view = view_of_chunk(index);
-  const int segment = index - view.first_chunk, chunks = chunks_of(view, pass);
-  if (pass == 0 && segment == chunks - 1)
+void SampledAttention::State::run_chunk(const SampledJob *jobs, const Piece &piece, int chunk, int thread) {
+  View &view = *piece.view;
+  if (piece.has_exact() && chunk == piece.chunks - 1)
     attend_exact(view, jobs[view.job], views.scratch_of(thread));
+  else if (piece.is_last())
+    attend_segment(view, chunk, views.scratch_of(thread));
   else
-    view.strategy->run_phase(pass, view.strategy_view, segment);
-  if (is_last_of(view, chunks)) view.strategy->finish_phase(pass, view.strategy_view);
+    view.strategy->run_phase(piece.pass, view.strategy_view, chunk);
+}
+
+void SampledAttention::State::finish_piece(const SampledJob *jobs, const Piece &piece) {
+  View &view = *piece.view;
+  if (piece.is_last())
+    finish(view, jobs[view.job]);
+  else
+    view.strategy->finish_phase(piece.pass, view.strategy_view);
 }
 
 // The heads [first, first + count) of the group over the chosen keys of a segment.
@@ -228,17 +195,6 @@ void SampledAttention::State::finish(View &view, const SampledJob &job) {
   results[static_cast<size_t>(&view - views.all().data())] = result;
 }
 
-void SampledAttention::State::run_last_chunk(const SampledJob *jobs, int index, int thread) {
-  View &view = view_of_chunk(index);
-  const int segment = index - view.first_chunk;
-  const Scratch scratch = views.scratch_of(thread);
-  if (segment < view.segments)
-    attend_segment(view, segment, scratch);
-  else
-    attend_exact(view, jobs[view.job], scratch);
-  if (is_last_of(view, chunks_of(view, kLastPass))) finish(view, jobs[view.job]);
-}
-
 // In the order of the views: sums do not depend on who finished first.
 void SampledAttention::State::add_up(const SampledJob *jobs) {
   const double kv_heads = views.shape().attention.kv_heads, heads = views.shape().attention.heads;
@@ -258,14 +214,12 @@ void SampledAttention::State::add_up(const SampledJob *jobs) {
 void SampledAttention::State::run_wave(int layer, const void *slab, const char *records,
                                        const SampledJob *jobs, int count) {
   views.make(layer, slab, records, jobs, count);
-  int phases = 0;
-  for (const View &view : views.all()) phases = std::max(phases, view.phases);
-  for (int phase = 0; phase < phases; ++phase) {
-    auto body = [&](int chunk, int thread) { run_phase_chunk(jobs, phase, chunk, thread); };
-    team.run(count_chunks(phase), body);
-  }
-  auto last = [&](int chunk, int thread) { run_last_chunk(jobs, chunk, thread); };
-  team.run(count_chunks(kLastPass), last);
+  auto body = [&](int index, int thread) {
+    passes.run(
+        index, [&](const Piece &piece, int chunk) { run_chunk(jobs, piece, chunk, thread); },
+        [&](const Piece &piece) { finish_piece(jobs, piece); });
+  };
+  team.run(passes.plan(views.all()), body);
   add_up(jobs);
 }
 

@@ -121,6 +121,7 @@ void SampledViews::add(int layer, const void *slab, const char *records, const S
   view.strategy_view.scratch = carve<char>(next, strategy_scratch_bytes(plan_.group, context_));
   view.strategy = strategies_[static_cast<size_t>(job.params->attention)].get();
   view.job = job_index;
+  view.piece = -1;
   view.phases = view.strategy->phases(view.strategy_view);
   view.segments = view.strategy->segments(view.strategy_view);
   view.states = carve<float>(next, int64_t{plan_.group} * kMostSegments * sampled_floats(d));

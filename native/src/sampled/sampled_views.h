@@ -18,7 +18,7 @@ struct View {
   int job;  // of the wave
   int phases, segments;
   int first_segment;  // of the wave
-  int first_chunk;    // of the running pass
+  int piece;          // of its last planned pass (sampled_passes.h); -1 before the first
   float *states;      // [heads][segments] sampled states
   float *exact;       // [heads][sink, tail] partial states
   const float *signs;

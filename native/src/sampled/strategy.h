@@ -24,6 +24,7 @@ namespace sounder {
 class LshTables;
 
 constexpr int kMostSegments = 32;
+constexpr int kMostPhases = 4;
 constexpr int kLeastSegmentKeys = 4096;
 // Heads of a group that have lists of their own choose together before the first of them attends.
 constexpr int kListsAtOnce = 4;
