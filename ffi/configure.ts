@@ -75,6 +75,7 @@ export function configInts(
   ints[abi.CONFIG_DUMMY_SEED] = settings.dummySeed;
   ints[abi.CONFIG_DETERMINISTIC] = settings.deterministic ? 1 : 0;
   ints[abi.CONFIG_DEVICE] = settings.device;
+  ints[abi.CONFIG_HOST_LAYERS] = settings.hostLayers;
   writeIndex(ints, settings.index);
   return ints;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -50,7 +50,8 @@ export const CONFIG_YARDSTICKS = 31;
 export const CONFIG_DENSE_LAYERS = 32;
 export const CONFIG_LEAST_ROWS = 33;
 export const CONFIG_DEVICE = 34;
-export const CONFIG_INT_COUNT = 35;
+export const CONFIG_HOST_LAYERS = 35;
+export const CONFIG_INT_COUNT = 36;
 export const DEVICE_CPU = -1;
 export const CENTRING_BLOCK = 0;
 export const CENTRING_CONTEXT = 1;
@@ -158,7 +159,8 @@ export const PLAN_KV_BYTES = 2;
 export const PLAN_WORKSPACE_BYTES = 3;
 export const PLAN_INDEX_BYTES = 4;
 export const PLAN_LSH_BYTES = 5;
-export const PLAN_COUNT = 6;
+export const PLAN_HOST_KV_BYTES = 6;
+export const PLAN_COUNT = 7;
 export const SAVED_TOKENS = 0;
 export const SAVED_EXACT = 1;
 export const SAVED_NOTE_BYTES = 2;

@@ -103,6 +103,7 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     maxStepSequences: MAX_STEP_SEQUENCES,
     maxContexts: MAX_CONTEXTS,
     device: options.device,
+    hostLayers: 0,
   };
   const wanted = indexFor(config, options);
   const flag = options.device === CPU ? "--memory" : "--vram";

@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 5
+#define SOUNDER_ABI_VERSION 6
 
 typedef struct sounder_engine sounder_engine;
 
@@ -98,7 +98,9 @@ enum sounder_config_int {
   SOUNDER_CONFIG_LEAST_ROWS = 33,      /* rows that a sampling KV head reads at least (default: 256) */
   SOUNDER_CONFIG_DEVICE = 34,          /* SOUNDER_DEVICE_CPU, or the index of a GPU: weights, KV and a step's
                                         * activations lie in its memory. No index and not DETERMINISTIC there. */
-  SOUNDER_CONFIG_INT_COUNT = 35
+  SOUNDER_CONFIG_HOST_LAYERS = 35,     /* on a GPU: layers whose KV lies in pinned host memory, the sampling
+                                        * ones first, each kind from the last layer down */
+  SOUNDER_CONFIG_INT_COUNT = 36
 };
 
 #define SOUNDER_DEVICE_CPU -1
@@ -264,7 +266,8 @@ enum sounder_plan {
   SOUNDER_PLAN_WORKSPACE_BYTES = 3, /* activations of the largest step */
   SOUNDER_PLAN_INDEX_BYTES = 4,     /* the part of BLOCK_BYTES that is index */
   SOUNDER_PLAN_LSH_BYTES = 5,       /* lsh tables of LSH_TOKENS tokens */
-  SOUNDER_PLAN_COUNT = 6
+  SOUNDER_PLAN_HOST_KV_BYTES = 6,   /* on a GPU: the part of KV_BYTES that lies in pinned host memory */
+  SOUNDER_PLAN_COUNT = 7
 };
 
 /* What a saved context is, as int64 indexed by this enum. */

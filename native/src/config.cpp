@@ -57,6 +57,7 @@ constexpr Range kRanges[SOUNDER_CONFIG_INT_COUNT] = {
     {"number of dense layers", 0, 1024},
     {"least number of rows", 1, 1 << 24},
     {"device", SOUNDER_DEVICE_CPU, 1023},
+    {"number of layers in host memory", 0, 1024},
 };
 
 void check_relations(const int32_t *ints) {
@@ -86,9 +87,16 @@ void check_relations(const int32_t *ints) {
   }
 }
 
-// What a GPU does not do yet.
+// What a GPU does not do yet, and what there is on a GPU alone.
 void check_device(const int32_t *ints) {
-  if (ints[SOUNDER_CONFIG_DEVICE] == SOUNDER_DEVICE_CPU) return;
+  const int32_t host_layers = ints[SOUNDER_CONFIG_HOST_LAYERS], layers = ints[SOUNDER_CONFIG_LAYERS];
+  if (host_layers > layers)
+    fail(SOUNDER_INVALID, "The KV of %d layers is to lie in host memory; the model has %d.", host_layers,
+         layers);
+  if (ints[SOUNDER_CONFIG_DEVICE] == SOUNDER_DEVICE_CPU) {
+    if (host_layers == 0) return;
+    fail(SOUNDER_INVALID, "On the CPU all KV lies in host memory; leave the number of such layers 0.");
+  }
   if (ints[SOUNDER_CONFIG_DETERMINISTIC] != 0)
     fail(SOUNDER_INVALID, "On a GPU results depend on the batch: deterministic engines run on the CPU.");
   if (ints[SOUNDER_CONFIG_SKETCH_BITS] != 0 || ints[SOUNDER_CONFIG_LSH_BITS] != 0 ||
@@ -145,6 +153,7 @@ ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
   config.quest_page = ints[SOUNDER_CONFIG_QUEST_PAGE];
   config.yardsticks = ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
   config.device = ints[SOUNDER_CONFIG_DEVICE];
+  config.host_layers = ints[SOUNDER_CONFIG_HOST_LAYERS];
   config.least_rows = ints[SOUNDER_CONFIG_LEAST_ROWS];
   config.dense_layers.assign(static_cast<size_t>(config.layers), false);
   std::fill_n(config.dense_layers.begin(), ints[SOUNDER_CONFIG_DENSE_LAYERS], true);

@@ -46,11 +46,18 @@ class Device {
   // The views of the weights, addresses in device memory.
   virtual void set_weights(const ModelWeights &weights) = 0;
 
-  // The first rows of a KV block, over all layers and heads, become those of another one.
+  // Makes memory of the host, which is touched, the slab of a layer (ModelConfig::layer_on_host): pinned, and
+  // read and written by kernels. Until unpin, which comes before the memory goes.
+  virtual void pin(int layer, void *slab, int64_t bytes) = 0;
+  virtual void unpin() noexcept = 0;
+
+  // Of KV blocks, what lies in the device's own memory; the rest is the host's business (kv_blocks.h).
+  // The first rows of a block, over all layers and heads, become those of another one.
   virtual void copy_rows(int32_t from, int32_t to, int tokens) = 0;
-  // The rows of a KV block over all layers, in the order of a saved context (saved/format.h).
-  virtual void read_block(int32_t block, char *to) = 0;
-  virtual void write_block(int32_t block, const char *from) = 0;
+  // The block in the order of a saved context (saved/format.h): for each layer its rows, then, of a sealed
+  // block, its records.
+  virtual void read_block(int32_t block, bool sealed, char *to) = 0;
+  virtual void write_block(int32_t block, bool sealed, const char *from) = 0;
   // Seeded noise as KV of the positions [first, end) of a context (kv_noise.h).
   virtual void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) = 0;
   // Exact attention of one query [H D] at a position of a context.

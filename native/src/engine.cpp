@@ -15,12 +15,20 @@ namespace sounder {
 
 namespace {
 
+// The device knows what fits into its own memory.
+void require_host_kv_fits(const ModelConfig &config, int64_t total) {
+  if (host_kv_bytes(config) <= total) return;
+  fail(SOUNDER_OUT_OF_MEMORY,
+       "The KV cache of %d layers takes %s of host memory; there are %s. A smaller KV cache takes less.",
+       config.host_layers, size_text(host_kv_bytes(config)).c_str(), size_text(total).c_str());
+}
+
 // Memory that is not there would be found missing only when it is touched, by the system's out-of-memory
 // killer; so what cannot fit is refused before.
 void require_fits(const ModelConfig &config) {
-  if (config.device >= 0) return;  // the device knows what fits
   int64_t memory[SOUNDER_MACHINE_COUNT];
   if (sounder_machine_figures(memory, SOUNDER_MACHINE_COUNT) != SOUNDER_OK) return;
+  if (config.device >= 0) return require_host_kv_fits(config, memory[SOUNDER_MACHINE_MEMORY_TOTAL]);
   int64_t weights = weight_bytes(config), kv = block_bytes(config) * config.kv_blocks;
   int64_t lsh = planned_lsh_bytes(config);
   int64_t workspace = workspace_bytes(config), total = memory[SOUNDER_MACHINE_MEMORY_TOTAL];
@@ -35,6 +43,9 @@ void require_fits(const ModelConfig &config) {
 }  // namespace
 
 namespace {
+
+// The part of a load that pinning host memory is taken to be.
+constexpr int32_t kPinningThousandths = 200;
 
 std::unique_ptr<Forward> make_forward(LoadedModel &model) {
   if (model.device != nullptr) return std::make_unique<DeviceForward>(model.config, *model.device);
@@ -135,8 +146,10 @@ void Engine::run_load() {
   tensors_.require_complete(*config_, files_);
   require_fits(*config_);
   auto model = std::make_unique<LoadedModel>(*config_, *kernels);
+  const int32_t pinned = config_->host_layers > 0 ? kPinningThousandths : 0;
+  model->blocks.pin(model->team, {load_thousandths_, thread_.stop_flag(), 0, pinned});
   load_weights(model->config, files_, tensors_, model->weights, model->team, *kernels,
-               {load_thousandths_, thread_.stop_flag()});
+               {load_thousandths_, thread_.stop_flag(), pinned});
   std::lock_guard lock(mutex_);
   loaded_ = std::move(model);
   loading_ = false;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The pool of KV blocks. A block is one id into slabs, one slab a layer, so that layers can lie in different
-// memories. The owner guards it with a mutex; rows of a block are written by the step that owns it.
+// memories: here, or in a device's. The owner guards it with a mutex; rows of a block are written by the step
+// that owns it.
 #pragma once
 
 #include <sys/uio.h>
@@ -10,15 +11,24 @@
 #include <vector>
 
 #include "device.h"
+#include "load_control.h"
 #include "memory.h"
 #include "model.h"
+#include "threads.h"
 
 namespace sounder {
 
 class KvBlocks {
  public:
-  // device: where the rows lie, in memory of its own; nullptr: here.
+  // device: has the layers that are not the host's (ModelConfig::layer_on_host), and the index; nullptr: all
+  // is here.
   explicit KvBlocks(const ModelConfig &config, Device *device = nullptr);
+  ~KvBlocks();
+  KvBlocks(const KvBlocks &) = delete;
+  KvBlocks &operator=(const KvBlocks &) = delete;
+
+  // Takes the memory of the layers that lie here and shows it to the device, which needs it before a step.
+  void pin(ThreadTeam &team, const LoadControl &control);
 
   int capacity() const { return static_cast<int>(references_.size()); }
   int free_blocks() const { return static_cast<int>(free_.size()); }
@@ -34,13 +44,14 @@ class KvBlocks {
 
   // All memory of a block in the order of a saved context: for each layer its rows, then, of a sealed block,
   // its records.
-  // On a device they lie in `copy`, which fetch fills from the block and put writes to it.
+  // What a device has of it lies in `copy`, which fetch fills from the block and put writes to it.
   std::vector<iovec> pieces(int32_t block, bool sealed, std::vector<char> &copy) const;
-  void fetch(int32_t block, std::vector<char> &copy) const;
-  void put(int32_t block, const std::vector<char> &copy) const;
+  void fetch(int32_t block, bool sealed, std::vector<char> &copy) const;
+  void put(int32_t block, bool sealed, const std::vector<char> &copy) const;
   // The rows of its first tokens over all layers in that order, zeros after them.
   std::vector<char> copy_of_rows(int32_t block, int tokens) const;
 
+  // nullptr where a device has it.
   void *slab(int layer) const { return slabs_[layer].data(); }
   // Where the row [K | V] of a token lies in its layer's slab.
   char *row(int layer, int32_t block, int kv_head, int token) const {
@@ -57,13 +68,13 @@ class KvBlocks {
   }
 
  private:
+  const ModelConfig config_;
   Device *device_;
-  int layers_;
   int kv_heads_;
   int64_t row_bytes_;
   int64_t record_bytes_;
-  std::vector<Mapping> slabs_;    // [layers], none on a device
-  std::vector<Mapping> records_;  // [layers], empty where a layer never samples
+  std::vector<Mapping> slabs_;    // [layers], empty where a device has it
+  std::vector<Mapping> records_;  // [layers], empty where a layer never samples or a device has it
   std::vector<int32_t> references_;
   std::vector<int32_t> free_;  // taken from the end, so that memory that was touched is used again
 };

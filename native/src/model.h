@@ -49,6 +49,7 @@ struct ModelConfig {
   int quest_page;  // 0: no bounds
   bool yardsticks;
   int device;                      // index of a GPU, -1: the CPU computes
+  int host_layers;                 // on a GPU: layers whose KV lies in pinned host memory
   int least_rows;                  // that a KV head reads; a context with no more to choose from is exact
   std::vector<bool> dense_layers;  // [layers] true: never samples
 
@@ -68,6 +69,21 @@ struct ModelConfig {
     return static_cast<int>(std::count(dense_layers.begin(), dense_layers.end(), true));
   }
   int sampling_layers() const { return sliding_window == 0 ? layers - dense_layer_count() : 0; }
+  // Whether a GPU finds the KV of this layer in host memory. Sampling layers go there first, since they read
+  // little of it: the last ones, then the dense ones, again from the last down.
+  bool layer_on_host(int layer) const {
+    const bool samples = layer_samples(layer);
+    int before = samples ? 0 : sampling_layers();  // layers that go there before this one
+    for (int later = layer + 1; later < layers; ++later) before += layer_samples(later) == samples ? 1 : 0;
+    return before < host_layers;
+  }
+  // The rows of a KV block at one layer, and what lies beside them there of a sealed one (sampled/index.h).
+  int64_t layer_block_bytes() const {
+    return int64_t{kv_heads} * kBlockTokens * 2 * head_dim * value_bytes();
+  }
+  int64_t layer_record_bytes(int layer) const {
+    return layer_samples(layer) ? kv_heads * record_bytes(index_shape()) : 0;
+  }
   IndexShape index_shape() const { return {head_dim, sketch_bits, sketch_centring, quest_page, f32}; }
   bool can_sample() const {
     return sampling_layers() > 0 && (sketch_bits > 0 || lsh_bits > 0 || quest_page > 0 || yardsticks);

@@ -11,6 +11,7 @@
 //   index     = (L - dense_layers; 0 with a sliding window) * G * record_bytes   sampled/index.h
 //   lsh       = lsh_bytes(lsh_tokens)                                  sampled/lsh.h, beside the blocks
 //   KV        = N * block
+//   host KV   = N * b * h * G * 128 * 2 D, h = host_layers: on a GPU, the part of it that lies in host memory
 //   workspace = 4 * R * (2 C + 2 P + max((2 H + 2 G) D, 2 I))   activations of a step and RoPE's cos and sin
 //             + 4 * min(R, 64) * V                              logits
 //             + 24 * W * V                                      the sampler's scratch
@@ -48,8 +49,10 @@ int64_t weight_bytes(const ModelConfig &c) {
   return c.value_bytes() * (embeddings + c.layers * layer_matrices) + 4 * (hidden + c.layers * layer_vectors);
 }
 
-int64_t block_bytes(const ModelConfig &c) {
-  return int64_t{c.value_bytes()} * c.layers * c.kv_heads * kBlockTokens * 2 * c.head_dim + index_bytes(c);
+int64_t block_bytes(const ModelConfig &c) { return c.layers * c.layer_block_bytes() + index_bytes(c); }
+
+int64_t host_kv_bytes(const ModelConfig &c) {
+  return int64_t{c.kv_blocks} * c.host_layers * c.layer_block_bytes();
 }
 
 int64_t index_bytes(const ModelConfig &c) {
@@ -116,6 +119,7 @@ extern "C" int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, i
     figures[SOUNDER_PLAN_WORKSPACE_BYTES] = sounder::workspace_bytes(config);
     figures[SOUNDER_PLAN_INDEX_BYTES] = sounder::index_bytes(config);
     figures[SOUNDER_PLAN_LSH_BYTES] = sounder::planned_lsh_bytes(config);
+    figures[SOUNDER_PLAN_HOST_KV_BYTES] = sounder::host_kv_bytes(config);
     return SOUNDER_OK;
   } catch (const sounder::Failure &failure) {
     return failure.status();

@@ -15,7 +15,8 @@ constexpr int kLogitsRows = 64;
 
 int64_t weight_bytes(const ModelConfig &config);
 int64_t block_bytes(const ModelConfig &config);
-int64_t index_bytes(const ModelConfig &config);  // the part of block_bytes that is index
+int64_t index_bytes(const ModelConfig &config);    // the part of block_bytes that is index
+int64_t host_kv_bytes(const ModelConfig &config);  // the part of the KV that a GPU finds in host memory
 int64_t planned_lsh_bytes(const ModelConfig &config);
 int64_t workspace_bytes(const ModelConfig &config);
 

@@ -121,7 +121,7 @@ void read_blocks(const SavedFile &file, const std::string &path, const SavedPlan
     if (checksum_of(pieces) != checksums[static_cast<size_t>(i)])
       fail(SOUNDER_INVALID, "Cannot use the saved context %s: block %lld of %lld is damaged.", path.c_str(),
            static_cast<long long>(i), static_cast<long long>(plan.blocks));
-    blocks.put(taken[i], copy);
+    blocks.put(taken[i], i < plan.full_blocks, copy);
     place += plan.block_bytes(i);
   }
 }
@@ -167,7 +167,7 @@ void Engine::save_context(const SaveCall &call) {
     if (i < plan.full_blocks) {
       const int32_t block = image->blocks[static_cast<size_t>(i)];
       pieces = model.blocks.pieces(block, true, copy);
-      model.blocks.fetch(block, copy);
+      model.blocks.fetch(block, true, copy);
     }
     checksums.push_back(checksum_of(pieces));
     file.write(pieces);

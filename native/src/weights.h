@@ -4,12 +4,12 @@
 // (and one barrier) does for all of them.
 #pragma once
 
-#include <atomic>
 #include <string>
 #include <vector>
 
 #include "cpu/kernels.h"
 #include "device.h"
+#include "load_control.h"
 #include "memory.h"
 #include "model.h"
 #include "sounder.h"
@@ -50,12 +50,6 @@ class Weights {
   const char *base_;                   // of the views: in memory_, or in the device's
   Mapping memory_;
   ModelWeights model_;
-};
-
-// Where a load stands, shared with other threads.
-struct LoadControl {
-  std::atomic<int32_t> &thousandths;
-  const std::atomic<bool> &stop;  // ends the load with SOUNDER_CANCELLED
 };
 
 // Reads and converts all tensors of a complete list with the whole team.

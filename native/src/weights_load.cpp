@@ -149,10 +149,10 @@ class Loader {
     auto body = [&](int chunk, int thread) {
       if (failed_.load(std::memory_order_relaxed)) return;
       try {
-        if (control_.stop.load()) fail(SOUNDER_CANCELLED, "The load was stopped.");
+        control_.require_going_on();
         load(pieces[chunk], scratch_[thread]);
         int64_t sum = done_.fetch_add(pieces[chunk].count) + pieces[chunk].count;
-        control_.thousandths.store(static_cast<int32_t>(sum * 999 / total_));
+        control_.report(sum, total_);
       } catch (...) {
         keep_failure(std::current_exception());
       }

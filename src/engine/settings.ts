@@ -89,6 +89,8 @@ export interface EngineSettings {
   dummySeed: number;
   /** {@linkcode CPU}, or the index of a GPU that holds weights and KV. */
   device: number;
+  /** With a GPU: layers whose KV lies in host memory, the sampling ones first, each kind from the end. */
+  hostLayers: number;
   index: IndexSettings;
 }
 
@@ -104,5 +106,6 @@ export const DEFAULT_SETTINGS: EngineSettings = {
   deterministic: false,
   dummySeed: 0,
   device: CPU,
+  hostLayers: 0,
   index: NO_INDEX,
 };

@@ -19,6 +19,8 @@ export interface MemorySettings {
   index: IndexSettings;
   /** {@linkcode CPU}, or the index of a GPU. */
   device: number;
+  /** Layers whose KV a GPU finds in host memory. */
+  hostLayers: number;
 }
 
 /** Bytes by what they are for; the figures of `enum sounder_plan`. */
@@ -34,6 +36,8 @@ export interface MemoryPlan {
   indexBytes: number;
   /** `lsh` tables, beside the blocks. */
   lshBytes: number;
+  /** The part of `kvBytes` that a GPU finds in host memory. */
+  hostKvBytes: number;
 }
 
 /** Rows of logits that are computed at a time. */
@@ -71,13 +75,20 @@ export function weightBytes(config: ModelConfig, precision: MemorySettings["prec
   return valueBytes(precision) * (embeddings + layers * matrices) + 4 * (hidden + layers * vectors);
 }
 
+/** The rows of one KV block at one layer. */
+export function layerBlockBytes(
+  { kvHeads, headDim }: ModelConfig,
+  precision: MemorySettings["precision"],
+): number {
+  return kvHeads * BLOCK_TOKENS * 2 * headDim * valueBytes(precision);
+}
+
 /** One KV block: rows [K | V] of its tokens, for each layer and KV head, and its index. */
 export function blockBytes(
   config: ModelConfig,
   { precision, index }: Pick<MemorySettings, "precision" | "index">,
 ): number {
-  const row = 2 * config.headDim * valueBytes(precision);
-  return config.layers * config.kvHeads * BLOCK_TOKENS * row +
+  return config.layers * layerBlockBytes(config, precision) +
     indexBytes(config, valueBytes(precision), index);
 }
 
@@ -124,7 +135,7 @@ export function workspaceBytes(config: ModelConfig, settings: MemorySettings): n
 
 /** The whole formula. */
 export function planMemory(config: ModelConfig, settings: MemorySettings): MemoryPlan {
-  const { precision, kvBlocks, index } = settings;
+  const { precision, kvBlocks, hostLayers, index } = settings;
   const block = blockBytes(config, settings);
   return {
     weightBytes: weightBytes(config, precision),
@@ -133,6 +144,7 @@ export function planMemory(config: ModelConfig, settings: MemorySettings): Memor
     workspaceBytes: workspaceBytes(config, settings),
     indexBytes: indexBytes(config, valueBytes(precision), index),
     lshBytes: lshBytes(config, index, index.lshTokens),
+    hostKvBytes: kvBlocks * hostLayers * layerBlockBytes(config, precision),
   };
 }
 

@@ -76,6 +76,7 @@ const settings: fc.Arbitrary<EngineSettings> = fc.record({
   maxStepTokens: fc.integer({ min: 32, max: 4096 }),
   maxStepSequences: fc.integer({ min: 1, max: 32 }),
   device: fc.constantFrom(CPU, 0),
+  hostLayers: fc.integer({ min: 0, max: 80 }),
 }).map((some) => ({
   ...DEFAULT_SETTINGS,
   ...some,
@@ -85,7 +86,9 @@ const settings: fc.Arbitrary<EngineSettings> = fc.record({
 Deno.test("src/ and native/ state the same memory formula", () => {
   const library = openLibrary();
   fc.assert(
-    fc.property(shapes, settings, (config, some) => {
+    fc.property(shapes, settings, (config, asked) => {
+      const hostLayers = asked.device === CPU ? 0 : Math.min(asked.hostLayers, config.layers);
+      const some = { ...asked, hostLayers };
       const plan = planMemory(config, some);
       assertEquals(nativePlan(library, config, some), [
         plan.weightBytes,
@@ -94,6 +97,7 @@ Deno.test("src/ and native/ state the same memory formula", () => {
         plan.workspaceBytes,
         plan.indexBytes,
         plan.lshBytes,
+        plan.hostKvBytes,
       ]);
     }),
     { numRuns: 300, seed: 1 },

@@ -4,6 +4,7 @@
 #include "device_forward.h"
 
 #include "check.h"
+#include "fake_device.h"
 
 namespace {
 
@@ -14,23 +15,12 @@ using sounder::DeviceStep;
 constexpr int kLayers = 3, kVocabulary = 5, kHidden = 2;
 
 // The logits of a row are its token and zeros; its hidden state is its token and 1.
-class FakeDevice : public sounder::Device {
+class FakeDevice : public check::FakeDevice {
  public:
   std::string calls;
   DeviceStep step;
   std::vector<int32_t> kept;
   std::function<void(int layer)> during_layer = [](int) {};
-
-  std::string name() const override { return "fake"; }
-  void prepare(const sounder::ModelConfig &, int64_t) override {}
-  char *weights() override { return nullptr; }
-  void upload(char *, const void *, int64_t) override {}
-  void set_weights(const sounder::ModelWeights &) override {}
-  void copy_rows(int32_t, int32_t, int) override {}
-  void read_block(int32_t, char *) override {}
-  void write_block(int32_t, const char *) override {}
-  void fill_with_noise(const int32_t *, int, int, uint32_t) override {}
-  void attend(int, const float *, const int32_t *, int, float *) override {}
 
   void begin(const DeviceStep &given) override { step = given, calls += "b"; }
   void project(int) override { calls += "p"; }

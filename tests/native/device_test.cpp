@@ -109,6 +109,24 @@ TEST("what a GPU does not do is refused before anything is loaded") {
   CHECK(engine.error().find("index") != std::string::npos);
 }
 
+TEST("layers lie in host memory only where a GPU computes, and no more than there are") {
+  Engine engine;
+  Config config;
+  std::vector<int32_t> ints = config.ints();
+  const std::vector<float> floats = config.floats(), frequencies = config.frequencies();
+  auto configure = [&](int32_t device, int32_t host_layers) {
+    ints[SOUNDER_CONFIG_DEVICE] = device;
+    ints[SOUNDER_CONFIG_HOST_LAYERS] = host_layers;
+    return sounder_configure(engine.handle(), ints.data(), int32_t(ints.size()), floats.data(),
+                             int32_t(floats.size()), frequencies.data(), int32_t(frequencies.size()));
+  };
+  CHECK(configure(SOUNDER_DEVICE_CPU, 1) == SOUNDER_INVALID);
+  CHECK(engine.error().find("On the CPU") == 0);
+  CHECK(configure(0, config.layers + 1) == SOUNDER_INVALID);
+  CHECK(engine.error().find("the model has 2") != std::string::npos);
+  CHECK(configure(0, config.layers) == SOUNDER_OK);
+}
+
 TEST("a GPU attends long contexts as the CPU does, and so do forks") {
   if (!has_gpu()) return;
   for (int tokens : {1, 130, 1000, 7777}) {
@@ -120,6 +138,11 @@ TEST("a GPU attends long contexts as the CPU does, and so do forks") {
     Config windowed = long_config(128, 8, 2, false);
     windowed.sliding_window = 1000;
     expect_same_attention(windowed, tokens);
+    for (int host_layers : {1, 2}) {
+      Config placed = long_config(128, 8, 2, false);
+      placed.host_layers = host_layers;
+      expect_same_attention(placed, tokens);
+    }
   }
 }
 
@@ -163,6 +186,11 @@ TEST("a long step attends as many short ones do") {
     Config windowed = long_config(128, 8, 2, false);
     windowed.sliding_window = 333;
     expect_same_in_pieces(windowed, filled);
+    for (bool f32 : {false, true}) {
+      Config placed = long_config(128, 8, 2, f32);
+      placed.host_layers = 2;
+      expect_same_in_pieces(placed, filled);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "contexts.h"
 #include "failure.h"
+#include "fake_device.h"
 #include "random.h"
 
 namespace {
@@ -71,6 +72,123 @@ TEST("copying takes the first rows of all layers and heads, and no more") {
       CHECK(std::all_of(rows + 70 * 64, rows + 128 * 64, [](char c) { return c == 99; }));
     }
   }
+}
+
+namespace {
+
+// Layers 0 and 2 and, where there is an index, its records are this device's; layer 1 is the host's.
+struct DeviceWithBlocks : check::FakeDevice {
+  std::vector<int> pinned;
+  int copies = 0;
+  std::vector<char> memory;  // of the one block that is written
+
+  void pin(int layer, void *slab, int64_t bytes) override {
+    CHECK(slab != nullptr && bytes == 2 * 2 * 128 * 64);
+    pinned.push_back(layer);
+  }
+  void unpin() noexcept override { pinned.clear(); }
+  void copy_rows(int32_t, int32_t, int) override { ++copies; }
+  void read_block(int32_t, bool, char *to) override { std::copy(memory.begin(), memory.end(), to); }
+  void write_block(int32_t, bool, const char *from) override {
+    std::copy_n(from, memory.size(), memory.begin());
+  }
+};
+
+sounder::ModelConfig config_of_two_memories() {
+  sounder::ModelConfig config = config_of(2);
+  config.device = 0;
+  config.host_layers = 1;
+  config.dense_layers = {true, false, true};
+  config.sketch_bits = 2;
+  return config;
+}
+
+std::vector<char> values_of(const std::vector<iovec> &pieces) {
+  std::vector<char> all;
+  for (const iovec &piece : pieces) {
+    const char *start = static_cast<const char *>(piece.iov_base);
+    all.insert(all.end(), start, start + piece.iov_len);
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST("layers go to host memory from the last sampling one down, then from the last dense one down") {
+  sounder::ModelConfig config{};
+  config.layers = 6;
+  config.dense_layers = {true, false, false, true, false, false};
+  const std::vector<int> order = {5, 4, 2, 1, 3, 0};
+  for (config.host_layers = 0; config.host_layers <= 6; ++config.host_layers) {
+    for (int i = 0; i < 6; ++i) CHECK(config.layer_on_host(order[size_t(i)]) == (i < config.host_layers));
+  }
+  config.sliding_window = 100;  // then no layer samples
+  config.host_layers = 2;
+  for (int layer = 0; layer < 6; ++layer) CHECK(config.layer_on_host(layer) == (layer >= 4));
+}
+
+TEST("of a block, host layers are here and the others with the device, in the order of a saved context") {
+  const sounder::ModelConfig config = config_of_two_memories();
+  DeviceWithBlocks device;
+  sounder::KvBlocks blocks(config, &device);
+  CHECK(blocks.slab(0) == nullptr && blocks.slab(1) != nullptr && blocks.slab(2) == nullptr);
+  const size_t rows = 2 * 128 * 64, records = size_t(config.layer_record_bytes(1));
+  CHECK(records > 0);
+  for (bool sealed : {false, true}) {
+    device.memory.assign(2 * rows + (sealed ? records : 0), 0);
+    for (size_t i = 0; i < device.memory.size(); ++i) device.memory[i] = char(i % 101);
+    std::memset(blocks.row(1, 1, 0, 0), 77, rows);
+    std::vector<char> copy;
+    const std::vector<iovec> pieces = blocks.pieces(1, sealed, copy);
+    blocks.fetch(1, sealed, copy);
+    std::vector<char> expected(device.memory.begin(), device.memory.begin() + int64_t(rows));
+    expected.insert(expected.end(), rows, char(77));
+    expected.insert(expected.end(), device.memory.begin() + int64_t(rows), device.memory.end());
+    CHECK(values_of(pieces) == expected);
+    device.memory.assign(device.memory.size(), 0);
+    blocks.put(1, sealed, copy);
+    CHECK(device.memory == copy);
+  }
+}
+
+TEST("copies of rows are made in both memories") {
+  DeviceWithBlocks device;
+  sounder::KvBlocks blocks(config_of_two_memories(), &device);
+  device.memory.assign(2 * 2 * 128 * 64, 5);
+  std::memset(blocks.row(1, 0, 0, 0), 3, 2 * 128 * 64);
+  std::memset(blocks.row(1, 1, 0, 0), 4, 2 * 128 * 64);
+  blocks.copy_rows(0, 1, 70);
+  CHECK(device.copies == 1);
+  CHECK(*blocks.row(1, 1, 1, 69) == 3 && *blocks.row(1, 1, 1, 70) == 4);
+  const std::vector<char> rows = blocks.copy_of_rows(1, 2);
+  CHECK(rows.size() == 3 * 2 * 128 * 64);
+  for (size_t layer = 0; layer < 3; ++layer) {
+    const size_t head = (layer * 2 + 1) * 128 * 64;
+    CHECK(rows[head] == (layer == 1 ? 3 : 5) && rows[head + 127] == rows[head] && rows[head + 128] == 0);
+  }
+}
+
+TEST("host layers are shown to the device before the first step, and taken back before they go") {
+  DeviceWithBlocks device;
+  sounder::ThreadTeam team(2);
+  std::atomic<int32_t> thousandths{0};
+  std::atomic<bool> stop{false};
+  {
+    sounder::KvBlocks blocks(config_of_two_memories(), &device);
+    CHECK(device.pinned.empty());
+    blocks.pin(team, {thousandths, stop, 0, 200});
+    CHECK(device.pinned == (std::vector<int>{1}) && thousandths == 200);
+  }
+  CHECK(device.pinned.empty());
+  stop = true;
+  sounder::KvBlocks blocks(config_of_two_memories(), &device);
+  bool cancelled = false;
+  try {
+    blocks.pin(team, {thousandths, stop, 0, 200});
+  } catch (const sounder::Failure &failure) {
+    cancelled = failure.status() == SOUNDER_CANCELLED;
+  }
+  CHECK(cancelled && device.pinned.empty());
 }
 
 // A random walk over all operations of contexts, against a model that is a plain list of token lists.

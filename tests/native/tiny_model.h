@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -22,6 +23,12 @@ inline int test_device() {
   const char *name = std::getenv("SOUNDER_DEVICE");
   if (name == nullptr || std::strncmp(name, "cuda", 4) != 0) return SOUNDER_DEVICE_CPU;
   return name[4] == ':' ? std::atoi(name + 5) : 0;
+}
+
+// How many layers' KV the tests' engines keep in host memory there, as SOUNDER_HOST_LAYERS says; 0 without.
+inline int test_host_layers() {
+  const char *count = std::getenv("SOUNDER_HOST_LAYERS");
+  return test_device() < 0 || count == nullptr ? 0 : std::atoi(count);
 }
 
 // Whether deterministic engines are to be had: results that do not depend on the batch. On a GPU values that
@@ -48,7 +55,7 @@ struct Config {
   int quest_page = 0;
   bool yardsticks = false;
   int dense_layers = 0, least_rows = 256;
-  int device = test_device();
+  int device = test_device(), host_layers = test_host_layers();
   float norm_epsilon = 1e-5f, rope_scale = 1;
 
   std::vector<int32_t> ints() const {
@@ -86,7 +93,8 @@ struct Config {
             yardsticks ? 1 : 0,
             dense_layers,
             least_rows,
-            device};
+            device,
+            device < 0 ? 0 : std::min(host_layers, layers)};
   }
   std::vector<float> floats() const { return {norm_epsilon, rope_scale}; }
   std::vector<float> frequencies() const {

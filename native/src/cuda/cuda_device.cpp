@@ -32,8 +32,11 @@ class Cutter {
   char *next_;
 };
 
-int64_t slab_bytes(const ModelConfig &c) {
-  return int64_t{c.kv_blocks} * c.kv_heads * kBlockTokens * 2 * c.head_dim * c.value_bytes();
+// What the device has of the KV blocks.
+int64_t own_kv_bytes(const ModelConfig &c) {
+  int64_t block = (c.layers - c.host_layers) * c.layer_block_bytes();
+  for (int layer = 0; layer < c.layers; ++layer) block += c.layer_record_bytes(layer);
+  return c.kv_blocks * block;
 }
 
 int64_t workspace_with_padding(const DeviceWorkspace &bytes) { return bytes.total() + 32 * 256; }
@@ -59,9 +62,13 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes)
   workspace = Buffer(workspace_with_padding(bytes), "make room for the activations of a step");
   std::vector<char *> list;
   for (int layer = 0; layer < config.layers; ++layer) {
-    slabs.emplace_back(slab_bytes(config), "make room for the KV blocks of a layer");
-    list.push_back(slabs.back().data());
+    const int64_t slab = config.layer_on_host(layer) ? 0 : config.kv_blocks * config.layer_block_bytes();
+    own_slabs.emplace_back(slab, "make room for the KV blocks of a layer");
+    records.emplace_back(config.kv_blocks * config.layer_record_bytes(layer), "make room for the index");
+    slabs.push_back(own_slabs.back().data());
+    if (slab > 0) list.push_back(slabs.back());
   }
+  own_layers = static_cast<int>(list.size());
   slab_list = Buffer(int64_t(list.size() * sizeof(char *)), "make room for a list");
   check(cudaMemcpy(slab_list.data(), list.data(), list.size() * sizeof(char *), cudaMemcpyHostToDevice),
         "upload a list");
@@ -124,12 +131,11 @@ void CudaDevice::prepare(const ModelConfig &config, int64_t weight_bytes) {
 void CudaDevice::require_fits(const ModelConfig &config, int64_t weight_bytes) const {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "say how much memory it has");
-  const int64_t workspace = device_workspace(config).total(), kv = config.layers * slab_bytes(config);
+  const int64_t workspace = device_workspace(config).total(), kv = own_kv_bytes(config);
   if (weight_bytes + workspace + kv <= static_cast<int64_t>(free)) return;
   fail(SOUNDER_OUT_OF_MEMORY,
        "The engine takes %s for weights, %s for the KV cache and %s to work in; of the GPU's %s are %s free. "
-       "A "
-       "smaller KV cache or smaller steps take less.",
+       "A smaller KV cache, more of its layers in host memory or smaller steps take less.",
        size_text(weight_bytes).c_str(), size_text(kv).c_str(), size_text(workspace).c_str(),
        size_text(static_cast<int64_t>(total)).c_str(), size_text(static_cast<int64_t>(free)).c_str());
 }
@@ -139,40 +145,61 @@ void CudaDevice::upload(char *to, const void *from, int64_t bytes) {
   check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice), "upload weights");
 }
 
+void CudaDevice::pin(int layer, void *slab, int64_t bytes) {
+  make_current();
+  check(cudaHostRegister(slab, static_cast<size_t>(bytes), cudaHostRegisterMapped | cudaHostRegisterPortable),
+        "pin host memory for the KV blocks of a layer");
+  state_->pinned.push_back(slab);
+  void *address = nullptr;
+  check(cudaHostGetDevicePointer(&address, slab, 0), "find its way to host memory");
+  state_->slabs[size_t(layer)] = static_cast<char *>(address);
+}
+
+void CudaDevice::unpin() noexcept {
+  if (state_ == nullptr) return;
+  cudaSetDevice(index_);
+  for (void *slab : state_->pinned) cudaHostUnregister(slab);
+  state_->pinned.clear();
+}
+
 // On a stream of its own: the one of steps may be recording a graph.
 void CudaDevice::copy_rows(int32_t from, int32_t to, int tokens) {
+  if (state_->own_layers == 0) return;
   make_current();
   const int64_t row_bytes = int64_t{2} * config_->head_dim * config_->value_bytes();
-  cuda::copy_rows(state_->copies, reinterpret_cast<char *const *>(state_->slab_list.data()), config_->layers,
-                  config_->kv_heads, row_bytes, from, to, tokens);
+  cuda::copy_rows(state_->copies, reinterpret_cast<char *const *>(state_->slab_list.data()),
+                  state_->own_layers, config_->kv_heads, row_bytes, from, to, tokens);
   check(cudaStreamSynchronize(state_->copies), "copy rows of a KV block");
 }
 
-int64_t CudaDevice::block_bytes() const {
-  return int64_t{config_->kv_heads} * kBlockTokens * 2 * config_->head_dim * config_->value_bytes();
-}
-
-char *CudaDevice::block_at(int layer, int32_t block) const {
-  return state_->slabs[size_t(layer)].data() + block * block_bytes();
-}
-
-void CudaDevice::read_block(int32_t block, char *to) {
-  make_current();
-  for (int layer = 0; layer < config_->layers; ++layer, to += block_bytes()) {
-    check(cudaMemcpyAsync(to, block_at(layer, block), size_t(block_bytes()), cudaMemcpyDeviceToHost,
-                          state_->copies),
-          "read a KV block");
+template <typename Use>
+void CudaDevice::each_part(int32_t block, bool sealed, const Use &use) const {
+  const DeviceState &s = *state_;
+  const int64_t rows = config_->layer_block_bytes();
+  for (int layer = 0; layer < config_->layers; ++layer) {
+    if (!config_->layer_on_host(layer)) use(s.own_slabs[size_t(layer)].data() + block * rows, rows);
+    const int64_t records = config_->layer_record_bytes(layer);
+    if (sealed && records > 0) use(s.records[size_t(layer)].data() + block * records, records);
   }
+}
+
+void CudaDevice::read_block(int32_t block, bool sealed, char *to) {
+  make_current();
+  each_part(block, sealed, [&](char *part, int64_t bytes) {
+    check(cudaMemcpyAsync(to, part, size_t(bytes), cudaMemcpyDeviceToHost, state_->copies),
+          "read a KV block");
+    to += bytes;
+  });
   check(cudaStreamSynchronize(state_->copies), "read a KV block");
 }
 
-void CudaDevice::write_block(int32_t block, const char *from) {
+void CudaDevice::write_block(int32_t block, bool sealed, const char *from) {
   make_current();
-  for (int layer = 0; layer < config_->layers; ++layer, from += block_bytes()) {
-    check(cudaMemcpyAsync(block_at(layer, block), from, size_t(block_bytes()), cudaMemcpyHostToDevice,
-                          state_->copies),
+  each_part(block, sealed, [&](char *part, int64_t bytes) {
+    check(cudaMemcpyAsync(part, from, size_t(bytes), cudaMemcpyHostToDevice, state_->copies),
           "write a KV block");
-  }
+    from += bytes;
+  });
   check(cudaStreamSynchronize(state_->copies), "write a KV block");
 }
 
@@ -183,7 +210,7 @@ void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint
   check(cudaMemcpy(state_->tables, blocks, count * sizeof(int32_t), cudaMemcpyHostToDevice),
         "upload a list of blocks");
   for (int layer = 0; layer < config_->layers; ++layer) {
-    fill_noise(state_->stream, state_->slabs[size_t(layer)].data(), layer, state_->tables, config_->kv_heads,
+    fill_noise(state_->stream, state_->slabs[size_t(layer)], layer, state_->tables, config_->kv_heads,
                config_->head_dim, config_->f32, first, end, seed);
   }
   synchronize();

@@ -49,8 +49,12 @@ struct DeviceState {
 
   Buffer weights;
   Buffer workspace;
-  std::vector<Buffer> slabs;  // [layers]
-  Buffer slab_list;           // their addresses, in device memory
+  std::vector<Buffer> own_slabs;  // [layers], empty where the host has it
+  std::vector<Buffer> records;    // [layers], empty where a layer has none
+  Buffer slab_list;               // the addresses of own_slabs that are there, in device memory
+  int own_layers = 0;             // their number
+  std::vector<char *> slabs;      // [layers] where kernels find a layer's rows; nullptr: not pinned yet
+  std::vector<void *> pinned;     // host memory that unpin gives back
   PinnedBuffer logits_out;
   PinnedBuffer staging;  // of what begin and keep upload
   Stream stream, copies;
@@ -77,9 +81,11 @@ class CudaDevice : public Device {
   void upload(char *to, const void *from, int64_t bytes) override;
   void set_weights(const ModelWeights &weights) override { weights_ = &weights; }
 
+  void pin(int layer, void *slab, int64_t bytes) override;
+  void unpin() noexcept override;
   void copy_rows(int32_t from, int32_t to, int tokens) override;
-  void read_block(int32_t block, char *to) override;
-  void write_block(int32_t block, const char *from) override;
+  void read_block(int32_t block, bool sealed, char *to) override;
+  void write_block(int32_t block, bool sealed, const char *from) override;
   void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) override;
   void attend(int layer, const float *q, const int32_t *blocks, int position, float *output) override;
 
@@ -94,9 +100,9 @@ class CudaDevice : public Device {
   void wait() override { synchronize(); }
 
  private:
-  // The rows of a block at a layer, and their bytes.
-  char *block_at(int layer, int32_t block) const;
-  int64_t block_bytes() const;
+  // Calls use(place, bytes) for the parts of a block in the order of a saved context.
+  template <typename Use>
+  void each_part(int32_t block, bool sealed, const Use &use) const;
   // Makes this device the calling thread's.
   void make_current() const;
   void require_fits(const ModelConfig &config, int64_t weight_bytes) const;

@@ -92,17 +92,16 @@ void CudaDevice::project(int layer) {
   DeviceState &s = *state_;
   rms_norm(s.stream, s.x, w.attention_norm, c.norm_epsilon, rows_, c.hidden, c.f32, s.normed);
   s.products->multiply(w.qkv, s.normed, rows_, Into::kFloats, s.qkv);
-  rotate_and_append(s.stream,
-                    {s.rows, rows_, s.qkv, w.qkv_bias, w.q_norm, w.k_norm, c.norm_epsilon, s.cosine, s.sine,
-                     c.heads, c.kv_heads, c.head_dim, c.rope_pairs(), s.q, s.slabs[size_t(layer)].data(),
-                     s.tables, device_table_width(c), c.f32, capturing_});
+  rotate_and_append(s.stream, {s.rows, rows_, s.qkv, w.qkv_bias, w.q_norm, w.k_norm, c.norm_epsilon, s.cosine,
+                               s.sine, c.heads, c.kv_heads, c.head_dim, c.rope_pairs(), s.q,
+                               s.slabs[size_t(layer)], s.tables, device_table_width(c), c.f32, capturing_});
 }
 
 void CudaDevice::attend_layer(int layer) {
   DeviceState &s = *state_;
   const AttentionShape shape = config_->attention_shape();
-  const AttendCall call{
-      s.q, s.slabs[size_t(layer)].data(), s.tables, device_table_width(*config_), s.attended, s.partials};
+  const AttendCall call{s.q,       s.slabs[size_t(layer)], s.tables, device_table_width(*config_), s.attended,
+                        s.partials};
   if (config_->f32) return attend_rows(s.stream, shape, call, s.rows, rows_);
   const int small = static_cast<int>(plan_.small.size()), large = static_cast<int>(plan_.large.size());
   attend_tiles(s.stream, shape, call, s.tiles, small, kSmallTile, plan_.small_splits);

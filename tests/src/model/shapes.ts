@@ -37,5 +37,6 @@ export const SETTINGS: MemorySettings = {
   maxStepTokens: 512,
   maxStepSequences: 16,
   index: NO_INDEX,
+  hostLayers: 0,
   device: CPU,
 };

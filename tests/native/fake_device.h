@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A device that does nothing: tests override what they look at.
+#pragma once
+
+#include "device.h"
+
+namespace check {
+
+class FakeDevice : public sounder::Device {
+ public:
+  std::string name() const override { return "fake"; }
+  void prepare(const sounder::ModelConfig &, int64_t) override {}
+  char *weights() override { return nullptr; }
+  void upload(char *, const void *, int64_t) override {}
+  void set_weights(const sounder::ModelWeights &) override {}
+  void pin(int, void *, int64_t) override {}
+  void unpin() noexcept override {}
+  void copy_rows(int32_t, int32_t, int) override {}
+  void read_block(int32_t, bool, char *) override {}
+  void write_block(int32_t, bool, const char *) override {}
+  void fill_with_noise(const int32_t *, int, int, uint32_t) override {}
+  void attend(int, const float *, const int32_t *, int, float *) override {}
+  void begin(const sounder::DeviceStep &) override {}
+  void project(int) override {}
+  void complete(int) override {}
+  void keep(const sounder::DeviceStep &, const std::vector<int32_t> &) override {}
+  void normalise() override {}
+  const float *logits(int, int) override { return nullptr; }
+  const float *decode(const sounder::DeviceStep &) override { return nullptr; }
+  std::vector<float> read_rows(int) override { return {}; }
+  void wait() override {}
+};
+
+}  // namespace check
