@@ -3,7 +3,12 @@
 import { type ModelSource, TENSOR_ROLES, TENSOR_TYPES } from "../src/model/model.ts";
 import type { ModelConfig } from "../src/model/model.ts";
 import type { EngineLimits } from "../src/engine/engine.ts";
-import type { Centring, EngineSettings, IndexSettings } from "../src/engine/settings.ts";
+import {
+  type Centring,
+  type EngineSettings,
+  HOST_ATTENTION,
+  type IndexSettings,
+} from "../src/engine/settings.ts";
 import type { Library } from "./library.ts";
 import * as abi from "./symbols.ts";
 
@@ -76,6 +81,7 @@ export function configInts(
   ints[abi.CONFIG_DETERMINISTIC] = settings.deterministic ? 1 : 0;
   ints[abi.CONFIG_DEVICE] = settings.device;
   ints[abi.CONFIG_HOST_LAYERS] = settings.hostLayers;
+  ints[abi.CONFIG_HOST_ATTENTION] = HOST_ATTENTION.indexOf(settings.hostAttention);
   writeIndex(ints, settings.index);
   return ints;
 }

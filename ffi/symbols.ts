@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 6;
+export const ABI_VERSION = 7;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -51,7 +51,12 @@ export const CONFIG_DENSE_LAYERS = 32;
 export const CONFIG_LEAST_ROWS = 33;
 export const CONFIG_DEVICE = 34;
 export const CONFIG_HOST_LAYERS = 35;
-export const CONFIG_INT_COUNT = 36;
+export const CONFIG_HOST_ATTENTION = 36;
+export const CONFIG_INT_COUNT = 37;
+export const HOST_ATTENTION_GPU = 0;
+export const HOST_ATTENTION_CPU = 1;
+export const HOST_ATTENTION_SPLIT = 2;
+export const HOST_ATTENTION_COUNT = 3;
 export const DEVICE_CPU = -1;
 export const CENTRING_BLOCK = 0;
 export const CENTRING_CONTEXT = 1;

@@ -104,6 +104,7 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     maxContexts: MAX_CONTEXTS,
     device: options.device,
     hostLayers: 0,
+    hostAttention: "gpu" as const,
   };
   const wanted = indexFor(config, options);
   const flag = options.device === CPU ? "--memory" : "--vram";

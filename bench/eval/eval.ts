@@ -6,17 +6,22 @@
  */
 import { parseArgs } from "node:util";
 import { NativeEngine } from "../../ffi/engine.ts";
-import { NO_INDEX } from "../../src/engine/settings.ts";
+import { CPU, DEFAULT_SETTINGS, type EngineSettings, NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
-import type { ModelSource } from "../../src/model/model.ts";
+import type { ModelConfig, ModelSource } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
 import type { TextProcessor } from "../../src/tokenizer/tokenizer.ts";
+import { freeMemory, layersForCpu, placeLayers } from "../device.ts";
 import { readDocuments, sampleDocuments } from "./documents.ts";
 import {
   COMMON_OPTIONS,
   commonHelp,
   commonOf,
+  DEVICE_HELP,
+  DEVICE_OPTIONS,
+  type DeviceFlags,
   parseFlags,
+  readDeviceFlags,
   ROOT,
   runTool,
   wholeNumber,
@@ -44,6 +49,7 @@ const OPTIONS = {
   documents: { type: "string" },
   out: { type: "string", default: `${ROOT}bench/results/eval` },
   ...COMMON_OPTIONS,
+  ...DEVICE_OPTIONS,
 } as const;
 
 const HELP = `deno task eval [flags]
@@ -56,6 +62,7 @@ const HELP = `deno task eval [flags]
   --families LIST         only these (default: all)
   --documents N           at most so many, of all families in turn (default: all)
 ${commonHelp(NO_INDEX.leastRows)}
+${DEVICE_HELP}
   --out DIR               where accuracy.md, .json and .svg go (default: bench/results/eval)`;
 
 type Flags = ReturnType<typeof parse>;
@@ -70,16 +77,37 @@ function setupsOf(text: string): Setup[] {
   throw new Failure("invalid", `--setups is "${text}"; it must be A, B or A,B.`);
 }
 
+/** Settings that say where the KV lies. */
+function placedOn(
+  config: ModelConfig,
+  settings: EngineSettings,
+  { vram, memory }: DeviceFlags,
+): EngineSettings {
+  if (settings.device === CPU) return settings;
+  const free = freeMemory(settings.device, vram, memory);
+  return placeLayers(config, settings, free, layersForCpu(config, settings));
+}
+
 /** All documents with the strategies of one engine. */
 async function runGroup(
   source: ModelSource,
   text: TextProcessor,
   documents: readonly PreparedDocument[],
   group: EngineGroup,
-  { setups, threads, what }: { setups: Setup[]; threads: number; what: string },
+  { setups, threads, what, flags }: {
+    setups: Setup[];
+    threads: number;
+    what: string;
+    flags: DeviceFlags;
+  },
 ): Promise<{ replies: Reply[]; engine: string }> {
-  const settings = settingsFor(documents, group, setups.length);
-  const engine = await NativeEngine.open(source, { ...settings, threads });
+  const settings = {
+    ...DEFAULT_SETTINGS,
+    ...settingsFor(documents, group, setups.length),
+    ...readDeviceFlags(flags),
+    threads,
+  };
+  const engine = await NativeEngine.open(source, placedOn(source.config, settings, flags));
   try {
     const progress = new Progress(what, documents.length);
     const replies: Reply[] = [];
@@ -129,7 +157,7 @@ async function evaluate(flags: Flags): Promise<string> {
     const groups = groupByEngine(specs, common);
     for (const [i, group] of groups.entries()) {
       const what = `Engine ${i + 1} of ${groups.length}: document`;
-      const made = await runGroup(source, text, documents, group, { setups, threads, what });
+      const made = await runGroup(source, text, documents, group, { setups, threads, what, flags });
       replies.push(...made.replies);
       engine = made.engine;
     }

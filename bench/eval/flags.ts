@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the command lines of the evaluations and figures share. */
-import { NO_INDEX } from "../../src/engine/settings.ts";
+import { CPU, type EngineSettings, HOST_ATTENTION, NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
 import type { ModelConfig, ModelSource } from "../../src/model/model.ts";
 import { loadTextProcessor } from "../../src/tokenizer/load.ts";
 import type { TextProcessor } from "../../src/tokenizer/tokenizer.ts";
+import { deviceOf } from "../device.ts";
 
 /** The folder of the repository, with a slash at its end. */
 export const ROOT = decodeURIComponent(new URL("../..", import.meta.url).pathname);
@@ -19,6 +20,46 @@ export const COMMON_OPTIONS = {
   threads: { type: "string", default: "0" },
   help: { type: "boolean", default: false },
 } as const;
+
+/** Flags of what computes. */
+export const DEVICE_OPTIONS = {
+  device: { type: "string", default: "cpu" },
+  vram: { type: "string" },
+  memory: { type: "string" },
+  "host-attention": { type: "string", default: "gpu" },
+} as const;
+
+/** The help on {@linkcode DEVICE_OPTIONS}. */
+export const DEVICE_HELP =
+  `  --device NAME           what computes: cpu, cuda or cuda:N (default: cpu)
+  --vram SIZE             with cuda: memory of the GPU; layers that don't fit have their KV on the host
+  --memory SIZE           with cuda: memory of the host (default: 85% of what is available)
+  --host-attention WHO    with cuda: gpu, cpu or split; all but sketch want cpu (default: gpu)`;
+
+/** Values of {@linkcode DEVICE_OPTIONS}. */
+export interface DeviceFlags {
+  device: string;
+  vram?: string | undefined;
+  memory?: string | undefined;
+  "host-attention": string;
+}
+
+/** Device and attention over the host's KV that flags ask for. @throws {Failure} `invalid` */
+export function readDeviceFlags(
+  flags: DeviceFlags,
+): Pick<EngineSettings, "device" | "hostAttention"> {
+  const device = deviceOf(flags.device);
+  const wanted = flags["host-attention"];
+  const hostAttention = HOST_ATTENTION.find((one) => one === wanted);
+  if (hostAttention === undefined) {
+    throw new Failure("invalid", `--host-attention takes ${HOST_ATTENTION}, not "${wanted}".`);
+  }
+  const given = flags.vram ?? flags.memory;
+  if (device === CPU && (given !== undefined || hostAttention !== "gpu")) {
+    throw new Failure("invalid", "--vram, --memory and --host-attention want --device cuda.");
+  }
+  return { device, hostAttention };
+}
 
 /** The help on them; `leastRows` is what `--least-rows` is without the flag. */
 export function commonHelp(leastRows: number): string {

@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 6
+#define SOUNDER_ABI_VERSION 7
 
 typedef struct sounder_engine sounder_engine;
 
@@ -100,7 +100,16 @@ enum sounder_config_int {
                                         * activations lie in its memory. No index and not DETERMINISTIC there. */
   SOUNDER_CONFIG_HOST_LAYERS = 35,     /* on a GPU: layers whose KV lies in pinned host memory, the sampling
                                         * ones first, each kind from the last layer down */
-  SOUNDER_CONFIG_INT_COUNT = 36
+  SOUNDER_CONFIG_HOST_ATTENTION = 36,  /* enum sounder_host_attention */
+  SOUNDER_CONFIG_INT_COUNT = 37
+};
+
+/* On a GPU: who attends the rows that sample, at layers whose KV lies in host memory. */
+enum sounder_host_attention {
+  SOUNDER_HOST_ATTENTION_GPU = 0,
+  SOUNDER_HOST_ATTENTION_CPU = 1,   /* with any strategy; the index of these layers lies in host memory */
+  SOUNDER_HOST_ATTENTION_SPLIT = 2, /* each some of the KV heads; the index lies in both memories */
+  SOUNDER_HOST_ATTENTION_COUNT = 3
 };
 
 #define SOUNDER_DEVICE_CPU -1
@@ -266,7 +275,7 @@ enum sounder_plan {
   SOUNDER_PLAN_WORKSPACE_BYTES = 3, /* activations of the largest step */
   SOUNDER_PLAN_INDEX_BYTES = 4,     /* the part of BLOCK_BYTES that is index */
   SOUNDER_PLAN_LSH_BYTES = 5,       /* lsh tables of LSH_TOKENS tokens */
-  SOUNDER_PLAN_HOST_KV_BYTES = 6,   /* on a GPU: the part of KV_BYTES that lies in pinned host memory */
+  SOUNDER_PLAN_HOST_KV_BYTES = 6,   /* on a GPU: the part of KV_BYTES that lies in host memory */
   SOUNDER_PLAN_COUNT = 7
 };
 

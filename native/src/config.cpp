@@ -58,6 +58,7 @@ constexpr Range kRanges[SOUNDER_CONFIG_INT_COUNT] = {
     {"least number of rows", 1, 1 << 24},
     {"device", SOUNDER_DEVICE_CPU, 1023},
     {"number of layers in host memory", 0, 1024},
+    {"attention at layers in host memory", 0, SOUNDER_HOST_ATTENTION_COUNT - 1},
 };
 
 void check_relations(const int32_t *ints) {
@@ -94,8 +95,11 @@ void check_device(const int32_t *ints) {
     fail(SOUNDER_INVALID, "The KV of %d layers is to lie in host memory; the model has %d.", host_layers,
          layers);
   if (ints[SOUNDER_CONFIG_DEVICE] == SOUNDER_DEVICE_CPU) {
-    if (host_layers == 0) return;
-    fail(SOUNDER_INVALID, "On the CPU all KV lies in host memory; leave the number of such layers 0.");
+    if (host_layers == 0 && ints[SOUNDER_CONFIG_HOST_ATTENTION] == SOUNDER_HOST_ATTENTION_GPU) return;
+    fail(SOUNDER_INVALID,
+         "On the CPU all KV lies in host memory and the CPU attends: the number of such layers and who "
+         "attends "
+         "there are 0.");
   }
   if (ints[SOUNDER_CONFIG_DETERMINISTIC] != 0)
     fail(SOUNDER_INVALID, "On a GPU results depend on the batch: deterministic engines run on the CPU.");
@@ -154,6 +158,7 @@ ModelConfig read_config_ints(const int32_t *ints, int32_t count) {
   config.yardsticks = ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
   config.device = ints[SOUNDER_CONFIG_DEVICE];
   config.host_layers = ints[SOUNDER_CONFIG_HOST_LAYERS];
+  config.host_attention = ints[SOUNDER_CONFIG_HOST_ATTENTION];
   config.least_rows = ints[SOUNDER_CONFIG_LEAST_ROWS];
   config.dense_layers.assign(static_cast<size_t>(config.layers), false);
   std::fill_n(config.dense_layers.begin(), ints[SOUNDER_CONFIG_DENSE_LAYERS], true);

@@ -19,7 +19,8 @@ KvBlocks::KvBlocks(const ModelConfig &config, Device *device)
     bool here = device == nullptr || config.layer_on_host(layer);
     slabs_.push_back(here ? Mapping(heads * kBlockTokens * row_bytes_, "the KV blocks of a layer")
                           : Mapping());
-    bool indexed = device == nullptr && record_bytes_ > 0 && config.layer_samples(layer);
+    bool indexed =
+        record_bytes_ > 0 && (device == nullptr ? config.layer_samples(layer) : config.cpu_attends(layer));
     records_.push_back(indexed ? Mapping(heads * record_bytes_, "the index of a layer's KV blocks")
                                : Mapping());
   }
@@ -78,7 +79,7 @@ std::vector<iovec> KvBlocks::pieces(int32_t block, bool sealed, std::vector<char
   int64_t copied = 0;  // bytes that a device has
   for (int layer = 0; layer < config_.layers && device_ != nullptr; ++layer) {
     copied += slab(layer) == nullptr ? row_bytes : 0;
-    copied += sealed ? config_.layer_record_bytes(layer) : 0;
+    copied += sealed ? config_.device_record_bytes(layer) : 0;
   }
   copy.resize(static_cast<size_t>(copied));
   std::vector<iovec> all;
@@ -90,8 +91,7 @@ std::vector<iovec> KvBlocks::pieces(int32_t block, bool sealed, std::vector<char
   };
   for (int layer = 0; layer < config_.layers; ++layer) {
     add(slab(layer) == nullptr ? nullptr : row(layer, block, 0, 0), row_bytes);
-    if (sealed)
-      add(has_records(layer) ? record(layer, block, 0) : nullptr, config_.layer_record_bytes(layer));
+    if (sealed) add(in_copy(layer) ? nullptr : record(layer, block, 0), config_.layer_record_bytes(layer));
   }
   return all;
 }
@@ -101,7 +101,16 @@ void KvBlocks::fetch(int32_t block, bool sealed, std::vector<char> &copy) const 
 }
 
 void KvBlocks::put(int32_t block, bool sealed, const std::vector<char> &copy) const {
-  if (!copy.empty()) device_->write_block(block, sealed, copy.data());
+  if (copy.empty()) return;
+  device_->write_block(block, sealed, copy.data());
+  const char *next = copy.data();
+  for (int layer = 0; layer < config_.layers && sealed; ++layer) {
+    next += slab(layer) == nullptr ? config_.layer_block_bytes() : 0;
+    if (!in_copy(layer)) continue;
+    const int64_t bytes = config_.device_record_bytes(layer);
+    if (has_records(layer)) std::memcpy(record(layer, block, 0), next, static_cast<size_t>(bytes));
+    next += bytes;
+  }
 }
 
 std::vector<char> KvBlocks::copy_of_rows(int32_t block, int tokens) const {

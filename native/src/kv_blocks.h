@@ -68,13 +68,16 @@ class KvBlocks {
   }
 
  private:
+  // Whether a device has the records of this layer; where both have them, they are the same.
+  bool in_copy(int layer) const { return device_ != nullptr && config_.device_record_bytes(layer) > 0; }
+
   const ModelConfig config_;
   Device *device_;
   int kv_heads_;
   int64_t row_bytes_;
   int64_t record_bytes_;
   std::vector<Mapping> slabs_;    // [layers], empty where a device has it
-  std::vector<Mapping> records_;  // [layers], empty where a layer never samples or a device has it
+  std::vector<Mapping> records_;  // [layers], empty where a layer never samples, or a device alone has it
   std::vector<int32_t> references_;
   std::vector<int32_t> free_;  // taken from the end, so that memory that was touched is used again
 };

@@ -11,6 +11,7 @@
 #include "attention/attention.h"
 #include "matmul.h"
 #include "sampled/index.h"
+#include "sounder.h"
 
 namespace sounder {
 
@@ -50,6 +51,7 @@ struct ModelConfig {
   bool yardsticks;
   int device;                      // index of a GPU, -1: the CPU computes
   int host_layers;                 // on a GPU: layers whose KV lies in pinned host memory
+  int host_attention;              // enum sounder_host_attention
   int least_rows;                  // that a KV head reads; a context with no more to choose from is exact
   std::vector<bool> dense_layers;  // [layers] true: never samples
 
@@ -77,12 +79,21 @@ struct ModelConfig {
     for (int later = layer + 1; later < layers; ++later) before += layer_samples(later) == samples ? 1 : 0;
     return before < host_layers;
   }
-  // The rows of a KV block at one layer, and what lies beside them there of a sealed one (sampled/index.h).
+  // Whether the CPU attends rows that sample at this layer, or some of their heads, for a GPU.
+  bool cpu_attends(int layer) const {
+    return host_attention != SOUNDER_HOST_ATTENTION_GPU && layer_samples(layer) && layer_on_host(layer);
+  }
+  // The rows of a KV block at one layer, and the records beside them of a sealed one (sampled/index.h).
   int64_t layer_block_bytes() const {
     return int64_t{kv_heads} * kBlockTokens * 2 * head_dim * value_bytes();
   }
   int64_t layer_record_bytes(int layer) const {
     return layer_samples(layer) ? kv_heads * record_bytes(index_shape()) : 0;
+  }
+  // The records of a layer that a GPU keeps.
+  int64_t device_record_bytes(int layer) const {
+    const bool elsewhere = host_attention == SOUNDER_HOST_ATTENTION_CPU && cpu_attends(layer);
+    return elsewhere ? 0 : layer_record_bytes(layer);
   }
   IndexShape index_shape() const { return {head_dim, sketch_bits, sketch_centring, quest_page, f32}; }
   bool can_sample() const {

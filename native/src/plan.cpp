@@ -8,10 +8,13 @@
 //   weights   = b * (V C * (tied_output ? 1 : 2) + L * (C (H + 2 G) D + H D C + 3 C I))
 //             + 4 * (C + L * (2 C + (qkv_bias ? (H + 2 G) D : 0) + (qk_norm ? 2 D : 0)))
 //   block     = b * L * G * 128 * 2 D + index
-//   index     = (L - dense_layers; 0 with a sliding window) * G * record_bytes   sampled/index.h
+//   index     = (s + t) * G * record_bytes                             sampled/index.h
+//               s = L - dense_layers; 0 with a sliding window
+//               t = min(s, host_layers) where the index lies in both memories (host_attention split), else 0
 //   lsh       = lsh_bytes(lsh_tokens)                                  sampled/lsh.h, beside the blocks
 //   KV        = N * block
-//   host KV   = N * b * h * G * 128 * 2 D, h = host_layers: on a GPU, the part of it that lies in host memory
+//   host KV   = N * (b * host_layers * G * 128 * 2 D + r * G * record_bytes)   on a GPU, of it in host memory
+//               r = min(s, host_layers) where the CPU attends there, or some of the heads, else 0
 //   workspace = 4 * R * (2 C + 2 P + max((2 H + 2 G) D, 2 I))   activations of a step and RoPE's cos and sin
 //             + 4 * min(R, 64) * V                              logits
 //             + 24 * W * V                                      the sampler's scratch
@@ -51,12 +54,23 @@ int64_t weight_bytes(const ModelConfig &c) {
 
 int64_t block_bytes(const ModelConfig &c) { return c.layers * c.layer_block_bytes() + index_bytes(c); }
 
+namespace {
+
+// Layers whose index the CPU needs in host memory beside a GPU.
+int cpu_index_layers(const ModelConfig &c) {
+  return c.host_attention == SOUNDER_HOST_ATTENTION_GPU ? 0 : std::min(c.sampling_layers(), c.host_layers);
+}
+
+}  // namespace
+
 int64_t host_kv_bytes(const ModelConfig &c) {
-  return int64_t{c.kv_blocks} * c.host_layers * c.layer_block_bytes();
+  return c.kv_blocks * (c.host_layers * c.layer_block_bytes() +
+                        cpu_index_layers(c) * c.kv_heads * record_bytes(c.index_shape()));
 }
 
 int64_t index_bytes(const ModelConfig &c) {
-  return int64_t{c.sampling_layers()} * c.kv_heads * record_bytes(c.index_shape());
+  const int twice = c.host_attention == SOUNDER_HOST_ATTENTION_SPLIT ? cpu_index_layers(c) : 0;
+  return int64_t{c.sampling_layers() + twice} * c.kv_heads * record_bytes(c.index_shape());
 }
 
 LshShape lsh_shape(const ModelConfig &c) {

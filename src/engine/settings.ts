@@ -26,6 +26,10 @@ export function parseDevice(text: string): number | null {
   return match === null ? null : Number(match[1] ?? 0);
 }
 
+/** Who attends the rows that sample where KV lies in host memory: `enum sounder_host_attention`, in its order. */
+export const HOST_ATTENTION = ["gpu", "cpu", "split"] as const;
+export type HostAttention = typeof HOST_ATTENTION[number];
+
 /** What keys are centred on before they are sketched or hashed. */
 export type Centring = "block" | "context" | "off";
 
@@ -91,6 +95,7 @@ export interface EngineSettings {
   device: number;
   /** With a GPU: layers whose KV lies in host memory, the sampling ones first, each kind from the end. */
   hostLayers: number;
+  hostAttention: HostAttention;
   index: IndexSettings;
 }
 
@@ -107,5 +112,6 @@ export const DEFAULT_SETTINGS: EngineSettings = {
   dummySeed: 0,
   device: CPU,
   hostLayers: 0,
+  hostAttention: "gpu",
   index: NO_INDEX,
 };

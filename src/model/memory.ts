@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The memory formula of the engine. `native/src/plan.cpp` states the same one; a test compares the two. */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
-import { CPU, type IndexSettings } from "../engine/settings.ts";
+import { CPU, type HostAttention, type IndexSettings } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
-import { indexBytes, lshBytes, samplingBytes } from "./index_memory.ts";
+import { indexBytes, lshBytes, samplingBytes, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
 /** What the formula wants to know besides the model. */
@@ -21,6 +21,7 @@ export interface MemorySettings {
   device: number;
   /** Layers whose KV a GPU finds in host memory. */
   hostLayers: number;
+  hostAttention: HostAttention;
 }
 
 /** Bytes by what they are for; the figures of `enum sounder_plan`. */
@@ -83,13 +84,24 @@ export function layerBlockBytes(
   return kvHeads * BLOCK_TOKENS * 2 * headDim * valueBytes(precision);
 }
 
-/** One KV block: rows [K | V] of its tokens, for each layer and KV head, and its index. */
-export function blockBytes(
+/** The index of one block, and the part of it that a GPU has in host memory, where the CPU attends. */
+function blockIndex(
   config: ModelConfig,
-  { precision, index }: Pick<MemorySettings, "precision" | "index">,
-): number {
-  return config.layers * layerBlockBytes(config, precision) +
-    indexBytes(config, valueBytes(precision), index);
+  { precision, index, hostLayers, hostAttention }: BlockSettings,
+): { all: number; host: number } {
+  const one = indexBytes(config, valueBytes(precision), index);
+  const layers = samplingLayers(config, index);
+  if (hostAttention === "gpu" || one === 0) return { all: one, host: 0 };
+  const host = one / layers * Math.min(layers, hostLayers);
+  return { all: hostAttention === "split" ? one + host : one, host };
+}
+
+type BlockSettings = Pick<MemorySettings, "precision" | "index" | "hostLayers" | "hostAttention">;
+
+/** One KV block: rows [K | V] of its tokens, for each layer and KV head, and its index. */
+export function blockBytes(config: ModelConfig, settings: BlockSettings): number {
+  return config.layers * layerBlockBytes(config, settings.precision) +
+    blockIndex(config, settings).all;
 }
 
 function matmulBytes(config: ModelConfig, { threads, maxStepTokens }: MemorySettings): number {
@@ -136,15 +148,15 @@ export function workspaceBytes(config: ModelConfig, settings: MemorySettings): n
 /** The whole formula. */
 export function planMemory(config: ModelConfig, settings: MemorySettings): MemoryPlan {
   const { precision, kvBlocks, hostLayers, index } = settings;
-  const block = blockBytes(config, settings);
+  const block = blockBytes(config, settings), ofIndex = blockIndex(config, settings);
   return {
     weightBytes: weightBytes(config, precision),
     blockBytes: block,
     kvBytes: block * kvBlocks,
     workspaceBytes: workspaceBytes(config, settings),
-    indexBytes: indexBytes(config, valueBytes(precision), index),
+    indexBytes: ofIndex.all,
     lshBytes: lshBytes(config, index, index.lshTokens),
-    hostKvBytes: kvBlocks * hostLayers * layerBlockBytes(config, precision),
+    hostKvBytes: kvBlocks * (hostLayers * layerBlockBytes(config, precision) + ofIndex.host),
   };
 }
 

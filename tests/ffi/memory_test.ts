@@ -8,6 +8,7 @@ import {
   CPU,
   DEFAULT_SETTINGS,
   type EngineSettings,
+  HOST_ATTENTION,
   type IndexSettings,
   NO_INDEX,
 } from "../../src/engine/settings.ts";
@@ -77,6 +78,7 @@ const settings: fc.Arbitrary<EngineSettings> = fc.record({
   maxStepSequences: fc.integer({ min: 1, max: 32 }),
   device: fc.constantFrom(CPU, 0),
   hostLayers: fc.integer({ min: 0, max: 80 }),
+  hostAttention: fc.constantFrom(...HOST_ATTENTION),
 }).map((some) => ({
   ...DEFAULT_SETTINGS,
   ...some,
@@ -88,7 +90,8 @@ Deno.test("src/ and native/ state the same memory formula", () => {
   fc.assert(
     fc.property(shapes, settings, (config, asked) => {
       const hostLayers = asked.device === CPU ? 0 : Math.min(asked.hostLayers, config.layers);
-      const some = { ...asked, hostLayers };
+      const hostAttention = asked.device === CPU ? "gpu" as const : asked.hostAttention;
+      const some = { ...asked, hostLayers, hostAttention };
       const plan = planMemory(config, some);
       assertEquals(nativePlan(library, config, some), [
         plan.weightBytes,

@@ -151,6 +151,35 @@ TEST("of a block, host layers are here and the others with the device, in the or
   }
 }
 
+TEST("where the CPU attends, the index is here; where both do, it is in both memories and the same") {
+  sounder::ModelConfig config = config_of_two_memories();
+  const size_t rows = 2 * 128 * 64, records = size_t(config.layer_record_bytes(1));
+  for (int who : {SOUNDER_HOST_ATTENTION_CPU, SOUNDER_HOST_ATTENTION_SPLIT}) {
+    const bool both = who == SOUNDER_HOST_ATTENTION_SPLIT;
+    config.host_attention = who;
+    CHECK(config.device_record_bytes(1) == (both ? int64_t(records) : 0));
+    DeviceWithBlocks device;
+    sounder::KvBlocks blocks(config, &device);
+    CHECK(blocks.has_records(1) && !blocks.has_records(0));
+    device.memory.assign(2 * rows + (both ? records : 0), 6);
+    if (both) std::fill_n(device.memory.begin() + int64_t(rows), records, char(8));
+    std::memset(blocks.record(1, 1, 0), 8, records);
+    std::vector<char> copy;
+    const std::vector<char> saved = [&] {
+      const std::vector<iovec> pieces = blocks.pieces(1, true, copy);
+      blocks.fetch(1, true, copy);
+      return values_of(pieces);
+    }();
+    CHECK(saved.size() == 3 * rows + records);
+    CHECK(std::all_of(saved.begin() + int64_t(2 * rows), saved.begin() + int64_t(2 * rows + records),
+                      [](char c) { return c == 8; }));
+    std::memset(blocks.record(1, 1, 0), both ? 0 : 8, records);
+    blocks.put(1, true, copy);
+    const char *restored = blocks.record(1, 1, 0);
+    CHECK(std::all_of(restored, restored + records, [](char c) { return c == 8; }));
+  }
+}
+
 TEST("copies of rows are made in both memories") {
   DeviceWithBlocks device;
   sounder::KvBlocks blocks(config_of_two_memories(), &device);

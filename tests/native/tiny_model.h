@@ -56,6 +56,7 @@ struct Config {
   bool yardsticks = false;
   int dense_layers = 0, least_rows = 256;
   int device = test_device(), host_layers = test_host_layers();
+  int host_attention = SOUNDER_HOST_ATTENTION_GPU;
   float norm_epsilon = 1e-5f, rope_scale = 1;
 
   std::vector<int32_t> ints() const {
@@ -94,7 +95,8 @@ struct Config {
             dense_layers,
             least_rows,
             device,
-            device < 0 ? 0 : std::min(host_layers, layers)};
+            device < 0 ? 0 : std::min(host_layers, layers),
+            device < 0 ? SOUNDER_HOST_ATTENTION_GPU : host_attention};
   }
   std::vector<float> floats() const { return {norm_epsilon, rope_scale}; }
   std::vector<float> frequencies() const {

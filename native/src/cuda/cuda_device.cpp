@@ -35,7 +35,7 @@ class Cutter {
 // What the device has of the KV blocks.
 int64_t own_kv_bytes(const ModelConfig &c) {
   int64_t block = (c.layers - c.host_layers) * c.layer_block_bytes();
-  for (int layer = 0; layer < c.layers; ++layer) block += c.layer_record_bytes(layer);
+  for (int layer = 0; layer < c.layers; ++layer) block += c.device_record_bytes(layer);
   return c.kv_blocks * block;
 }
 
@@ -64,7 +64,7 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes)
   for (int layer = 0; layer < config.layers; ++layer) {
     const int64_t slab = config.layer_on_host(layer) ? 0 : config.kv_blocks * config.layer_block_bytes();
     own_slabs.emplace_back(slab, "make room for the KV blocks of a layer");
-    records.emplace_back(config.kv_blocks * config.layer_record_bytes(layer), "make room for the index");
+    records.emplace_back(config.kv_blocks * config.device_record_bytes(layer), "make room for the index");
     slabs.push_back(own_slabs.back().data());
     if (slab > 0) list.push_back(slabs.back());
   }
@@ -178,7 +178,7 @@ void CudaDevice::each_part(int32_t block, bool sealed, const Use &use) const {
   const int64_t rows = config_->layer_block_bytes();
   for (int layer = 0; layer < config_->layers; ++layer) {
     if (!config_->layer_on_host(layer)) use(s.own_slabs[size_t(layer)].data() + block * rows, rows);
-    const int64_t records = config_->layer_record_bytes(layer);
+    const int64_t records = config_->device_record_bytes(layer);
     if (sealed && records > 0) use(s.records[size_t(layer)].data() + block * records, records);
   }
 }

@@ -38,5 +38,6 @@ export const SETTINGS: MemorySettings = {
   maxStepSequences: 16,
   index: NO_INDEX,
   hostLayers: 0,
+  hostAttention: "gpu",
   device: CPU,
 };

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Times decode steps of some contexts together, and prefill, in one engine. */
+import type { NativeEngine } from "../../ffi/engine.ts";
+import {
+  type AttentionParams,
+  type ContextId,
+  type Engine,
+  GREEDY,
+  LAST_SAMPLED,
+  type StepResult,
+} from "../../src/engine/engine.ts";
+import type { StrategySpec } from "../eval/strategies.ts";
+import { extend, speedOf } from "../measure.ts";
+
+/** Steps before those that are timed: the first one runs as it comes, the second one is recorded. */
+const WARM_STEPS = 3;
+const LEAST_STEPS = 5, MOST_STEPS = 40;
+/** Between the two bounds, steps are timed for so long. */
+const TIMED_MS = 700;
+
+/** Decode steps of some contexts with one strategy. */
+export interface DecodePoint {
+  strategy: string;
+  batch: number;
+  /** Tokens of each context. */
+  context: number;
+  /** Of a step. */
+  ms: { median: number; least: number; most: number };
+  tokensPerSecond: number;
+  /** Rows that a KV head reads beside sink and tail, mean over layers; null: it reads all. */
+  rows: number | null;
+}
+
+/** Prefill of one context. */
+export interface PrefillPoint {
+  tokens: number;
+  seconds: number;
+}
+
+function succeeded(result: StepResult): StepResult {
+  const failed = result.sequences.find(({ failure }) => failure !== null);
+  if (failed !== undefined) throw new Error(`a step failed: ${failed.failure}`);
+  return result;
+}
+
+function attentionOf(params: AttentionParams, from: number, seed: number) {
+  if (params.strategy === "full") return {};
+  return { attention: { ...params, seed: BigInt(seed), from, verify: false } };
+}
+
+/** Decodes all contexts together; they are as long as before at the end. */
+export async function decodeTogether(
+  engine: Engine,
+  contexts: readonly ContextId[],
+  { name, params }: StrategySpec,
+): Promise<DecodePoint> {
+  const length = engine.contextLength(contexts[0]!);
+  const step = (token: number) =>
+    engine.step(contexts.map((context, i) => ({
+      context,
+      tokens: [token],
+      sampling: GREEDY,
+      choice: 0,
+      promptTokens: length,
+      alternatives: 0,
+      ...attentionOf(params, length, i + 1),
+    })));
+  let last = succeeded(await step(7));
+  for (let i = 1; i < WARM_STEPS; ++i) last = succeeded(await step(LAST_SAMPLED));
+  const figures: number[] = [];
+  const start = performance.now();
+  for (let before = start; figures.length < MOST_STEPS;) {
+    last = succeeded(await step(LAST_SAMPLED));
+    const now = performance.now();
+    figures.push(now - before);
+    before = now;
+    if (figures.length >= LEAST_STEPS && now - start > TIMED_MS) break;
+  }
+  for (const context of contexts) engine.truncateContext(context, length);
+  const { median, least, most } = speedOf(length, figures);
+  const rows = last.sequences.flatMap(({ sampled }) =>
+    sampled === null ? [] : [sampled.chosenRows]
+  );
+  return {
+    strategy: name,
+    batch: contexts.length,
+    context: length,
+    ms: { median, least, most },
+    tokensPerSecond: 1000 * contexts.length / median,
+    rows: rows.length === 0 ? null : rows.reduce((sum, value) => sum + value, 0) / rows.length,
+  };
+}
+
+/** The batches up to `most` that are worth a point, `most` itself among them. */
+export function batchesUpTo(most: number, batches: readonly number[]): number[] {
+  return [...new Set([...batches.filter((batch) => batch <= most), most])].toSorted((a, b) =>
+    a - b
+  );
+}
+
+/**
+ * Every strategy at every batch, over contexts of noise that have no block in common: shared rows would be
+ * read from caches.
+ */
+export async function decodeAll(
+  engine: NativeEngine,
+  { length, most, strategies, batches }: {
+    length: number;
+    most: number;
+    strategies: readonly StrategySpec[];
+    batches: readonly number[];
+  },
+  show: (text: string) => void,
+): Promise<DecodePoint[]> {
+  const contexts: ContextId[] = [];
+  try {
+    for (let i = 0; i < most; ++i) {
+      contexts.push(engine.createContext());
+      await engine.fillContext(contexts[i]!, length, i + 1);
+    }
+    const points: DecodePoint[] = [];
+    for (const batch of batchesUpTo(most, batches)) {
+      for (const strategy of strategies) {
+        const point = await decodeTogether(engine, contexts.slice(0, batch), strategy);
+        show(
+          `${strategy.name}, batch ${batch} at ${length}: ${
+            point.ms.median.toFixed(2)
+          } ms a step, ` +
+            `${point.tokensPerSecond.toFixed(1)} tokens/s`,
+        );
+        points.push(point);
+      }
+    }
+    return points;
+  } finally {
+    for (const context of contexts) engine.freeContext(context);
+  }
+}
+
+/** Prefill of one context up to each of some ascending lengths, after a first step that warms up. */
+export async function prefillTo(
+  engine: Engine,
+  lengths: readonly number[],
+): Promise<PrefillPoint[]> {
+  const warm = engine.createContext();
+  await extend(engine, warm, Math.min(engine.limits.maxStepTokens, lengths[0]!));
+  engine.freeContext(warm);
+  const context = engine.createContext();
+  try {
+    let ms = 0;
+    const points: PrefillPoint[] = [];
+    for (const tokens of lengths) {
+      ms += await extend(engine, context, tokens);
+      points.push({ tokens, seconds: ms / 1000 });
+    }
+    return points;
+  } finally {
+    engine.freeContext(context);
+  }
+}
