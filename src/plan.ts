@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the command line, the model and the machine make of each other, before anything is loaded. */
-import type { AttentionOptions } from "./attention_flags.ts";
 import type { Options } from "./cli.ts";
 import type { AttentionPolicy } from "./engine/attention.ts";
 import { BLOCK_TOKENS } from "./engine/engine.ts";
@@ -12,6 +11,7 @@ import {
   NO_INDEX,
 } from "./engine/settings.ts";
 import { Failure } from "./errors.ts";
+import { lackingKernels } from "./model/device_sampling.ts";
 import { fitMemory, type MemoryFit } from "./model/fit.ts";
 import { lshBytes, publishedLshBytes } from "./model/index_memory.ts";
 import { formatBytes, parseMemory } from "./model/memory.ts";
@@ -45,19 +45,36 @@ function publishedDenseLayers(layers: number): number[] {
   return (layers < 64 ? [0, 16] : [0, 16, 32, 48]).filter((layer) => layer < layers);
 }
 
-/** The index for this model, without the tokens of `lsh` tables. */
-function indexFor(
-  { layers, slidingWindow }: ModelConfig,
-  { attention: asked, device }: Options,
-): IndexSettings {
-  if (device !== CPU && (asked.asked || asked.index.yardsticks)) {
+/** Why a GPU doesn't sample with this model's sketches; null when it does, or when there are none. */
+function deviceLack(config: ModelConfig, { attention, device }: Options): string | null {
+  const { sketchBits } = attention.index;
+  if (device === CPU || sketchBits === 0 || config.slidingWindow > 0) return null;
+  return lackingKernels(config, sketchBits);
+}
+
+/** Refuses what a GPU doesn't do; what nobody asked for is left out silently. */
+function checkDeviceIndex(config: ModelConfig, options: Options): void {
+  if (options.device === CPU) return;
+  const { asked, index: { lsh, questPage, yardsticks } } = options.attention;
+  if (lsh !== null || questPage > 0 || yardsticks) {
     throw new Failure(
       "invalid",
-      "On a GPU attention is exact so far: leave out the flags that ask for sampling, or use " +
-        "--device cpu.",
+      "A GPU samples by sketches alone: leave out --preset, --experimental and all of --index but " +
+        "sketch, or use --device cpu.",
     );
   }
-  if (slidingWindow > 0 || device !== CPU) return NO_INDEX;
+  const lack = deviceLack(config, options);
+  if (lack !== null && asked) {
+    throw new Failure("invalid", `A GPU cannot sample with ${lack}. --device cpu can.`);
+  }
+}
+
+/** The index for this model, without the tokens of `lsh` tables. */
+function indexFor(config: ModelConfig, options: Options): IndexSettings {
+  checkDeviceIndex(config, options);
+  const { layers, slidingWindow } = config;
+  const { attention: asked } = options;
+  if (slidingWindow > 0 || deviceLack(config, options) !== null) return NO_INDEX;
   const { denseLayers: dense } = asked;
   const denseLayers = dense === "published" ? publishedDenseLayers(layers) : dense;
   const beyond = denseLayers.find((layer) => layer >= layers);
@@ -70,8 +87,10 @@ function indexFor(
   return { ...asked.index, lshTokens: 0, denseLayers };
 }
 
-function notesOf({ slidingWindow }: ModelConfig, { asked }: AttentionOptions): string[] {
-  if (slidingWindow === 0 || !asked) return [];
+function notesOf(config: ModelConfig, options: Options): string[] {
+  const lack = deviceLack(config, options), { slidingWindow } = config;
+  if (lack !== null) return [`A GPU cannot sample with ${lack}: every request is exact.`];
+  if (slidingWindow === 0 || !options.attention.asked) return [];
   return [
     `This model attends within a window of ${
       thousands(slidingWindow)
@@ -134,7 +153,7 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
       index,
       slidingWindow: config.slidingWindow,
     },
-    notes: notesOf(config, options.attention),
+    notes: notesOf(config, options),
   };
 }
 

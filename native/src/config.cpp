@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "cuda/sampled/sampled_cuda.h"
 #include "failure.h"
 #include "sampled/lsh_kernels.h"
 #include "sounder.h"
@@ -103,9 +104,19 @@ void check_device(const int32_t *ints) {
   }
   if (ints[SOUNDER_CONFIG_DETERMINISTIC] != 0)
     fail(SOUNDER_INVALID, "On a GPU results depend on the batch: deterministic engines run on the CPU.");
-  if (ints[SOUNDER_CONFIG_SKETCH_BITS] != 0 || ints[SOUNDER_CONFIG_LSH_BITS] != 0 ||
-      ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 || ints[SOUNDER_CONFIG_YARDSTICKS] != 0)
-    fail(SOUNDER_INVALID, "On a GPU attention is exact so far: an engine there has no index.");
+  if (ints[SOUNDER_CONFIG_LSH_BITS] != 0 || ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 ||
+      ints[SOUNDER_CONFIG_YARDSTICKS] != 0)
+    fail(SOUNDER_INVALID, "On a GPU attention samples by sketches: an engine there has no other index.");
+  const int heads = ints[SOUNDER_CONFIG_HEADS], kv_heads = ints[SOUNDER_CONFIG_KV_HEADS];
+  const int head_dim = ints[SOUNDER_CONFIG_HEAD_DIM], bits = ints[SOUNDER_CONFIG_SKETCH_BITS];
+  if (bits == 0) return;
+  if (ints[SOUNDER_CONFIG_PRECISION] == SOUNDER_PRECISION_F32)
+    fail(SOUNDER_INVALID, "On a GPU sketches are of keys in bfloat16, not float32.");
+  if (!cuda::has_sketch_kernels({heads, kv_heads, head_dim, bits}))
+    fail(SOUNDER_INVALID,
+         "A GPU has sketches of 1 or 2 bits, head dims of 64 and 128 and up to %d heads a KV head; these are "
+         "%d bits, a head dim of %d and %d heads a KV head.",
+         cuda::kMostGroup, bits, head_dim, heads / kv_heads);
 }
 
 }  // namespace

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "model.h"
+#include "sampled/params.h"
+#include "sampled/sampled_range.h"
 
 namespace sounder {
 
@@ -24,8 +26,18 @@ struct DeviceStep {
     int position;           // of the first row
     const int32_t *blocks;  // of the context, as many as its last row needs
   };
+  // A row that chooses the keys that it reads, at layers that sample.
+  struct SampledRow {
+    int row;
+    int sequence;
+    int position;
+    SampledRange range;
+    const SampledParams *params;
+    bool is_last;  // of its sequence: what it finds is counted, and verified where its request asks for it
+  };
   std::vector<Sequence> sequences;
-  std::vector<int32_t> tokens;  // by row
+  std::vector<int32_t> tokens;      // by row
+  std::vector<SampledRow> sampled;  // in the order of their rows
   // Captures want what a step otherwise drops: rotated keys and values in float32.
   bool capturing = false;
 };
@@ -58,10 +70,10 @@ class Device {
   // block, its records.
   virtual void read_block(int32_t block, bool sealed, char *to) = 0;
   virtual void write_block(int32_t block, bool sealed, const char *from) = 0;
-  // Seeded noise as KV of the positions [first, end) of a context (kv_noise.h).
+  // Seeded noise as KV of the positions [first, end) of a context (kv_noise.h), and its index.
   virtual void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) = 0;
-  // Exact attention of one query [H D] at a position of a context.
-  virtual void attend(int layer, const float *q, const int32_t *blocks, int position, float *output) = 0;
+  // Attention of one query [H D] over KV that is there: the only row of this step.
+  virtual void attend(int layer, const float *q, const DeviceStep &step, float *output) = 0;
 
   // A step: begin (embedding), then for each layer project (norm, q, k, v, RoPE, append) and complete
   // (attention and feed-forward), then normalise, then logits. In between, keep lets rows go: kept[i] says
@@ -77,6 +89,9 @@ class Device {
   // The logits of a whole step of one row a sequence, for at most kLogitsRows rows.
   virtual const float *decode(const DeviceStep &step) = 0;
 
+  // What the sampled last rows found, by sequence of the step, once decode, attend or wait has returned: sums
+  // over the layers, but not how many layers there were, nor the keys to choose from.
+  virtual std::vector<SampledStatistics> statistics() = 0;
   // What (enum sounder_capture, but not the logits) the rows have at this point, [rows, width] in float32.
   virtual std::vector<float> read_rows(int what) = 0;
   // Until all of the step's work is done, whose KV others may read then.

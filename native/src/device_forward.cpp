@@ -11,16 +11,6 @@ namespace sounder {
 
 namespace {
 
-// The rows of a batch as the device takes them.
-DeviceStep step_of(const Batch &batch) {
-  DeviceStep step;
-  step.capturing = batch.capture != nullptr;
-  for (const BatchSequence &s : batch.sequences)
-    step.sequences.push_back({s.first_row, s.rows, s.position + s.count - s.rows, s.blocks});
-  for (int32_t token : batch.row_token) step.tokens.push_back(batch.tokens[size_t(token)]);
-  return step;
-}
-
 // One row a sequence, and its logits are asked for: the step of an answer that is being written.
 bool is_decode(const Batch &batch) {
   if (batch.capture != nullptr || batch.row_token.size() > size_t{kLogitsRows}) return false;
@@ -31,17 +21,66 @@ bool is_decode(const Batch &batch) {
 
 }  // namespace
 
+void DeviceForward::describe(const Batch &batch) {
+  step_ = {};
+  step_.capturing = batch.capture != nullptr;
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    const BatchSequence &s = batch.sequences[i];
+    step_.sequences.push_back({s.first_row, s.rows, s.position + s.count - s.rows, s.blocks});
+    add_sampled_rows(s, static_cast<int>(i));
+  }
+  for (int32_t token : batch.row_token) step_.tokens.push_back(batch.tokens[size_t(token)]);
+}
+
+void DeviceForward::add_sampled_rows(const BatchSequence &s, int index) {
+  const int position = s.position + s.count - s.rows;
+  for (int i = exact_rows(shape_, s.params, position, s.rows, 0); i < s.rows; ++i) {
+    DeviceStep::SampledRow row{s.first_row + i, index, position + i, {}, &s.params, i == s.rows - 1};
+    sampled_range(shape_, s.params, row.position, 0, &row.range);
+    step_.sampled.push_back(row);
+  }
+}
+
+void DeviceForward::count_sampled(Batch &batch, int layers) const {
+  for (const DeviceStep::SampledRow &row : step_.sampled) {
+    BatchSequence &s = batch.sequences[size_t(row.sequence)];
+    s.sampled_from = std::min(s.sampled_from, row.position);
+    if (!row.is_last) continue;
+    s.statistics.layers += layers;
+    s.statistics.offloaded = row.range.end - row.range.begin;
+  }
+}
+
+// The device's sums; layers and keys to choose from were counted here.
+void DeviceForward::read_statistics(Batch &batch) {
+  const bool any = std::any_of(batch.sequences.begin(), batch.sequences.end(),
+                               [](const BatchSequence &s) { return s.statistics.layers > 0; });
+  if (!any) return;
+  const std::vector<SampledStatistics> found = device_.statistics();
+  for (size_t i = 0; i < found.size(); ++i) {
+    SampledStatistics &own = batch.sequences[i].statistics;
+    const int layers = own.layers, offloaded = own.offloaded;
+    own = found[i];
+    own.layers = layers;
+    own.offloaded = offloaded;
+  }
+}
+
+void DeviceForward::decode(Batch &batch, const UseLogits &use_logits) {
+  describe(batch);
+  const float *logits = device_.decode(step_);
+  batch.clock.lap(SOUNDER_STAGE_OTHER);
+  count_sampled(batch, config_.sampling_layers());
+  read_statistics(batch);
+  mark_cancelled(batch);
+  use_logits(logits, 0, static_cast<int>(batch.row_token.size()));
+  batch.clock.lap(SOUNDER_STAGE_SAMPLING);
+}
+
 void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   place_rows(batch);
   mark_cancelled(batch);
-  if (is_decode(batch)) {
-    const float *logits = device_.decode(step_of(batch));
-    batch.clock.lap(SOUNDER_STAGE_OTHER);
-    mark_cancelled(batch);
-    use_logits(logits, 0, static_cast<int>(batch.row_token.size()));
-    batch.clock.lap(SOUNDER_STAGE_SAMPLING);
-    return;
-  }
+  if (is_decode(batch)) return decode(batch, use_logits);
   try {
     run_layers(batch, use_logits);
   } catch (...) {
@@ -49,10 +88,12 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
     throw;
   }
   device_.wait();
+  read_statistics(batch);
 }
 
 void DeviceForward::run_layers(Batch &batch, const UseLogits &use_logits) {
-  device_.begin(step_of(batch));
+  describe(batch);
+  device_.begin(step_);
   capture(batch, SOUNDER_CAPTURE_EMBEDDING, 0);
   const int layers = config_.layers;
   for (int layer = 0; layer < layers; ++layer) {
@@ -65,6 +106,7 @@ void DeviceForward::run_layers(Batch &batch, const UseLogits &use_logits) {
         !keep_rows(batch, [&](size_t row) { return row_is_needed(batch, row); }))
       return;
     device_.complete(layer);
+    if (config_.layer_samples(layer)) count_sampled(batch, 1);
     capture(batch, SOUNDER_CAPTURE_ATTENTION, layer);
     capture(batch, SOUNDER_CAPTURE_LAYER, layer);
     batch.thousandths->store((layer + 1) * 1000 / (layers + 1));
@@ -112,7 +154,9 @@ bool DeviceForward::keep_rows(Batch &batch, const Keep &keep) {
   const size_t before = batch.row_token.size();
   keep_batch_rows(batch, keep, [&](size_t from, size_t) { kept.push_back(static_cast<int32_t>(from)); });
   if (kept.empty()) return false;
-  if (kept.size() < before) device_.keep(step_of(batch), kept);
+  if (kept.size() == before) return true;
+  describe(batch);
+  device_.keep(step_, kept);
   return true;
 }
 
@@ -130,8 +174,19 @@ void DeviceForward::capture(Batch &batch, int what, int layer) {
 }
 
 void DeviceForward::attend_alone(int layer, const AttendRequest &request) {
-  device_.attend(layer, request.q, request.blocks, request.position, request.output);
+  step_ = {};
+  step_.sequences.push_back({0, 1, request.position, request.blocks});
+  step_.tokens.push_back(0);
+  DeviceStep::SampledRow row{0, 0, request.position, {}, &request.params, true};
+  if (config_.layer_samples(layer) &&
+      sampled_range(shape_, request.params, request.position, 0, &row.range))
+    step_.sampled.push_back(row);
+  device_.attend(layer, request.q, step_, request.output);
   *request.statistics = {};
+  if (step_.sampled.empty()) return;
+  *request.statistics = device_.statistics()[0];
+  request.statistics->layers = 1;
+  request.statistics->offloaded = row.range.end - row.range.begin;
 }
 
 void DeviceForward::fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) {

@@ -3,9 +3,30 @@
 
 #include <algorithm>
 
+#include "cuda/sampled/sampled_cuda.h"
 #include "plan.h"
 
 namespace sounder {
+
+namespace {
+
+constexpr int64_t kMostSampledBytes = int64_t{256} << 20;
+constexpr int kMostSampledQueries = 16;
+
+int64_t sampled_bytes(const ModelConfig &c) {
+  cuda::SampledMemory places{};
+  const cuda::SketchShape shape{c.heads, c.kv_heads, c.head_dim, c.sketch_bits};
+  return cuda::place_sampled(shape, device_sampled_queries(c), c.context, 1, nullptr, &places);
+}
+
+}  // namespace
+
+int device_sampled_queries(const ModelConfig &c) {
+  const int64_t chunk = cuda::kChunkKeys, keys = (int64_t{c.context} + chunk - 1) / chunk * chunk;
+  const int64_t bytes = c.kv_heads * keys * (2 * (c.heads / c.kv_heads) + 10);
+  const int64_t most = std::min(c.max_step_sequences, kMostSampledQueries);
+  return static_cast<int>(std::clamp<int64_t>(kMostSampledBytes / bytes, 1, most));
+}
 
 DeviceWorkspace device_workspace(const ModelConfig &c) {
   const int64_t rows = c.max_step_tokens, sequences = c.max_step_sequences, value = c.value_bytes();
@@ -26,6 +47,14 @@ DeviceWorkspace device_workspace(const ModelConfig &c) {
   bytes.kept = 4 * rows;
   bytes.tables = 4 * sequences * device_table_width(c);
   bytes.tiles = 32 * (sequences * (group / 16 + 5) + rows * group / 64 + 1);
+  if (c.can_sample()) {
+    bytes.tiles *= 3;  // of all rows, of those that attend exactly, of those that are verified
+    bytes.spare = 4 * rows * std::max(hidden, q);
+    bytes.sampled = sampled_bytes(c);
+    bytes.queries = int64_t{sizeof(cuda::SampledQuery)} * rows;
+    bytes.statistics = int64_t{4} * cuda::kStatistics * sequences * c.heads;
+    bytes.constants = 6400;
+  }
   return bytes;
 }
 

@@ -9,6 +9,13 @@
 //   qkv       4 R (H + 2 G) D          activated     a R I                 partials   131072 (D + 2)
 //   spare     R max(4 C, a H D)        products      32 MiB
 //   step      20 R + 4 S ceil(context / 128) + 32 tiles, tiles = S (floor(g / 16) + 5) + floor(R g / 64) + 1
+//
+// and where some layer samples, with K = context rounded up to 2048:
+//
+//   tiles     three times as many        queries   64 R        statistics   16 S H        constants   6400
+//   spare     R max(4 C, 4 H D)
+//   sampled   place_sampled (sampled/device_memory.cpp) for as many queries at once as 256 MiB / G K (2 g + 10)
+//             says, from 1 to min(S, 16)
 #pragma once
 
 #include <cstdint>
@@ -19,10 +26,10 @@ namespace sounder {
 
 struct DeviceWorkspace {
   int64_t x, normed, qkv, q, attended, gate_up, activated, spare, logits, angles, partials, products, rows,
-      kept, tables, tiles;
+      kept, tables, tiles, sampled, queries, statistics, constants;
   int64_t total() const {
     return x + normed + qkv + q + attended + gate_up + activated + spare + logits + angles + partials +
-           products + rows + kept + tables + tiles;
+           products + rows + kept + tables + tiles + sampled + queries + statistics + constants;
   }
 };
 
@@ -33,5 +40,8 @@ constexpr int64_t kDeviceProductBytes = int64_t{32} << 20;
 inline int device_table_width(const ModelConfig &c) { return (c.context + kBlockTokens - 1) / kBlockTokens; }
 
 DeviceWorkspace device_workspace(const ModelConfig &config);
+
+// Query tokens that sample at once.
+int device_sampled_queries(const ModelConfig &config);
 
 }  // namespace sounder

@@ -26,11 +26,6 @@ std::pair<WeightMatrix, WeightMatrix> halves(const WeightMatrix &stacked) {
   return {gate, up};
 }
 
-SampledShape sampled_shape(const ModelConfig &config) {
-  return {config.attention_shape(), config.index_shape(), config.index_seed, config.lsh_bits,
-          config.lsh_tables,        config.sink,          config.window,     config.least_rows};
-}
-
 }  // namespace
 
 Transformer::Transformer(const ModelConfig &config, const ModelWeights &weights, KvBlocks &blocks,
@@ -43,9 +38,10 @@ Transformer::Transformer(const ModelConfig &config, const ModelWeights &weights,
       matmul_(team, kernels, config.max_step_tokens, max_matrix_rows(config), max_matrix_columns(config),
               config.deterministic),
       attention_(team, kernels, config.attention_shape(), config.max_step_tokens, config.max_step_sequences,
-                 config.context) {
+                 config.context),
+      shape_(sampled_shape(config)) {
   if (config.can_sample()) {
-    sampled_ = std::make_unique<SampledAttention>(team, kernels, sampled_shape(config),
+    sampled_ = std::make_unique<SampledAttention>(team, kernels, shape_,
                                                   config.max_step_sequences, config.context);
     sealer_ = std::make_unique<Sealer>(team, kernels.name, config.index_shape(), config.kv_heads,
                                        config.index_seed);

@@ -62,6 +62,7 @@ class Transformer : public Forward {
   Attention attention_;
   std::vector<AttentionJob> jobs_;
 
+  SampledShape shape_;
   // Where some layer can sample; nullptr otherwise.
   std::unique_ptr<SampledAttention> sampled_;
   std::unique_ptr<Sealer> sealer_;

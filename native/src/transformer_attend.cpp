@@ -36,17 +36,12 @@ void Transformer::extend_lsh(Batch &batch, int index) {
   }
 }
 
-// The first rows of a sequence that attend exactly; once a row samples, all after it do.
+// The first rows of a sequence that attend exactly.
 int Transformer::exact_rows(const BatchSequence &sequence, int index) const {
-  if (sequence.params.attention == SOUNDER_ATTENTION_FULL || !config_.layer_samples(index))
-    return sequence.rows;
+  if (!config_.layer_samples(index)) return sequence.rows;
   const int position = sequence.position + sequence.count - sequence.rows;
   const int covered = sequence.lsh == nullptr ? 0 : sequence.lsh->covered(index);
-  for (int row = std::max(0, sequence.params.sampled_from - position); row < sequence.rows; ++row) {
-    SampledRange range;
-    if (sampled_->range(sequence.params, position + row, covered, &range)) return row;
-  }
-  return sequence.rows;
+  return sounder::exact_rows(shape_, sequence.params, position, sequence.rows, covered);
 }
 
 void Transformer::plan_sampled_rows(BatchSequence &sequence, int exact) {
@@ -137,7 +132,7 @@ void Transformer::attend_alone(int index, const AttendRequest &request) {
   AttentionJob exact{request.q, config_.q_width(), request.output, config_.q_width(),
                      1,         request.position,  blocks};
   const bool samples = request.params.attention != SOUNDER_ATTENTION_FULL && config_.layer_samples(index) &&
-                       sampled_->range(request.params, request.position, covered, &range);
+                       sampled_range(shape_, request.params, request.position, covered, &range);
   if (samples) {
     const char *records = blocks_.has_records(index) ? blocks_.records(index) : nullptr;
     sampled_->run(index, blocks_.slab(index), records, &job, 1);

@@ -26,7 +26,7 @@ export function samplingLayers(config: ModelConfig, index: IndexSettings): numbe
 }
 
 /** Whether any request can sample, so that scratch for it is needed. */
-function canSample(config: ModelConfig, index: IndexSettings): boolean {
+export function canSample(config: ModelConfig, index: IndexSettings): boolean {
   const { sketchBits, lsh, questPage, yardsticks } = index;
   return samplingLayers(config, index) > 0 &&
     (sketchBits > 0 || lsh !== null || questPage > 0 || yardsticks);

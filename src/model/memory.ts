@@ -3,6 +3,7 @@
 import { BLOCK_TOKENS } from "../engine/engine.ts";
 import { CPU, type HostAttention, type IndexSettings } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
+import { deviceSamplingBytes } from "./device_sampling.ts";
 import { indexBytes, lshBytes, samplingBytes, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
@@ -124,12 +125,14 @@ function deviceWorkspaceBytes(config: ModelConfig, settings: MemorySettings): nu
   const { maxStepTokens: rows, maxStepSequences: sequences } = settings;
   const { q, qkv } = widths(config);
   const value = valueBytes(settings.precision), group = config.heads / config.kvHeads;
+  const spare = Math.max(4 * hidden, value * q);
   const row = 4 * hidden + value * hidden + 4 * qkv + 2 * value * q + 3 * value * intermediate +
-    Math.max(4 * hidden, value * q) + 8 * config.rope.frequencies.length + 20;
-  const tiles = sequences * (Math.floor(group / 16) + 5) + Math.floor(rows * group / 64) + 1;
+    spare + 8 * config.rope.frequencies.length + 20;
+  const tiles = 32 * (sequences * (Math.floor(group / 16) + 5) + Math.floor(rows * group / 64) + 1);
   return rows * row + 4 * Math.min(rows, LOGITS_ROWS) * vocabulary +
     4 * DEVICE_PARTIALS * (config.headDim + 2) + DEVICE_PRODUCT_BYTES +
-    4 * sequences * Math.ceil(settings.context / BLOCK_TOKENS) + 32 * tiles;
+    4 * sequences * Math.ceil(settings.context / BLOCK_TOKENS) + tiles +
+    deviceSamplingBytes(config, settings, { tiles, spare });
 }
 
 /** Activations, logits and scratch of the largest step. */

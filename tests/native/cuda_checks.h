@@ -192,7 +192,7 @@ inline void check_output(const Device &device, int context, const View &own, con
       square += expected[i] * expected[i];
     }
     CHECK(std::sqrt(error / square) < 2e-5);
-    const std::vector<float> statistics = copied(device.step.statistics + 3 * place, 3);
+    const std::vector<float> statistics = copied(device.step.statistics + cuda::kStatistics * place, 3);
     CHECK(statistics[0] == static_cast<float>(chosen.keys.size()));
     CHECK_NEAR(statistics[1], result.inverse_samples, 1e-4 * result.inverse_samples + 1e-9);
     CHECK_NEAR(statistics[2], result.squared_error, 1e-3 * result.squared_error + 1e-9);

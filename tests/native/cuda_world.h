@@ -136,6 +136,7 @@ class World {
     cuda::SampledQuery q{};
     q.blocks = q.near_blocks = device_blocks + first_block[context];
     q.seed = 77 + context;
+    q.row = q.statistics = static_cast<int32_t>(context);
     q.position = shape.lengths[context] - 1;
     q.begin = std::min(shape.sink, q.position + 1);
     q.end = std::max(0, q.position + 1 - shape.window) / kIndexTokens * kIndexTokens;
@@ -177,14 +178,14 @@ class World {
   }
 };
 
-// The world on the device, and a step over it. RoPE's tables turn by an angle of the position.
+// The world on the device, and a step over it.
 struct Device {
   Device(World &world, uint64_t layer) : context(0) {
     const cuda::SketchShape &s = world.shape.sketch;
     const int d = s.head_dim, queries = static_cast<int>(world.shape.lengths.size());
     for (int length : world.shape.lengths) context = std::max(context, length);
     pairs = d / 2;
-    std::vector<float> cosine(static_cast<size_t>(context) * pairs), sine = cosine;
+    std::vector<float> cosine(static_cast<size_t>(queries) * pairs), sine = cosine;
     for (size_t i = 0; i < cosine.size(); ++i) {
       cosine[i] = std::cos(0.01f * static_cast<float>(i % 977));
       sine[i] = std::sin(0.01f * static_cast<float>(i % 977));
@@ -207,7 +208,7 @@ struct Device {
     constants = std::make_unique<DeviceArray<cuda::SketchConstants>>(host_constants);
     output = std::make_unique<DeviceArray<float>>(std::vector<float>(size_t(queries) * s.heads * d, NAN));
     statistics =
-        std::make_unique<DeviceArray<float>>(std::vector<float>(size_t(queries) * s.heads * 3, 0.0f));
+        std::make_unique<DeviceArray<float>>(std::vector<float>(size_t(queries) * s.heads * cuda::kStatistics, 0.0f));
     launcher.multiprocessors = device_memory::multiprocessors();
     cuda::SampledMemory places{};
     const int64_t bytes =
@@ -226,7 +227,12 @@ struct Device {
     step.record_stride = world.record_stride();
     step.output = output->data();
     step.statistics = statistics->data();
-    new_rows = {qkv->data(), cosines->data(), sines->data(), pairs, nullptr, rows->data()};
+    new_rows = {};
+    new_rows.qkv = qkv->data();
+    new_rows.cosines = cosines->data();
+    new_rows.sines = sines->data();
+    new_rows.pairs = pairs;
+    new_rows.near_rows = rows->data();
   }
 
   int context, pairs;

@@ -22,6 +22,7 @@ class FakeDevice : public check::FakeDevice {
   std::vector<int32_t> kept;
   std::function<void(int layer)> during_layer = [](int) {};
 
+  void attend(int, const float *, const DeviceStep &given, float *) override { step = given, calls += "a"; }
   void begin(const DeviceStep &given) override { step = given, calls += "b"; }
   void project(int) override { calls += "p"; }
   void complete(int layer) override {
@@ -39,6 +40,13 @@ class FakeDevice : public check::FakeDevice {
   const float *decode(const DeviceStep &given) override {
     step = given, calls += "d";
     return make_logits(0, int(step.tokens.size()));
+  }
+  // Each sequence read as many rows as its number says, and one more.
+  std::vector<sounder::SampledStatistics> statistics() override {
+    std::vector<sounder::SampledStatistics> all(step.sequences.size());
+    for (size_t i = 0; i < all.size(); ++i) all[i].chosen_rows = double(i + 1);
+    calls += "s";
+    return all;
   }
   std::vector<float> read_rows(int) override {
     std::vector<float> values;

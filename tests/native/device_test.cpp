@@ -104,9 +104,24 @@ TEST("what a GPU does not do is refused before anything is loaded") {
   CHECK(engine.configure(config) == SOUNDER_INVALID);
   CHECK(engine.error().find("deterministic") != std::string::npos);
   config.deterministic = false;
-  config.sketch_bits = 2;
+  config.lsh_bits = 4;
+  config.lsh_tables = 30;
   CHECK(engine.configure(config) == SOUNDER_INVALID);
   CHECK(engine.error().find("index") != std::string::npos);
+  config.lsh_bits = config.lsh_tables = 0;
+  config.sketch_bits = 2;
+  config.head_dim = config.rope_dims = 64;
+  CHECK(engine.configure(config) == SOUNDER_INVALID);
+  CHECK(engine.error().find("float32") != std::string::npos);
+  config.f32 = false;
+  CHECK(engine.configure(config) == SOUNDER_OK);
+  config.sketch_bits = 4;
+  CHECK(engine.configure(config) == SOUNDER_INVALID);
+  CHECK(engine.error().find("4 bits") != std::string::npos);
+  config.sketch_bits = 2;
+  config.head_dim = 80;
+  CHECK(engine.configure(config) == SOUNDER_INVALID);
+  CHECK(engine.error().find("head dim of 80") != std::string::npos);
 }
 
 TEST("layers lie in host memory only where a GPU computes, and no more than there are") {

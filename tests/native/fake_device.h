@@ -20,7 +20,7 @@ class FakeDevice : public sounder::Device {
   void read_block(int32_t, bool, char *) override {}
   void write_block(int32_t, bool, const char *) override {}
   void fill_with_noise(const int32_t *, int, int, uint32_t) override {}
-  void attend(int, const float *, const int32_t *, int, float *) override {}
+  void attend(int, const float *, const sounder::DeviceStep &, float *) override {}
   void begin(const sounder::DeviceStep &) override {}
   void project(int) override {}
   void complete(int) override {}
@@ -28,6 +28,7 @@ class FakeDevice : public sounder::Device {
   void normalise() override {}
   const float *logits(int, int) override { return nullptr; }
   const float *decode(const sounder::DeviceStep &) override { return nullptr; }
+  std::vector<sounder::SampledStatistics> statistics() override { return {}; }
   std::vector<float> read_rows(int) override { return {}; }
   void wait() override {}
 };

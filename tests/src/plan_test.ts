@@ -33,22 +33,38 @@ Deno.test("the context is the model's, what was asked for, or what memory holds"
   assert(plan("--memory", "160MiB").settings.context < config.context);
 });
 
-Deno.test("on a GPU its memory is planned, without an index", () => {
-  const device = { total: 80 * GIB, free: 78 * GIB };
-  const on = (...args: string[]) =>
-    planFor(
-      config,
-      parseCommandLine(["--device=cuda:1", ...args], { model: RECALL, apiKey: null }),
-      { ...MACHINE, device },
-    );
-  const whole = on();
-  assertEquals([whole.settings.device, whole.memory], [1, Math.floor(0.9 * device.free)]);
-  assertEquals([whole.fit.indexBytes, whole.settings.index.sketchBits], [0, 0]);
+function planOnGpu(some: ModelConfig, ...args: string[]) {
+  return planFor(
+    some,
+    parseCommandLine(["--device=cuda:1", ...args], { model: RECALL, apiKey: null }),
+    { ...MACHINE, device: { total: 80 * GIB, free: 78 * GIB } },
+  );
+}
+
+Deno.test("on a GPU its memory is planned, with sketches as on the CPU", () => {
+  const whole = planOnGpu(config);
+  assertEquals([whole.settings.device, whole.memory], [1, Math.floor(0.9 * 78 * GIB)]);
+  assertEquals(whole.settings.index, plan().settings.index);
+  assertEquals(whole.fit.indexBytes, plan().fit.indexBytes);
   assertStringIncludes(planText(config, whole), "on the GPU 78.0 GiB of 80.0 GiB free; 70.2 GiB");
-  assertStringIncludes(planText(config, whole), "attention  exactly");
-  assertEquals(on("--vram", "2GiB").memory, 2 * GIB);
-  assertThrows(() => on("--vram", "8MiB"), Failure, "--vram");
-  assertThrows(() => on("--index", "sketch"), Failure, "--device cpu");
+  assertStringIncludes(planText(config, whole), "beyond them by sketch with 2 %");
+  assertEquals(planOnGpu(config, "--vram", "2GiB").memory, 2 * GIB);
+  assertThrows(() => planOnGpu(config, "--vram", "8MiB"), Failure, "--vram");
+});
+
+Deno.test("what a GPU cannot sample with is refused when it was asked for, else exact with a note", () => {
+  for (const args of [["--preset=magicpig-8x75"], ["--experimental"], ["--index=lsh:10x150"]]) {
+    assertThrows(() => planOnGpu(config, ...args), Failure, "--device cpu");
+  }
+  assertThrows(() => planOnGpu(config, "--index=sketch:4"), Failure, "sketches of 4 bits");
+  const shapes = [{ ...config, headDim: 96 }, { ...config, heads: 32, kvHeads: 2 }];
+  for (const shape of shapes) {
+    assertThrows(() => planOnGpu(shape, "--attention=sketch"), Failure, "--device cpu can");
+    const { settings, notes, policy } = planOnGpu(shape);
+    assertEquals([settings.index.sketchBits, policy.index.sketchBits], [0, 0]);
+    assertStringIncludes(notes[0]!, "every request is exact");
+    assertEquals(planOf(shape, "--attention=sketch").settings.index.sketchBits, 2);
+  }
 });
 
 Deno.test("what cannot fit is refused with figures and the flag to change", () => {

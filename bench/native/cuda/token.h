@@ -78,7 +78,7 @@ struct Bench {
         cuda::place_sampled(shape(), 1, context, 64 * Model::kKvHeads, nullptr, &places));
     place_work();
     const int64_t floats[] = {Model::kHidden,       Model::kQkvRows,    Model::kHidden,
-                              Model::kIntermediate, Model::kVocabulary, int64_t{3} * Model::kHeads};
+                              Model::kIntermediate, Model::kVocabulary, int64_t{cuda::kStatistics} * Model::kHeads};
     for (int64_t n : floats) activations.push_back(std::make_unique<DeviceArray<float>>(n));
     best = std::make_unique<DeviceArray<uint64_t>>(std::vector<uint64_t>{0xffffffffu});  // token 0
     queries = std::make_unique<DeviceArray<cuda::SampledQuery>>(2);
@@ -182,7 +182,15 @@ struct Bench {
     uint16_t *host = layer < kDense ? nullptr : host_rows[layer - kDense]->device<uint16_t>();
     uint16_t *near =
         layer < kDense ? dense_rows->data : near_rows->data + layer * kNearBlocks * block_values();
-    return {activations[1]->data, cosines->data, sines->data, Model::kHeadDim / 2, host, near};
+    const int pairs = Model::kHeadDim / 2;
+    cuda::NewRows rows{};
+    rows.qkv = activations[1]->data;
+    rows.cosines = cosines->data + int64_t{query.position} * pairs;
+    rows.sines = sines->data + int64_t{query.position} * pairs;
+    rows.pairs = pairs;
+    rows.rows = host;
+    rows.near_rows = near;
+    return rows;
   }
 
   cuda::Launcher overlapping(int what) const {
@@ -271,7 +279,7 @@ struct Bench {
   double rows_read(int tokens) {
     const std::vector<float> all = activations[5]->values();
     double rows = 0;
-    for (int h = 0; h < Model::kHeads; ++h) rows += all[3 * h];
+    for (int h = 0; h < Model::kHeads; ++h) rows += all[cuda::kStatistics * h];
     activations[5]->put(std::vector<float>(all.size()));
     return rows / Model::kHeads / (Model::kLayers - kDense) / tokens;
   }

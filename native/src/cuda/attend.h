@@ -38,6 +38,7 @@ struct AttendTile {
 // reads its keys in so many splits, whose partial states are merged.
 struct AttendPlan {
   std::vector<AttendTile> small, large;
+  int first_tile = 0;  // of `small`, where all tiles lie; `large` follow
   int small_splits = 1, large_splits = 1;
   int large_queries;  // of a large tile
 };

@@ -56,7 +56,7 @@ void require_device(int index) {
 
 }  // namespace
 
-DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes)
+DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int processors)
     : weights(weight_bytes, "make room for the weights") {
   const DeviceWorkspace bytes = device_workspace(config);
   workspace = Buffer(workspace_with_padding(bytes), "make room for the activations of a step");
@@ -98,6 +98,13 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes)
   tables = cut.take<int32_t>(bytes.tables);
   tiles = cut.take<AttendTile>(bytes.tiles);
   products = std::make_unique<Products>(stream, cut.take(bytes.products));
+  if (!config.can_sample()) return;
+  SampledLayers::Places places{};
+  places.work = cut.take(bytes.sampled);
+  places.queries = cut.take<SampledQuery>(bytes.queries);
+  places.statistics = cut.take<float>(bytes.statistics);
+  places.constants = cut.take<SketchConstants>(bytes.constants);
+  sampled = std::make_unique<SampledLayers>(config, processors, records, places);
 }
 
 CudaDevice::CudaDevice(int index) : index_(index) {
@@ -125,7 +132,7 @@ void CudaDevice::prepare(const ModelConfig &config, int64_t weight_bytes) {
   make_current();
   config_ = &config;
   require_fits(config, weight_bytes);
-  state_ = std::make_unique<DeviceState>(config, weight_bytes);
+  state_ = std::make_unique<DeviceState>(config, weight_bytes, processors_);
 }
 
 void CudaDevice::require_fits(const ModelConfig &config, int64_t weight_bytes) const {
@@ -212,6 +219,9 @@ void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint
   for (int layer = 0; layer < config_->layers; ++layer) {
     fill_noise(state_->stream, state_->slabs[size_t(layer)], layer, state_->tables, config_->kv_heads,
                config_->head_dim, config_->f32, first, end, seed);
+    const bool fills = end / kBlockTokens > first / kBlockTokens;
+    if (state_->sampled == nullptr || !config_->layer_samples(layer) || !fills) continue;
+    state_->sampled->seal(state_->stream, layer, layer_rows(layer), first / kBlockTokens, end / kBlockTokens);
   }
   synchronize();
 }

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <map>
 #include <memory>
-#include <set>
 
 #include "attend.h"
 #include "buffer.h"
 #include "device.h"
 #include "device_workspace.h"
+#include "graphs.h"
 #include "products.h"
+#include "sampled_layers.h"
 
 namespace sounder::cuda {
 
-// A stream, an event and a graph that end with their owner.
+// A stream and an event that end with their owner.
 class Stream {
  public:
   Stream() { check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "make a stream"); }
@@ -38,14 +38,9 @@ class Event {
   cudaEvent_t handle_ = nullptr;
 };
 
-struct GraphDeleter {
-  void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
-};
-using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, GraphDeleter>;
-
 // What a model takes of a device, made by prepare.
 struct DeviceState {
-  DeviceState(const ModelConfig &config, int64_t weight_bytes);
+  DeviceState(const ModelConfig &config, int64_t weight_bytes, int processors);
 
   Buffer weights;
   Buffer workspace;
@@ -67,6 +62,7 @@ struct DeviceState {
   int32_t *kept, *tables;
   AttendTile *tiles;
   std::unique_ptr<Products> products;
+  std::unique_ptr<SampledLayers> sampled;  // nullptr where no layer samples
   Buffer frequency_memory;
 };
 
@@ -87,7 +83,7 @@ class CudaDevice : public Device {
   void read_block(int32_t block, bool sealed, char *to) override;
   void write_block(int32_t block, bool sealed, const char *from) override;
   void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) override;
-  void attend(int layer, const float *q, const int32_t *blocks, int position, float *output) override;
+  void attend(int layer, const float *q, const DeviceStep &step, float *output) override;
 
   void begin(const DeviceStep &step) override;
   void project(int layer) override;
@@ -96,8 +92,9 @@ class CudaDevice : public Device {
   void normalise() override;
   const float *logits(int first, int count) override;
   const float *decode(const DeviceStep &step) override;
+  std::vector<SampledStatistics> statistics() override { return state_->sampled->statistics(); }
   std::vector<float> read_rows(int what) override;
-  void wait() override { synchronize(); }
+  void wait() override;
 
  private:
   // Calls use(place, bytes) for the parts of a block in the order of a saved context.
@@ -109,12 +106,22 @@ class CudaDevice : public Device {
   void synchronize();
   // Uploads the rows of a step, its tables of blocks and its tiles.
   void describe(const DeviceStep &step);
+  void describe_rows(const DeviceStep &step);
   void upload_tables(const DeviceStep &step, int32_t *staging);
+  void plan_tiles(const DeviceStep &step);
   void embed_rows();
+  void multiply_qkv(int layer);
+  void append(int layer);
+  // Whether rows of the step sample at this layer.
+  bool samples(int layer) const { return sampled_rows() > 0 && config_->layer_samples(layer); }
+  int sampled_rows() const { return state_->sampled == nullptr ? 0 : state_->sampled->rows(); }
   void attend_layer(int layer);
+  void attend_exactly(int layer, const AttendPlan &plan, char *output);
+  void attend_sampling(int layer);
+  LayerRows layer_rows(int layer) const { return {state_->slabs[size_t(layer)], state_->tables}; }
+  void seal_blocks(int layer);
   void feed_forward(const LayerWeights &weights);
   void decode_all();
-  void launch_graph();
   void output(int first, int count);
 
   int index_;
@@ -127,11 +134,11 @@ class CudaDevice : public Device {
   // The rows of the step that runs.
   int rows_ = 0;
   bool capturing_ = false;
-  AttendPlan plan_;
-
-  // Decode steps by their number of rows: those that ran once, and the graphs of those that ran again.
-  std::set<int> ran_;
-  std::map<int, Graph> graphs_;
+  // Keys and values are appended by the kernels of sampled attention.
+  bool appends_late_ = false;
+  // Of all rows; where rows sample: of the others, and of those that are verified.
+  AttendPlan plan_, exact_plan_, verify_plan_;
+  Graphs graphs_;
 };
 
 }  // namespace sounder::cuda

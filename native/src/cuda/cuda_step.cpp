@@ -46,36 +46,66 @@ void CudaDevice::upload_tables(const DeviceStep &step, int32_t *staging) {
         "upload a step");
 }
 
-void CudaDevice::describe(const DeviceStep &step) {
-  make_current();
-  synchronize();  // staging is free
-  const DeviceWorkspace bytes = device_workspace(*config_);
-  rows_ = static_cast<int>(step.tokens.size());
-  capturing_ = step.capturing;
+void CudaDevice::describe_rows(const DeviceStep &step) {
   Row *rows = reinterpret_cast<Row *>(state_->staging.data());
-  std::vector<AttendJob> jobs;
   for (size_t s = 0; s < step.sequences.size(); ++s) {
     const DeviceStep::Sequence &sequence = step.sequences[s];
     for (int i = 0; i < sequence.rows; ++i) {
       const int row = sequence.first_row + i;
       rows[row] = {step.tokens[size_t(row)], sequence.position + i, static_cast<int32_t>(s), 0};
     }
-    jobs.push_back({sequence.first_row, sequence.rows, sequence.position, static_cast<int>(s)});
   }
   copy_in(state_->stream, state_->rows, rows, size_t(rows_) * sizeof(Row));
-  upload_tables(step, reinterpret_cast<int32_t *>(state_->staging.data() + bytes.rows + bytes.kept));
-  const bool hopper = can_attend_hopper(config_->attention_shape(), major_);
-  plan_ = plan_attention(config_->attention_shape(), jobs, processors_, hopper ? kHopperTile : kLargeTile);
-  AttendTile *tiles =
+}
+
+// The tiles of the three plans follow each other.
+void CudaDevice::plan_tiles(const DeviceStep &step) {
+  std::vector<AttendJob> jobs, exact, verified;
+  for (size_t s = 0; s < step.sequences.size(); ++s) {
+    const DeviceStep::Sequence &own = step.sequences[s];
+    jobs.push_back({own.first_row, own.rows, own.position, static_cast<int>(s)});
+  }
+  if (!step.sampled.empty()) exact = jobs;
+  for (const DeviceStep::SampledRow &row : step.sampled) {
+    --exact[size_t(row.sequence)].tokens;
+    if (row.is_last && row.params->verify) verified.push_back({row.row, 1, row.position, row.sequence});
+  }
+  const DeviceWorkspace bytes = device_workspace(*config_);
+  AttendTile *const first =
       reinterpret_cast<AttendTile *>(state_->staging.data() + bytes.rows + bytes.kept + bytes.tables);
-  const size_t count = plan_.small.size() + plan_.large.size();
-  if (count * sizeof(AttendTile) > size_t(bytes.tiles)) fail(SOUNDER_INTERNAL, "A step has too many tiles.");
-  std::copy(plan_.large.begin(), plan_.large.end(), std::copy(plan_.small.begin(), plan_.small.end(), tiles));
-  copy_in(state_->stream, state_->tiles, tiles, count * sizeof(AttendTile));
+  AttendTile *tiles = first;
+  const bool hopper = can_attend_hopper(config_->attention_shape(), major_);
+  auto plan = [&](const std::vector<AttendJob> &of, AttendPlan &made) {
+    made = plan_attention(config_->attention_shape(), of, processors_, hopper ? kHopperTile : kLargeTile);
+    made.first_tile = static_cast<int>(tiles - first);
+    const size_t count = made.small.size() + made.large.size();
+    if ((size_t(made.first_tile) + count) * sizeof(AttendTile) > size_t(bytes.tiles))
+      fail(SOUNDER_INTERNAL, "A step has too many tiles.");
+    tiles = std::copy(made.small.begin(), made.small.end(), tiles);
+    tiles = std::copy(made.large.begin(), made.large.end(), tiles);
+  };
+  plan(jobs, plan_);
+  plan(exact, exact_plan_);
+  plan(verified, verify_plan_);
+  copy_in(state_->stream, state_->tiles, first, size_t(tiles - first) * sizeof(AttendTile));
+}
+
+void CudaDevice::describe(const DeviceStep &step) {
+  make_current();
+  synchronize();  // staging is free
+  const DeviceWorkspace bytes = device_workspace(*config_);
+  rows_ = static_cast<int>(step.tokens.size());
+  capturing_ = step.capturing;
+  appends_late_ = false;
+  describe_rows(step);
+  upload_tables(step, reinterpret_cast<int32_t *>(state_->staging.data() + bytes.rows + bytes.kept));
+  plan_tiles(step);
+  if (state_->sampled != nullptr) state_->sampled->describe(state_->stream, step, state_->tables);
 }
 
 void CudaDevice::begin(const DeviceStep &step) {
   describe(step);
+  if (state_->sampled != nullptr) state_->sampled->clear_statistics(state_->stream);
   embed_rows();
 }
 
@@ -86,29 +116,77 @@ void CudaDevice::embed_rows() {
                state_->cosine, state_->sine);
 }
 
-void CudaDevice::project(int layer) {
+void CudaDevice::multiply_qkv(int layer) {
   const ModelConfig &c = *config_;
   const LayerWeights &w = weights_->layers[size_t(layer)];
   DeviceState &s = *state_;
   rms_norm(s.stream, s.x, w.attention_norm, c.norm_epsilon, rows_, c.hidden, c.f32, s.normed);
   s.products->multiply(w.qkv, s.normed, rows_, Into::kFloats, s.qkv);
-  rotate_and_append(s.stream, {s.rows, rows_, s.qkv, w.qkv_bias, w.q_norm, w.k_norm, c.norm_epsilon, s.cosine,
-                               s.sine, c.heads, c.kv_heads, c.head_dim, c.rope_pairs(), s.q,
-                               s.slabs[size_t(layer)], s.tables, device_table_width(c), c.f32, capturing_});
+}
+
+// Sampled attention takes rotated queries from where the product left them.
+void CudaDevice::append(int layer) {
+  const ModelConfig &c = *config_;
+  const LayerWeights &w = weights_->layers[size_t(layer)];
+  DeviceState &s = *state_;
+  rotate_and_append(s.stream,
+                    {s.rows, rows_, s.qkv, w.qkv_bias, w.q_norm, w.k_norm, c.norm_epsilon, s.cosine, s.sine,
+                     c.heads, c.kv_heads, c.head_dim, c.rope_pairs(), s.q, s.slabs[size_t(layer)],
+                     s.tables, device_table_width(c), c.f32, capturing_ || samples(layer)});
+}
+
+void CudaDevice::project(int layer) {
+  multiply_qkv(layer);
+  append(layer);
+  seal_blocks(layer);
+}
+
+void CudaDevice::seal_blocks(int layer) {
+  if (state_->sampled != nullptr && config_->layer_samples(layer))
+    state_->sampled->seal(state_->stream, layer, layer_rows(layer));
 }
 
 void CudaDevice::attend_layer(int layer) {
+  if (samples(layer)) return attend_sampling(layer);
+  attend_exactly(layer, plan_, state_->attended);
+}
+
+void CudaDevice::attend_exactly(int layer, const AttendPlan &plan, char *output) {
   DeviceState &s = *state_;
   const AttentionShape shape = config_->attention_shape();
-  const AttendCall call{s.q,       s.slabs[size_t(layer)], s.tables, device_table_width(*config_), s.attended,
-                        s.partials};
+  const AttendCall call{
+      s.q, s.slabs[size_t(layer)], s.tables, device_table_width(*config_), output, s.partials};
   if (config_->f32) return attend_rows(s.stream, shape, call, s.rows, rows_);
-  const int small = static_cast<int>(plan_.small.size()), large = static_cast<int>(plan_.large.size());
-  attend_tiles(s.stream, shape, call, s.tiles, small, kSmallTile, plan_.small_splits);
-  if (plan_.large_queries == kHopperTile)
-    attend_hopper(s.stream, shape, call, s.tiles + small, large, plan_.large_splits);
+  const int small = static_cast<int>(plan.small.size()), large = static_cast<int>(plan.large.size());
+  const AttendTile *tiles = s.tiles + plan.first_tile;
+  attend_tiles(s.stream, shape, call, tiles, small, kSmallTile, plan.small_splits);
+  if (plan.large_queries == kHopperTile)
+    attend_hopper(s.stream, shape, call, tiles + small, large, plan.large_splits);
   else
-    attend_tiles(s.stream, shape, call, s.tiles + small, large, kLargeTile, plan_.large_splits);
+    attend_tiles(s.stream, shape, call, tiles + small, large, kLargeTile, plan.large_splits);
+}
+
+// Rows that read all keys, those that choose theirs, and beside these the exact result where it is asked for.
+void CudaDevice::attend_sampling(int layer) {
+  const LayerWeights &w = weights_->layers[size_t(layer)];
+  DeviceState &s = *state_;
+  attend_exactly(layer, exact_plan_, s.attended);
+  NewRows rows{};
+  rows.qkv = s.qkv;
+  rows.cosines = s.cosine;
+  rows.sines = s.sine;
+  rows.pairs = config_->rope_pairs();
+  rows.bias = w.qkv_bias;
+  rows.q_norm = w.q_norm;
+  rows.k_norm = w.k_norm;
+  rows.epsilon = config_->norm_epsilon;
+  rows.is_done = !appends_late_;
+  rows.near_rows = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
+  uint16_t *output = reinterpret_cast<uint16_t *>(s.attended);
+  s.sampled->attend(s.stream, layer, layer_rows(layer), rows, output);
+  if (!s.sampled->verifies()) return;
+  attend_exactly(layer, verify_plan_, s.spare);
+  s.sampled->verify(s.stream, output, reinterpret_cast<const uint16_t *>(s.spare));
 }
 
 void CudaDevice::feed_forward(const LayerWeights &w) {
@@ -141,13 +219,16 @@ void CudaDevice::keep(const DeviceStep &step, const std::vector<int32_t> &kept) 
   int32_t *staged = reinterpret_cast<int32_t *>(s.staging.data() + device_workspace(c).rows);
   std::copy(kept.begin(), kept.end(), staged);
   copy_in(s.stream, s.kept, staged, kept.size() * 4);
-  auto close_up = [&](void *values, int64_t row_bytes) {
-    gather_rows(s.stream, values, s.kept, rows_, row_bytes, s.spare);
-    check(cudaMemcpyAsync(values, s.spare, size_t(rows_ * row_bytes), cudaMemcpyDeviceToDevice, s.stream),
+  auto close_up = [&](void *values, int64_t stride, int64_t row_bytes) {
+    gather_rows(s.stream, values, stride, s.kept, rows_, row_bytes, s.spare);
+    check(cudaMemcpy2DAsync(values, size_t(stride), s.spare, size_t(row_bytes), size_t(row_bytes),
+                            size_t(rows_), cudaMemcpyDeviceToDevice, s.stream),
           "close up rows");
   };
-  close_up(s.x, int64_t{4} * c.hidden);
-  close_up(s.q, int64_t{c.value_bytes()} * c.q_width());
+  const int64_t value = c.value_bytes();
+  close_up(s.x, int64_t{4} * c.hidden, int64_t{4} * c.hidden);
+  close_up(s.q, value * c.q_width(), value * c.q_width());
+  if (sampled_rows() > 0) close_up(s.qkv, int64_t{4} * c.qkv_width(), int64_t{4} * c.q_width());
   rotate_table(s.stream, s.rows, rows_, s.frequencies, c.rope_pairs(), c.rope_scale, s.cosine, s.sine);
 }
 
@@ -176,7 +257,8 @@ void CudaDevice::decode_all() {
   embed_rows();
   for (int layer = 0; layer < config_->layers; ++layer) {
     const LayerWeights &w = weights_->layers[size_t(layer)];
-    project(layer);
+    multiply_qkv(layer);
+    if (!appends_late_ || !samples(layer)) append(layer);
     attend_layer(layer);
     state_->products->multiply(w.attention_output, state_->attended, rows_, Into::kResidual, state_->x);
     feed_forward(w);
@@ -185,38 +267,29 @@ void CudaDevice::decode_all() {
   output(0, rows_);
 }
 
-void CudaDevice::launch_graph() {
-  Graph &graph = graphs_[rows_];
-  if (graph == nullptr) {
-    cudaGraph_t recorded = nullptr;
-    check(cudaStreamBeginCapture(state_->stream, cudaStreamCaptureModeThreadLocal), "record a step");
-    try {
-      decode_all();
-    } catch (...) {
-      cudaStreamEndCapture(state_->stream, &recorded);
-      if (recorded != nullptr) cudaGraphDestroy(recorded);
-      throw;
-    }
-    check(cudaStreamEndCapture(state_->stream, &recorded), "record a step");
-    cudaGraphExec_t made = nullptr;
-    const cudaError_t status = cudaGraphInstantiate(&made, recorded, 0);
-    cudaGraphDestroy(recorded);
-    check(status, "prepare a recorded step");
-    graph.reset(made);
-  }
-  check(cudaGraphLaunch(graph.get(), state_->stream), "run a recorded step");
-}
-
-// The first step of a size runs as it comes, so that whatever is loaded or chosen on first use is there when
-// the second one is recorded.
+// Blocks that are full now are sealed behind the recorded part: few steps fill one, and a token does not
+// choose among the keys of its own block.
 const float *CudaDevice::decode(const DeviceStep &step) {
   describe(step);
-  if (ran_.insert(rows_).second)
+  SampledLayers *sampled = state_->sampled.get();
+  GraphKey key{rows_, sampled_rows(), 0};
+  if (sampled != nullptr) {
+    sampled->clear_statistics(state_->stream);
+    key.longest = sampled->longest();
+    appends_late_ = sampled->rows() == rows_ && !sampled->verifies() && sampled->can_prepare();
+  }
+  if (sampled != nullptr && sampled->verifies())
     decode_all();
   else
-    launch_graph();
-  synchronize();
+    graphs_.run(state_->stream, key, [this] { decode_all(); });
+  for (int layer = 0; layer < config_->layers; ++layer) seal_blocks(layer);
+  wait();
   return reinterpret_cast<const float *>(state_->logits_out.data());
+}
+
+void CudaDevice::wait() {
+  if (state_->sampled != nullptr) state_->sampled->fetch_statistics(state_->stream);
+  synchronize();
 }
 
 std::vector<float> CudaDevice::read_rows(int what) {
@@ -250,15 +323,18 @@ std::vector<float> CudaDevice::read_rows(int what) {
   return values;
 }
 
-void CudaDevice::attend(int layer, const float *q, const int32_t *blocks, int position, float *output) {
-  describe({{{0, 1, position, blocks}}, {0}, false});
+void CudaDevice::attend(int layer, const float *q, const DeviceStep &step, float *output) {
+  describe(step);
+  if (state_->sampled != nullptr) state_->sampled->clear_statistics(state_->stream);
   const size_t width = size_t(config_->q_width());
   std::vector<uint16_t> narrow(width);
   for (size_t i = 0; i < width; ++i) narrow[i] = to_bf16(q[i]);
   const void *values = config_->f32 ? static_cast<const void *>(q) : narrow.data();
   check(cudaMemcpy(state_->q, values, width * size_t(config_->value_bytes()), cudaMemcpyHostToDevice),
         "upload a query");
+  check(cudaMemcpy(state_->qkv, q, width * sizeof(float), cudaMemcpyHostToDevice), "upload a query");
   attend_layer(layer);
+  wait();
   const std::vector<float> made = read_rows(SOUNDER_CAPTURE_ATTENTION);
   std::copy(made.begin(), made.end(), output);
 }

@@ -109,8 +109,9 @@ __global__ void silu_kernel(const T *gate_up, int width, T *activated) {
   activated[row * width + i] = narrow<T>(gate / (1.0f + expf(-gate)) * up);
 }
 
-__global__ void gather_kernel(const uint32_t *from, const int32_t *kept, int64_t words, uint32_t *to) {
-  const uint32_t *source = from + kept[blockIdx.x] * words;
+__global__ void gather_kernel(const uint32_t *from, int64_t stride, const int32_t *kept, int64_t words,
+                              uint32_t *to) {
+  const uint32_t *source = from + kept[blockIdx.x] * stride;
   for (int64_t i = threadIdx.x; i < words; i += blockDim.x) to[blockIdx.x * words + i] = source[i];
 }
 
@@ -166,11 +167,11 @@ void silu_multiply(cudaStream_t stream, const void *gate_up, int count, int widt
   check_launch("activate rows");
 }
 
-void gather_rows(cudaStream_t stream, const void *from, const int32_t *kept, int count, int64_t row_bytes,
-                 void *to) {
+void gather_rows(cudaStream_t stream, const void *from, int64_t stride, const int32_t *kept, int count,
+                 int64_t row_bytes, void *to) {
   if (count == 0) return;
-  gather_kernel<<<count, kThreads, 0, stream>>>(static_cast<const uint32_t *>(from), kept, row_bytes / 4,
-                                                static_cast<uint32_t *>(to));
+  gather_kernel<<<count, kThreads, 0, stream>>>(static_cast<const uint32_t *>(from), stride / 4, kept,
+                                                row_bytes / 4, static_cast<uint32_t *>(to));
   check_launch("gather rows");
 }
 

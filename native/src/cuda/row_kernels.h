@@ -52,8 +52,8 @@ void rotate_and_append(cudaStream_t stream, const AppendCall &call);
 // activated[r, i] = silu(gate_up[r, i]) * gate_up[r, I + i]
 void silu_multiply(cudaStream_t stream, const void *gate_up, int count, int width, bool f32, void *activated);
 
-// to[i] = from[kept[i]], rows of row_bytes (a multiple of 4)
-void gather_rows(cudaStream_t stream, const void *from, const int32_t *kept, int count, int64_t row_bytes,
-                 void *to);
+// to[i] = from[kept[i]]: the first row_bytes of rows that are stride apart (multiples of 4), without gaps
+void gather_rows(cudaStream_t stream, const void *from, int64_t stride, const int32_t *kept, int count,
+                 int64_t row_bytes, void *to);
 
 }  // namespace sounder::cuda

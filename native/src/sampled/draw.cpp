@@ -50,6 +50,10 @@ const DrawTable &draw_table() {
   return table;
 }
 
+uint32_t beta_shrink(float beta) {
+  return static_cast<uint32_t>(std::lrint(std::min(65536.0 / double{beta}, double{(1 << 20) - 1})));
+}
+
 uint64_t expected_rows(const uint32_t *bins, int place) { return expect(bins, place).all; }
 
 int threshold_place(const uint32_t *bins, uint64_t rows) {

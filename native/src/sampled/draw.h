@@ -20,6 +20,9 @@ namespace sounder {
 
 const DrawTable &draw_table();
 
+// As DrawKernels::weigh takes it.
+uint32_t beta_shrink(float beta);
+
 // Seeds need no care: neighbours give unrelated keys.
 constexpr DrawKey draw_key(uint64_t seed) {
   uint64_t bits = mix_bits(seed + 0x9e3779b97f4a7c15u);

@@ -31,10 +31,6 @@ ScoreHistogram &merge_segments(const StrategyView &view, int head, int segments)
 // the same whatever the others of its segment are, but for the last bits.
 int weight_reference(int most) { return (most + kScoreUnits - 1) & -kScoreUnits; }
 
-uint32_t beta_shrink(float beta) {
-  return static_cast<uint32_t>(std::lrint(std::min(65536.0 / double{beta}, double{(1 << 20) - 1})));
-}
-
 // a + b as logarithms.
 double add_log2(double a, double b) {
   const double most = std::max(a, b);

@@ -229,11 +229,6 @@ SampledAttention::SampledAttention(ThreadTeam &team, const Kernels &kernels, con
 
 SampledAttention::~SampledAttention() = default;
 
-bool SampledAttention::range(const SampledParams &params, int position, int covered,
-                             SampledRange *range) const {
-  return sampled_range(state_->views.shape(), params, position, covered, range);
-}
-
 void SampledAttention::run(int layer, const void *slab, const char *records, const SampledJob *jobs,
                            int job_count) {
   for (int first = 0; first < job_count; first += state_->views.plan().jobs) {

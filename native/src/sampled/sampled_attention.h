@@ -15,18 +15,10 @@
 #include "../cpu/kernels.h"
 #include "../threads.h"
 #include "lsh.h"
+#include "sampled_range.h"
 #include "strategy.h"
 
 namespace sounder {
-
-struct SampledShape {
-  AttentionShape attention;
-  IndexShape index;
-  uint64_t index_seed;
-  int lsh_bits, lsh_tables;
-  int sink, window;
-  int least_rows;  // that a KV head reads; a context with no more to choose from is exact
-};
 
 struct SampledJob {
   const float *q;  // [heads * head_dim] after RoPE, not scaled
@@ -38,20 +30,11 @@ struct SampledJob {
   SampledStatistics *statistics;
 };
 
-// The keys [begin, end) that a query token chooses from, and how many rows it is to read of them.
-struct SampledRange {
-  int begin, end, budget;
-};
-
 class SampledAttention {
  public:
   SampledAttention(ThreadTeam &team, const Kernels &kernels, const SampledShape &shape,
                    int max_step_sequences, int max_context);
   ~SampledAttention();
-
-  // What a query token at this position chooses from. False when it reads everything anyway: then attend it
-  // exactly. covered: keys that the context's lsh tables cover at this layer (only for that strategy).
-  bool range(const SampledParams &params, int position, int covered, SampledRange *range) const;
 
   // Each job's range exists. records: the layer's index (KvBlocks::records), nullptr if it has none.
   void run(int layer, const void *slab, const char *records, const SampledJob *jobs, int job_count);

@@ -2,7 +2,6 @@
 #include "sampled_views.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "../attention/attention_kernels.h"
 #include "../attention/partial.h"
@@ -46,20 +45,6 @@ WavePlan plan_wave(const AttentionShape &shape, int threads, int most_jobs, int 
   int useful = std::max(1, 8 * threads / shape.kv_heads);
   plan.jobs = static_cast<int>(std::min<int64_t>({fit, useful, most_jobs}));
   return plan;
-}
-
-bool sampled_range(const SampledShape &shape, const SampledParams &params, int position, int covered,
-                   SampledRange *range) {
-  if (params.attention == SOUNDER_ATTENTION_FULL) return false;
-  // The tail begins with a block: at least the window, and the open block.
-  int end = std::max(0, position + 1 - shape.window) / kBlockTokens * kBlockTokens;
-  if (params.attention == SOUNDER_ATTENTION_LSH) end = std::min(end, covered / kBlockTokens * kBlockTokens);
-  const int begin = std::min(shape.sink, position + 1), keys = end - begin;
-  if (keys <= shape.least_rows) return false;
-  const double share = std::ceil(static_cast<double>(params.budget) * keys);
-  *range = {begin, end, std::max(shape.least_rows, static_cast<int>(share))};
-  // Tables decide how much lsh reads, whatever its budget.
-  return range->budget < keys || params.attention == SOUNDER_ATTENTION_LSH;
 }
 
 SampledViews::SampledViews(const char *level, const SampledShape &shape, int threads, int most_jobs,
@@ -108,7 +93,7 @@ StrategyView SampledViews::strategy_view(int layer, const void *slab, const char
   s.lsh = job.lsh;
   s.layer = layer;
   s.kv_head = kv_head;
-  s.segment_keys = std::max((range.end / kMostSegments / kIndexTokens + 1) * kIndexTokens, kLeastSegmentKeys);
+  s.segment_keys = segment_keys_of(range.end);
   return s;
 }
 

@@ -24,10 +24,6 @@ struct View {
   const float *signs;
 };
 
-// What a query token chooses from; false when it reads everything anyway.
-bool sampled_range(const SampledShape &shape, const SampledParams &params, int position, int covered,
-                   SampledRange *range);
-
 // How many jobs run at once, and the bytes of each.
 struct WavePlan {
   int group;

@@ -26,6 +26,11 @@ class LshTables;
 constexpr int kMostSegments = 32;
 constexpr int kMostPhases = 4;
 constexpr int kLeastSegmentKeys = 4096;
+// Keys of a segment, of [begin, end) cut evenly.
+constexpr int segment_keys_of(int end) {
+  const int even = (end / kMostSegments / kIndexTokens + 1) * kIndexTokens;
+  return even > kLeastSegmentKeys ? even : kLeastSegmentKeys;
+}
 // Heads of a group that have lists of their own choose together before the first of them attends.
 constexpr int kListsAtOnce = 4;
 // Keys of the longest segment that choose is asked for, whatever the strategy.

@@ -71,14 +71,16 @@ __device__ inline bool is_last_block(const SampledStep &step, int64_t view, bool
 
 // A head's merged state → output and statistics, by a warp; as finish_sampled of ../../sampled/gather.cpp.
 template <int D>
-__device__ inline void finish_head(const float *state, uint64_t seed, int rows, float *output,
-                                   float *statistics) {
+__device__ inline void finish_head(const SampledStep &step, const float *state, uint64_t seed, int rows,
+                                   int64_t output, float *statistics) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const float sum = state[D], *errors = state + D + 2;
   float y = 0.0f, square = 0.0f;
   for (int i = lane; i < D; i += 32) {
     const float value = sum != 0.0f ? state[i] / sum : 0.0f;
-    output[i] = value;
+    if (step.output != nullptr) step.output[output + i] = value;
+    if (step.narrow_output != nullptr)
+      step.narrow_output[output + i] = static_cast<uint16_t>(bf16_bits(value));
     y += value * error_sign(seed, i);
     square += value * value;
   }
@@ -105,10 +107,14 @@ __device__ inline void finish(const SampledStep &step, int query, int kv_head, i
   merge_states<D>(step.memory.states + view * (step.memory.splits + kNearParts) * all, parts, all, group,
                   shared.factors, shared.states, read);
   __syncthreads();
+  const SampledQuery &own = step.query[query];
   for (int h = static_cast<int>(threadIdx.x) / 32; h < group; h += kWarps) {
-    const int64_t head = int64_t{query} * step.shape.heads + int64_t{kv_head} * group + h;
-    finish_head<D>(shared.states + h * state_floats(D), draw_seed(step, query, kv_head), rows,
-                   step.output + head * D, step.statistics == nullptr ? nullptr : step.statistics + 3 * head);
+    const int64_t head = int64_t{kv_head} * group + h;
+    float *statistics = nullptr;
+    if (step.statistics != nullptr && own.statistics >= 0)
+      statistics = step.statistics + (int64_t{own.statistics} * step.shape.heads + head) * kStatistics;
+    finish_head<D>(step, shared.states + h * state_floats(D), draw_seed(step, query, kv_head), rows,
+                   (int64_t{own.row} * step.shape.heads + head) * D, statistics);
   }
 }
 
@@ -193,12 +199,6 @@ void launch_rows(const Launcher &launcher, const SampledStep &step, bool is_exac
   if (step.shape.head_dim == 128) launch_with_group<128>(launcher, step, is_exact);
 }
 
-template <typename T>
-void take(char *&next, int64_t count, T **place) {
-  *place = reinterpret_cast<T *>(next);
-  next += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
-}
-
 }  // namespace
 
 void launch_attend(const Launcher &launcher, const SampledStep &step) { launch_rows(launcher, step, false); }
@@ -213,38 +213,6 @@ void launch_sampled_attention(const Launcher &launcher, const SampledStep &step,
   launch_combine(launcher, step);
   launch_choose(launcher, step);
   launch_attend(launcher, step);
-}
-
-bool has_sketch_kernels(const SketchShape &shape) {
-  return (shape.head_dim == 64 || shape.head_dim == 128) && (shape.bits == 1 || shape.bits == 2) &&
-         shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 && shape.group() <= kMostGroup;
-}
-
-int64_t place_sampled(const SketchShape &shape, int queries, int context, int multiprocessors, char *memory,
-                      SampledMemory *places) {
-  const int64_t views = int64_t{queries} * shape.kv_heads, group = shape.group(), d = shape.head_dim;
-  const int64_t keys = (int64_t{context} + kChunkKeys - 1) / kChunkKeys * kChunkKeys;
-  SampledMemory &m = *places;
-  m.keys = keys;
-  // One block a multiprocessor keeps more rows under way than any bus takes.
-  m.splits = static_cast<int>(max(int64_t{1}, min(int64_t{multiprocessors} / views, int64_t{64})));
-  char *next = memory;
-  take(next, views * fragment_words(shape.head_dim, shape.bits), &m.fragments);
-  take(next, views * group * d, &m.q11);
-  take(next, views * group * 4, &m.figures);
-  take(next, views * group * keys, &m.scores);
-  take(next, views * keys, &m.combined);
-  take(next, views * group * kMostSegmentsHere, &m.maxima);
-  take(next, views * group * kMostSegmentsHere, &m.weights);
-  take(next, views * kHistogramBins, &m.histogram);
-  take(next, views * (kMostGroup + 2), &m.thresholds);
-  take(next, views * (keys / kChunkKeys), &m.counts);
-  take(next, views * keys, &m.chosen);
-  take(next, views * kNearParts * group * state_floats(shape.head_dim), &m.exact);
-  take(next, views * (m.splits + kNearParts) * group * state_floats(shape.head_dim), &m.states);
-  take(next, views * 2, &m.finished);
-  take(next, int64_t{queries} * shape.heads * d, &m.q);
-  return next - memory;
 }
 
 }  // namespace sounder::cuda

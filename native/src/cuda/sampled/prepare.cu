@@ -19,22 +19,34 @@ __device__ inline float cos_square(int bits) { return bits == 1 ? 0.6366f : 0.88
 template <int D>
 using Lane = float[D / 32];
 
+// A head's values with what the model does to them before RoPE.
 template <int D>
-__device__ inline void load_lane(const float *from, Lane<D> &x) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  for (int i = 0; i < D / 32; ++i) x[i] = from[lane * (D / 32) + i];
+__device__ inline void load_lane(const NewRows &rows, const float *from, int place, const float *norm,
+                                 Lane<D> &x) {
+  const int first = static_cast<int>(threadIdx.x) % 32 * (D / 32);
+  for (int i = 0; i < D / 32; ++i) x[i] = from[first + i];
+  if (rows.is_done) return;
+  if (rows.bias != nullptr)
+    for (int i = 0; i < D / 32; ++i) x[i] += rows.bias[place * D + first + i];
+  if (norm == nullptr) return;
+  float square = 0.0f;
+  for (int i = 0; i < D / 32; ++i) square += x[i] * x[i];
+  for (int half = 16; half > 0; half /= 2) square += __shfl_xor_sync(kWarp, square, half);
+  const float scale = __fdiv_rn(1.0f, __fsqrt_rn(square / D + rows.epsilon));
+  for (int i = 0; i < D / 32; ++i) x[i] *= scale * norm[first + i];
 }
 
 // Dimension i turns with i + pairs, which is in another lane.
 template <int D>
-__device__ inline void turn(const NewRows &rows, int position, Lane<D> &x) {
+__device__ inline void turn(const NewRows &rows, int row, Lane<D> &x) {
+  if (rows.is_done) return;
   const int first = static_cast<int>(threadIdx.x) % 32 * (D / 32);
   for (int i = 0; i < D / 32; ++i) {
     const int j = first + i, partner = j < rows.pairs ? j + rows.pairs : j - rows.pairs;
     // Distances between partners are whole lanes: pairs is a multiple of D / 32.
     const float other = __shfl_sync(kWarp, x[i], (partner & (D - 1)) / (D / 32));
     if (j >= 2 * rows.pairs) continue;
-    const int64_t place = static_cast<int64_t>(position) * rows.pairs + j % rows.pairs;
+    const int64_t place = static_cast<int64_t>(row) * rows.pairs + j % rows.pairs;
     const float sine = j < rows.pairs ? -rows.sines[place] : rows.sines[place];
     x[i] = x[i] * rows.cosines[place] + other * sine;
   }
@@ -170,11 +182,13 @@ __device__ inline void append(const SampledStep &step, const NewRows &rows, int 
                               bool is_value) {
   const SampledQuery &own = step.query[query];
   const SketchShape &s = step.shape;
+  if (rows.is_done) return;
   const int lane = static_cast<int>(threadIdx.x) % 32, token = own.position % kIndexTokens;
   const int place = s.heads + (is_value ? s.kv_heads : 0) + kv_head;
   float x[D / 32];
-  load_lane<D>(rows.qkv + (static_cast<int64_t>(query) * (s.heads + 2 * s.kv_heads) + place) * D, x);
-  if (!is_value) turn<D>(rows, own.position, x);
+  load_lane<D>(rows, rows.qkv + (static_cast<int64_t>(own.row) * (s.heads + 2 * s.kv_heads) + place) * D,
+               place, is_value ? nullptr : rows.k_norm, x);
+  if (!is_value) turn<D>(rows, own.row, x);
   auto write = [&](uint16_t *slab, int block) {
     uint16_t *to =
         slab + ((static_cast<int64_t>(block) * s.kv_heads + kv_head) * kIndexTokens + token) * 2 * D;
@@ -197,9 +211,11 @@ __global__ void prepare_kernel(SampledStep step, NewRows rows) {
   if (warp < group) {
     const SketchShape &s = step.shape;
     const int head = kv_head * group + warp, lane = static_cast<int>(threadIdx.x) % 32;
+    const int row = step.query[query].row;
     float x[D / 32];
-    load_lane<D>(rows.qkv + (static_cast<int64_t>(query) * (s.heads + 2 * s.kv_heads) + head) * D, x);
-    turn<D>(rows, step.query[query].position, x);
+    load_lane<D>(rows, rows.qkv + (static_cast<int64_t>(row) * (s.heads + 2 * s.kv_heads) + head) * D, head,
+                 rows.q_norm, x);
+    turn<D>(rows, row, x);
     float *q = step.memory.q + (static_cast<int64_t>(query) * s.heads + head) * D + lane * (D / 32);
     for (int i = 0; i < D / 32; ++i) q[i] = x[i];
     quantise_head<D>(step, x, step.query[query].beta, view, warp, shared);
@@ -213,7 +229,7 @@ __global__ void prepare_kernel(SampledStep step, NewRows rows) {
 }  // namespace
 
 void launch_prepare(const Launcher &launcher, const SampledStep &step, const NewRows &rows) {
-  check_shape(has_sketch_kernels(step.shape));
+  check_shape(has_sketch_kernels(step.shape) && (rows.is_done || can_turn(step.shape.head_dim, rows.pairs)));
   const dim3 grid{static_cast<unsigned>(step.shape.kv_heads), static_cast<unsigned>(step.queries), 1};
   const int threads = 32 * (step.shape.group() + 2);
   if (step.shape.head_dim == 64) launch(launcher, prepare_kernel<64>, grid, threads, 0, step, rows);

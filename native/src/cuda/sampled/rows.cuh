@@ -14,8 +14,6 @@ namespace sounder::cuda {
 constexpr float kLowest = -1e30f;                    // below every logit
 constexpr uint64_t kSignStream = uint64_t{1} << 40;  // as in ../../sampled/sampled_views.cpp
 
-constexpr int state_floats(int head_dim) { return head_dim + 5; }
-
 struct ReadRow {
   const uint16_t *at;
   float offset;  // -log2 P

@@ -37,13 +37,21 @@ struct SketchShape {
 };
 // False: these kernels have no such shape, and launching them throws; head_dim 64 and 128, 1 and 2 bits and
 // groups of up to kMostGroup they have.
-bool has_sketch_kernels(const SketchShape &shape);
+constexpr bool has_sketch_kernels(const SketchShape &shape) {
+  return (shape.head_dim == 64 || shape.head_dim == 128) && (shape.bits == 1 || shape.bits == 2) &&
+         shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 && shape.group() <= kMostGroup;
+}
+// Whether `prepare` turns pairs of dimensions: partners are whole lanes apart.
+constexpr bool can_turn(int head_dim, int pairs) { return pairs % (head_dim / 32) == 0; }
 
 // One query token, which has keys to choose from: begin < end, budget < end - begin. Lies in device memory.
 struct SampledQuery {
   const int32_t *blocks;       // ids in the slabs of rows and of records
   const int32_t *near_blocks;  // ids in the slab of near rows: those of the sink, and from end / 128 on
   uint64_t seed;               // SampledParams::seed
+  int32_t row;                 // of the step: of NewRows and of what comes out
+  int32_t statistics;          // its place in SampledStep::statistics; -1: nobody asks
+  int32_t verify;              // 1: the exact result is computed beside it, for launch_verify
   int32_t position;            // attends keys 0 .. position, its own the last
   int32_t begin, end, budget;  // sampled_range
   int32_t segment_keys;        // as in StrategyView
@@ -56,6 +64,15 @@ struct SketchConstants {
   DrawTable draw;
   float signs[2 * 256];  // rotation_signs
 };
+
+// Bytes of planes that lanes hold in a word, by fours: slot s of a key is plane s / groups, group s % groups.
+constexpr int kSlotsOfRound = 16;
+constexpr int rounds_of(int head_dim, int bits) {
+  return (bits * (head_dim / 8) + kSlotsOfRound - 1) / kSlotsOfRound;
+}
+constexpr int fragment_words(int head_dim, int bits) { return rounds_of(head_dim, bits) * 8 * 32; }
+// Of a sampled state (../../sampled/gather.h).
+constexpr int state_floats(int head_dim) { return head_dim + 5; }
 
 struct ChosenRow {
   int32_t key;
@@ -82,7 +99,9 @@ struct SampledMemory {
   int64_t keys;         // most of a context, a multiple of kChunkKeys
   int splits;           // of a KV head's chosen rows, in attend
 };
-// With memory = nullptr only the sizes are set. Returns the bytes.
+// Thread blocks of `attend` in all, unless there are more queries' KV heads.
+constexpr int kMostAttendBlocks = 512;
+// With memory = nullptr only the sizes are set. Returns the bytes, which grow with the queries alone.
 int64_t place_sampled(const SketchShape &shape, int queries, int context, int multiprocessors, char *memory,
                       SampledMemory *places);
 
@@ -99,15 +118,25 @@ struct SampledStep {
   const uint16_t *near_rows;
   const char *records;  // of block b and KV head h at (b * kv_heads + h) * record_stride
   int64_t record_stride;
-  float *output;      // [queries][heads * head_dim]
-  float *statistics;  // [queries][heads][3], added to: rows read, 1 / effective samples, squared error
+  // What comes out, [rows][heads * head_dim]: one of the two, the other nullptr.
+  float *output;
+  uint16_t *narrow_output;  // bf16
+  // [places][heads][kStatistics], added to: rows read, 1 / effective samples, squared error; the fourth is
+  // that of verify.
+  float *statistics;
 };
+constexpr int kStatistics = 4;
 
-// The new token's q, k and v. RoPE turns dimension i with i + pairs; beyond 2 * pairs nothing is turned.
+// The new tokens' q, k and v as the product made them. RoPE turns dimension i with i + pairs; beyond 2 *
+// pairs nothing is turned.
 struct NewRows {
-  const float *qkv;              // [queries][(heads + 2 * kv_heads) * head_dim]
-  const float *cosines, *sines;  // [position][pairs]
+  const float *qkv;              // [rows][(heads + 2 * kv_heads) * head_dim]
+  const float *cosines, *sines;  // [rows][pairs]
   int pairs;
+  const float *bias;             // [(heads + 2 * kv_heads) * head_dim] or nullptr
+  const float *q_norm, *k_norm;  // [head_dim] or nullptr
+  float epsilon;
+  bool is_done;  // all that and appending were done before: q is taken as it is
   uint16_t *rows;  // as SampledStep::rows, writable; nullptr: they lie in near_rows alone
   uint16_t *near_rows;
 };
@@ -120,6 +149,10 @@ void launch_choose(const Launcher &launcher, const SampledStep &step);
 void launch_attend(const Launcher &launcher, const SampledStep &step);
 // All of them.
 void launch_sampled_attention(const Launcher &launcher, const SampledStep &step, const NewRows &rows);
+
+// Of queries with `verify`: the squared relative difference of what came out and of `exact`, likewise bf16
+// [rows][heads * head_dim], added to their statistics for each head.
+void launch_verify(const Launcher &launcher, const SampledStep &step, const uint16_t *exact);
 
 // All keys, exactly: those that come after `prepare`, with rows from near_rows, for layers that do not
 // sample.
@@ -140,7 +173,10 @@ struct SealStep {
   const int32_t *previous;    // for centring on the context: the record of the block before, if first > 0
 };
 // Rows of bf16, 1 or 2 bits, no bounds of pages.
-bool has_seal_kernels(const IndexShape &shape);
+constexpr bool has_seal_kernels(const IndexShape &shape) {
+  return has_sketch_kernels({1, 1, shape.head_dim, shape.sketch_bits}) && shape.quest_page == 0 &&
+         !shape.kv_is_f32;
+}
 void launch_seal(const Launcher &launcher, const SealStep &step);
 
 }  // namespace sounder::cuda

@@ -187,11 +187,6 @@ __global__ void __launch_bounds__(kIndexTokens) seal_kernel(SealStep step) {
 
 }  // namespace
 
-bool has_seal_kernels(const IndexShape &shape) {
-  return has_sketch_kernels({1, 1, shape.head_dim, shape.sketch_bits}) && shape.quest_page == 0 &&
-         !shape.kv_is_f32;
-}
-
 void launch_seal(const Launcher &launcher, const SealStep &step) {
   check_shape(has_seal_kernels(step.shape));
   const bool in_order = step.shape.centring == kCentringContext;

@@ -41,11 +41,4 @@ __device__ inline int64_t view_index(const SampledStep &step, int query, int kv_
   return static_cast<int64_t>(query) * step.shape.kv_heads + kv_head;
 }
 
-// Bytes of planes that lanes hold in a word, by fours: slot s of a key is plane s / groups, group s % groups.
-constexpr int kSlotsOfRound = 16;
-constexpr int rounds_of(int head_dim, int bits) {
-  return (bits * (head_dim / 8) + kSlotsOfRound - 1) / kSlotsOfRound;
-}
-constexpr int fragment_words(int head_dim, int bits) { return rounds_of(head_dim, bits) * 8 * 32; }
-
 }  // namespace sounder::cuda

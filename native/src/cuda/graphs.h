@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Decode steps that are recorded as graphs: the first step of a kind runs as it comes, so that whatever is
+// loaded or chosen on first use is there when the second one is recorded; those that were not used for long
+// go.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <type_traits>
+
+namespace sounder::cuda {
+
+// What the launches of a step depend on.
+struct GraphKey {
+  int rows;
+  int sampled;  // of them
+  int longest;  // SampledLayers::longest
+  bool operator<(const GraphKey &other) const {
+    if (rows != other.rows) return rows < other.rows;
+    if (sampled != other.sampled) return sampled < other.sampled;
+    return longest < other.longest;
+  }
+};
+
+class Graphs {
+ public:
+  // Runs what `queue` queues on the stream.
+  void run(cudaStream_t stream, const GraphKey &key, const std::function<void()> &queue);
+  void clear() { kept_.clear(); }
+
+ private:
+  struct Deleter {
+    void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+  };
+  struct Kept {
+    std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, Deleter> graph;  // nullptr: it ran once
+    int64_t used = 0;
+  };
+  void record(cudaStream_t stream, const std::function<void()> &queue, Kept &kept);
+  void drop_oldest();
+
+  std::map<GraphKey, Kept> kept_;
+  int64_t clock_ = 0;
+};
+
+}  // namespace sounder::cuda

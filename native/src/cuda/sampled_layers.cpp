@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sampled_layers.h"
+
+#include <algorithm>
+#include <cstring>
+#include <instructions.cuh>
+
+#include "device_workspace.h"
+#include "errors.h"
+#include "sampled/sketch_kernels.h"
+#include "sampled/strategy.h"
+
+namespace sounder::cuda {
+
+namespace {
+
+// Grids are made for contexts of this length or a step of a quarter above it, so that a graph lasts a while.
+int bucket_of(int context) {
+  int64_t bucket = 2 * kChunkKeys;
+  while (bucket < context) bucket = (bucket + bucket / 4 + kChunkKeys - 1) / kChunkKeys * kChunkKeys;
+  return static_cast<int>(bucket);
+}
+
+SampledQuery query_of(const DeviceStep::SampledRow &row, const int32_t *table) {
+  SampledQuery q{};
+  q.blocks = q.near_blocks = table;
+  q.seed = row.params->seed;
+  q.row = row.row;
+  q.statistics = row.is_last ? row.sequence : -1;
+  q.verify = row.is_last && row.params->verify ? 1 : 0;
+  q.position = row.position;
+  q.begin = row.range.begin;
+  q.end = row.range.end;
+  q.budget = row.range.budget;
+  q.segment_keys = segment_keys_of(row.range.end);
+  q.beta = row.params->beta;
+  q.beta_shrink = beta_shrink(row.params->beta);
+  return q;
+}
+
+SketchConstants constants_of(const ModelConfig &c) {
+  SketchConstants constants{};
+  constants.draw = draw_table();
+  const std::vector<float> signs = rotation_signs(c.head_dim, c.index_seed);
+  std::copy(signs.begin(), signs.end(), constants.signs);
+  return constants;
+}
+
+}  // namespace
+
+SampledLayers::SampledLayers(const ModelConfig &config, int processors, const std::vector<Buffer> &records,
+                             const Places &places)
+    : config_(config),
+      shape_{config.heads, config.kv_heads, config.head_dim, config.sketch_bits},
+      processors_(processors),
+      most_queries_(device_sampled_queries(config)),
+      places_(places),
+      records_(records),
+      staging_(device_workspace(config).queries, "pin memory for a step"),
+      found_(device_workspace(config).statistics, "pin memory for statistics") {
+  static_assert(sizeof(SketchConstants) <= 6400);
+  const SketchConstants constants = constants_of(config);
+  check(cudaMemcpy(places_.constants, &constants, sizeof constants, cudaMemcpyHostToDevice),
+        "upload the constants of sketches");
+}
+
+Launcher SampledLayers::launcher(cudaStream_t stream) const {
+  Launcher made;
+  made.stream = stream;
+  made.multiprocessors = processors_;
+  return made;
+}
+
+void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables) {
+  const int width = device_table_width(config_);
+  queries_.clear();
+  filled_.clear();
+  verifies_ = false;
+  sequences_ = static_cast<int>(step.sequences.size());
+  int longest = 0;
+  for (const DeviceStep::SampledRow &row : step.sampled) {
+    queries_.push_back(query_of(row, tables + int64_t{row.sequence} * width));
+    verifies_ = verifies_ || queries_.back().verify != 0;
+    longest = std::max(longest, row.position + 1);
+  }
+  longest_ = queries_.empty() ? 0 : bucket_of(longest);
+  for (int s = 0; s < sequences_; ++s) {
+    const DeviceStep::Sequence &own = step.sequences[size_t(s)];
+    const int first = own.position / kBlockTokens, end = (own.position + own.rows) / kBlockTokens;
+    if (own.rows > 0 && end > first) filled_.push_back({s, first, end});
+  }
+  if (queries_.empty()) return;
+  const size_t bytes = queries_.size() * sizeof(SampledQuery);
+  std::memcpy(staging_.data(), queries_.data(), bytes);
+  check(cudaMemcpyAsync(places_.queries, staging_.data(), bytes, cudaMemcpyHostToDevice, stream),
+        "upload a step");
+}
+
+void SampledLayers::seal(cudaStream_t stream, int layer, const LayerRows &at, int first, int end) {
+  SealStep step{};
+  step.shape = config_.index_shape();
+  step.kv_heads = config_.kv_heads;
+  step.rows = static_cast<const uint16_t *>(at.rows);
+  step.records = records_[size_t(layer)].data();
+  step.record_stride = record_bytes(step.shape);
+  step.signs = places_.constants->signs;
+  step.row_blocks = step.blocks = at.tables + first;
+  step.first = first;
+  step.count = end - first;
+  step.previous = first > 0 ? at.tables + first - 1 : nullptr;
+  launch_seal(launcher(stream), step);
+}
+
+void SampledLayers::seal(cudaStream_t stream, int layer, const LayerRows &at) {
+  for (const Filled &filled : filled_) {
+    const int32_t *table = at.tables + int64_t{filled.sequence} * device_table_width(config_);
+    seal(stream, layer, {at.rows, table}, filled.first, filled.end);
+  }
+}
+
+SampledStep SampledLayers::step_of(int layer, const LayerRows &at, uint16_t *output) const {
+  SampledStep step{};
+  step.shape = shape_;
+  step.context = longest_;
+  step.layer = layer;
+  step.query = places_.queries;
+  step.constants = places_.constants;
+  step.rows = step.near_rows = static_cast<const uint16_t *>(at.rows);
+  step.records = records_[size_t(layer)].data();
+  step.record_stride = record_bytes(config_.index_shape());
+  step.narrow_output = output;
+  step.statistics = places_.statistics;
+  return step;
+}
+
+template <typename Body>
+void SampledLayers::for_waves(SampledStep step, const Body &body) const {
+  for (int first = 0; first < rows(); first += most_queries_) {
+    step.queries = std::min(most_queries_, rows() - first);
+    step.query = places_.queries + first;
+    place_sampled(shape_, step.queries, config_.context, processors_, places_.work, &step.memory);
+    body(step);
+  }
+}
+
+void SampledLayers::attend(cudaStream_t stream, int layer, const LayerRows &at, const NewRows &rows,
+                           uint16_t *output) {
+  for_waves(step_of(layer, at, output), [&](const SampledStep &step) {
+    launch_sampled_attention(launcher(stream), step, rows);
+  });
+}
+
+void SampledLayers::verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact) {
+  SampledStep step = step_of(0, {}, output);
+  step.queries = rows();
+  launch_verify(launcher(stream), step, exact);
+}
+
+void SampledLayers::clear_statistics(cudaStream_t stream) {
+  const size_t bytes = size_t(sequences_) * config_.heads * kStatistics * sizeof(float);
+  check(cudaMemsetAsync(places_.statistics, 0, bytes, stream), "clear statistics");
+}
+
+void SampledLayers::fetch_statistics(cudaStream_t stream) {
+  const size_t bytes = size_t(sequences_) * config_.heads * kStatistics * sizeof(float);
+  check(cudaMemcpyAsync(found_.data(), places_.statistics, bytes, cudaMemcpyDeviceToHost, stream),
+        "read statistics");
+}
+
+// A KV head reads its rows for all heads of its group.
+std::vector<SampledStatistics> SampledLayers::statistics() const {
+  const float *next = reinterpret_cast<const float *>(found_.data());
+  const double heads = config_.heads;
+  std::vector<SampledStatistics> all(static_cast<size_t>(sequences_));
+  for (SampledStatistics &own : all)
+    for (int head = 0; head < config_.heads; ++head, next += kStatistics) {
+      own.chosen_rows += next[0] / heads;
+      own.chosen_keys += next[0] / heads;
+      own.inverse_samples += next[1] / heads;
+      own.squared_error += next[2] / heads;
+      own.verify_error += next[3] / heads;
+    }
+  return all;
+}
+
+}  // namespace sounder::cuda

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Layers whose rows choose the keys that they read (sampled/sampled_cuda.h): the queries of a step, their
+// kernels layer by layer, what they found, and the records of blocks that become full.
+#pragma once
+
+#include <vector>
+
+#include "attend.h"
+#include "buffer.h"
+#include "device.h"
+#include "sampled/sampled_cuda.h"
+
+namespace sounder::cuda {
+
+// Where rows of a layer lie, and the blocks of the step's sequences there.
+struct LayerRows {
+  void *rows;
+  const int32_t *tables;  // [sequences, device_table_width]
+};
+
+class SampledLayers {
+ public:
+  // Parts of the workspace (device_workspace.h).
+  struct Places {
+    char *work;
+    SampledQuery *queries;
+    float *statistics;
+    SketchConstants *constants;
+  };
+  // records: [layers], those of KV blocks, empty where a layer has none.
+  SampledLayers(const ModelConfig &config, int processors, const std::vector<Buffer> &records,
+                const Places &places);
+
+  // Whether `prepare` can do what comes before attention, so that nothing else need.
+  bool can_prepare() const { return can_turn(shape_.head_dim, config_.rope_pairs()); }
+
+  // The rows of a step that sample, and the blocks that it fills; tables: where those of its sequences lie.
+  void describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables);
+  int rows() const { return static_cast<int>(queries_.size()); }
+  bool verifies() const { return verifies_; }
+  bool fills_blocks() const { return !filled_.empty(); }
+  // What a captured graph of these rows depends on besides their number: no context is longer.
+  int longest() const { return longest_; }
+
+  // Makes the records of the blocks that the step filled, or of blocks [first, end) of a table.
+  void seal(cudaStream_t stream, int layer, const LayerRows &at);
+  void seal(cudaStream_t stream, int layer, const LayerRows &at, int first, int end);
+
+  // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16.
+  void attend(cudaStream_t stream, int layer, const LayerRows &at, const NewRows &rows, uint16_t *output);
+  // How far `output` of rows that are verified is from `exact`.
+  void verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact);
+
+  void clear_statistics(cudaStream_t stream);
+  // Queues them; there when the stream is done.
+  void fetch_statistics(cudaStream_t stream);
+  std::vector<SampledStatistics> statistics() const;
+
+ private:
+  // Blocks [first, end) of a sequence.
+  struct Filled {
+    int sequence, first, end;
+  };
+  Launcher launcher(cudaStream_t stream) const;
+  SampledStep step_of(int layer, const LayerRows &at, uint16_t *output) const;
+  // Cuts a step's queries into as many as there is room for.
+  template <typename Body>
+  void for_waves(SampledStep step, const Body &body) const;
+
+  const ModelConfig &config_;
+  SketchShape shape_;
+  int processors_, most_queries_;
+  Places places_;
+  const std::vector<Buffer> &records_;
+  PinnedBuffer staging_, found_;
+
+  std::vector<SampledQuery> queries_;
+  std::vector<Filled> filled_;
+  bool verifies_ = false;
+  int longest_ = 0, sequences_ = 0;
+};
+
+}  // namespace sounder::cuda

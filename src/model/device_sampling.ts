@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What sampled attention takes of a GPU, and which shapes it has kernels for there. */
+import type { IndexSettings } from "../engine/settings.ts";
+import { canSample } from "./index_memory.ts";
+import type { ModelConfig } from "./model.ts";
+
+/** Of native/src/cuda/sampled/sampled_cuda.h. */
+const MOST_GROUP = 8, CHUNK_KEYS = 2048, MOST_SEGMENTS = 32, HISTOGRAM_BINS = 1024;
+const MOST_ATTEND_BLOCKS = 512, NEAR_PARTS = 8;
+/** Of native/src/device_workspace.cpp. */
+const MOST_SAMPLED_BYTES = 256 * 2 ** 20, MOST_SAMPLED_QUERIES = 16, CONSTANT_BYTES = 6400;
+const QUERY_BYTES = 64;
+
+/** Why sketches of this index can't be used on a GPU; null when they can. */
+export function lackingKernels(
+  { heads, kvHeads, headDim }: ModelConfig,
+  sketchBits: number,
+): string | null {
+  if (sketchBits > 2) return `sketches of ${sketchBits} bits; it has those of 1 and 2`;
+  if (headDim !== 64 && headDim !== 128) return `a head dim of ${headDim}; it has 64 and 128`;
+  const group = heads / kvHeads;
+  return group > MOST_GROUP ? `${group} heads a KV head; it has up to ${MOST_GROUP}` : null;
+}
+
+/** place_sampled of native/src/sampled/device_memory.cpp. */
+function workBytes(config: ModelConfig, bits: number, queries: number, keys: number): number {
+  const { heads, kvHeads, headDim } = config;
+  const group = heads / kvHeads, views = queries * kvHeads;
+  const state = 4 * group * (headDim + 5);
+  const rounds = Math.ceil(bits * headDim / 8 / 16);
+  return [
+    views * rounds * 8 * 32 * 4,
+    views * group * headDim * 2,
+    views * group * 4 * 4,
+    views * group * keys * 2,
+    views * keys * 2,
+    views * group * MOST_SEGMENTS * 4,
+    views * group * MOST_SEGMENTS * 8,
+    views * HISTOGRAM_BINS * 4,
+    views * (MOST_GROUP + 2) * 4,
+    views * (keys / CHUNK_KEYS) * 4,
+    views * keys * 8,
+    views * NEAR_PARTS * state,
+    (Math.max(views, MOST_ATTEND_BLOCKS) + views * NEAR_PARTS) * state,
+    views * 2 * 4,
+    queries * heads * headDim * 4,
+  ].reduce((sum, bytes) => sum + Math.ceil(bytes / 256) * 256, 0);
+}
+
+/** What comes to the workspace of a GPU where some layer samples, as native/src/device_workspace.h has it. */
+export function deviceSamplingBytes(
+  config: ModelConfig,
+  settings: {
+    maxStepTokens: number;
+    maxStepSequences: number;
+    context: number;
+    index: IndexSettings;
+  },
+  { tiles, spare }: { tiles: number; spare: number },
+): number {
+  const { index, maxStepTokens: rows, maxStepSequences: sequences, context } = settings;
+  if (!canSample(config, index)) return 0;
+  const { heads, kvHeads, headDim, hidden } = config;
+  const keys = Math.ceil(context / CHUNK_KEYS) * CHUNK_KEYS;
+  const query = kvHeads * keys * (2 * heads / kvHeads + 10);
+  const most = Math.min(sequences, MOST_SAMPLED_QUERIES);
+  const queries = Math.min(Math.max(Math.floor(MOST_SAMPLED_BYTES / query), 1), most);
+  return 2 * tiles + rows * (4 * Math.max(hidden, heads * headDim) - spare) +
+    workBytes(config, index.sketchBits, queries, keys) + QUERY_BYTES * rows +
+    16 * sequences * heads + CONSTANT_BYTES;
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sampled attention on a GPU, through the ABI: the CPU's rows for the same seed, whatever else is in the
+// batch, in recorded steps and in those that are not, and an index that is saved and restored. Without a GPU
+// nothing is tested here (the kernels are, emulated: cuda_emulated_test).
+#include <algorithm>
+
+#include "sampled_engine.h"
+#include "saved_files.h"
+
+namespace {
+
+using tiny::Asked;
+using tiny::Attended;
+using tiny::Config;
+using tiny::SampledEngine;
+using tiny::Sequence;
+using tiny::StepResult;
+
+bool has_gpu() {
+  static const bool there = [] {
+    tiny::Engine engine;
+    int64_t figures[SOUNDER_DEVICE_COUNT];
+    if (sounder_device_figures(engine.handle(), 0, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_OK) return true;
+    std::printf("  no GPU is tested: %s\n", engine.error().c_str());
+    return false;
+  }();
+  return there;
+}
+
+Config sketched(int device, int heads = 8, int kv_heads = 2, int head_dim = 64) {
+  Config config;
+  config.layers = 3;
+  config.hidden = 64;
+  config.heads = heads;
+  config.kv_heads = kv_heads;
+  config.head_dim = config.rope_dims = head_dim;
+  config.f32 = false;
+  config.context = 9000;
+  config.kv_blocks = 160;
+  config.max_step_tokens = 256;
+  config.sketch_bits = 2;
+  config.dense_layers = 1;
+  config.least_rows = 64;
+  config.device = device;
+  return config;
+}
+
+int32_t filled(SampledEngine &engine, int tokens, int seed = 5) {
+  const int32_t context = engine.create();
+  CHECK(sounder_context_fill(engine.handle(), context, tokens, seed) == SOUNDER_OK);
+  return context;
+}
+
+float rows_of(const std::vector<float> &statistics) { return statistics[SOUNDER_STATISTIC_CHOSEN_ROWS]; }
+
+void expect_same_rows(const Config &on_gpu, int tokens) {
+  Config on_cpu = on_gpu;
+  on_cpu.device = SOUNDER_DEVICE_CPU;
+  SampledEngine cpu(on_cpu), gpu(on_gpu);
+  const int32_t here = filled(cpu, tokens), there = filled(gpu, tokens);
+  for (const Asked &asked : {Asked{.budget = 0.05f, .beta = 1}, Asked{.budget = 0.2f, .seed = 7}}) {
+    const std::vector<float> q = cpu.query(uint64_t(asked.seed));
+    const Attended expected = cpu.attend(here, asked, q), made = gpu.attend(there, asked, q);
+    CHECK(expected.status == SOUNDER_OK && made.status == SOUNDER_OK);
+    CHECK(rows_of(expected.statistics) > 0);
+    CHECK_NEAR(rows_of(made.statistics), rows_of(expected.statistics), 1e-3);
+    for (int figure : {SOUNDER_STATISTIC_EFFECTIVE_SAMPLES, SOUNDER_STATISTIC_STANDARD_ERROR})
+      CHECK_NEAR(made.statistics[size_t(figure)], expected.statistics[size_t(figure)],
+                 1e-3 * expected.statistics[size_t(figure)]);
+    // What is left is the rounding of the output to bfloat16.
+    CHECK(tiny::mean_error(made.output, expected.output, on_gpu) < 4e-3);
+    CHECK(gpu.attend(there, {.attention = SOUNDER_ATTENTION_FULL}, q).statistics[SOUNDER_STATISTIC_OFFLOADED] ==
+          0);
+  }
+}
+
+// The log-probabilities of a sequence of greedy tokens, one step each.
+std::vector<float> decode(SampledEngine &engine, int32_t context, const std::vector<int32_t> &tokens,
+                          const Asked &asked, std::vector<float> *rows = nullptr) {
+  std::vector<float> all;
+  for (int32_t token : tokens) {
+    const StepResult result = engine.step({asking(Sequence{context, {token}}, asked)});
+    CHECK(result.statuses[0] == SOUNDER_OK);
+    all.push_back(result.logprobs[0]);
+    if (rows != nullptr) rows->push_back(rows_of(result.statistics));
+  }
+  return all;
+}
+
+double largest_difference(const std::vector<float> &a, const std::vector<float> &b) {
+  double most = a.size() == b.size() ? 0 : 1e9;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) most = std::max(most, std::fabs(double{a[i]} - b[i]));
+  return most;
+}
+
+}  // namespace
+
+TEST("for the same seed a GPU reads the rows that the CPU reads") {
+  if (!has_gpu()) return;
+  for (int tokens : {700, 8000}) {
+    expect_same_rows(sketched(0), tokens);
+    expect_same_rows(sketched(0, 4, 4), tokens);
+    expect_same_rows(sketched(0, 7, 1, 128), tokens);
+    Config centred = sketched(0, 8, 1, 128);
+    centred.sketch_bits = 1;
+    centred.sketch_centring = SOUNDER_CENTRING_CONTEXT;
+    expect_same_rows(centred, tokens);
+  }
+}
+
+TEST("steps on a GPU sample as those on the CPU do, over blocks that fill on the way") {
+  if (!has_gpu()) return;
+  for (const bool with_bias : {false, true}) {
+    Config on_gpu = sketched(0);
+    on_gpu.bias = on_gpu.qk_norm = with_bias;
+    Config on_cpu = on_gpu;
+    on_cpu.device = SOUNDER_DEVICE_CPU;
+    SampledEngine cpu(on_cpu), gpu(on_gpu);
+    const Asked asked{.budget = 0.1f, .beta = 1};
+    const std::vector<int32_t> tokens = tiny::random_tokens(300, on_gpu.vocabulary, 4);
+    std::vector<float> expected_rows, made_rows;
+    const std::vector<float> expected = decode(cpu, filled(cpu, 900), tokens, asked, &expected_rows);
+    const std::vector<float> made = decode(gpu, filled(gpu, 900), tokens, asked, &made_rows);
+    double rows = 0, other = 0, difference = 0;
+    for (size_t i = 0; i < made.size(); ++i) {
+      rows += made_rows[i], other += expected_rows[i];
+      difference += std::fabs(made[i] - expected[i]) / double(made.size());
+    }
+    // Activations are rounded to bfloat16 there, so that scores and some draws differ.
+    CHECK_NEAR(rows / other, 1, 0.02);
+    CHECK(difference < 0.05);
+  }
+}
+
+TEST("recorded steps and those of captures make the same of a row") {
+  if (!has_gpu()) return;
+  SampledEngine engine(sketched(0));
+  const Asked asked{.budget = 0.1f};
+  const std::vector<int32_t> tokens = tiny::random_tokens(9, engine.config.vocabulary, 4);
+  std::vector<float> recorded_rows, captured_rows;
+  const std::vector<float> recorded = decode(engine, filled(engine, 5000), tokens, asked, &recorded_rows);
+  sounder_capture_enable(engine.handle(), 1);
+  const std::vector<float> captured = decode(engine, filled(engine, 5000), tokens, asked, &captured_rows);
+  CHECK(largest_difference(recorded, captured) < 0.02);
+  CHECK(largest_difference(recorded_rows, captured_rows) < 5);
+}
+
+TEST("rows that sample, rows that do not and prompts ride in one step, and each gets what it gets alone") {
+  if (!has_gpu()) return;
+  SampledEngine engine(sketched(0));
+  const Asked asked{.budget = 0.1f, .verify = 1};
+  const std::vector<int32_t> prompt = tiny::random_tokens(200, engine.config.vocabulary, 9);
+  auto sequences = [&] {
+    return std::vector<Sequence>{asking(Sequence{filled(engine, 3000, 1), {3}}, asked),
+                                 Sequence{filled(engine, 2000, 2), {4}}, Sequence{engine.create(), prompt},
+                                 asking(Sequence{filled(engine, 1000, 3), {5}}, asked)};
+  };
+  auto free_all = [&](const std::vector<Sequence> &all) {
+    for (const Sequence &sequence : all) sounder_context_free(engine.handle(), sequence.context);
+  };
+  std::vector<Sequence> apart = sequences();
+  std::vector<StepResult> alone;
+  for (const Sequence &sequence : apart) alone.push_back(engine.step({sequence}));
+  free_all(apart);
+  const std::vector<Sequence> together = sequences();
+  const StepResult all = engine.step(together);
+  for (size_t s = 0; s < together.size(); ++s) {
+    CHECK(all.statuses[s] == SOUNDER_OK && alone[s].statuses[0] == SOUNDER_OK);
+    CHECK_NEAR(all.logprobs[s], alone[s].logprobs[0], 0.02);
+    const std::vector<float> own(all.statistics.begin() + long(s) * SOUNDER_STATISTIC_COUNT,
+                                 all.statistics.begin() + long(s + 1) * SOUNDER_STATISTIC_COUNT);
+    CHECK_NEAR(rows_of(own), rows_of(alone[s].statistics), 5);
+    CHECK((rows_of(own) > 0) == (s == 0 || s == 3));
+    const float error = own[SOUNDER_STATISTIC_VERIFY_ERROR];
+    CHECK(s == 0 || s == 3 ? error > 0 && error < 0.5 : error == -1);
+  }
+}
+
+TEST("tokens of one step that sample do so as one after another does") {
+  if (!has_gpu()) return;
+  SampledEngine engine(sketched(0));
+  const std::vector<int32_t> tokens = tiny::random_tokens(60, engine.config.vocabulary, 2);
+  const Asked asked{.budget = 0.1f, .from = 3020};
+  const int32_t whole = filled(engine, 3000), pieces = filled(engine, 3000);
+  auto scored = [](Sequence sequence) { return sequence.with(SOUNDER_STEP_SCORE, 1); };
+  const StepResult once = engine.step({scored(asking(Sequence{whole, tokens}, asked))});
+  CHECK(once.statuses[0] == SOUNDER_OK);
+  CHECK(sounder_context_exact(engine.handle(), whole) == 3020);
+  for (size_t i = 0; i + 1 < tokens.size(); ++i) {
+    const Sequence one = Sequence{pieces, {tokens[i]}}.with(SOUNDER_STEP_NEXT_TOKEN, tokens[i + 1]);
+    const StepResult result = engine.step({scored(asking(one, asked))});
+    CHECK_NEAR(once.given[i], result.given[0], 0.1);
+    CHECK((rows_of(result.statistics) > 0) == (i >= 20));
+  }
+}
+
+TEST("an index is saved and restored with its context, on a GPU and from there on the CPU") {
+  if (!has_gpu()) return;
+  SampledEngine gpu(sketched(0)), cpu(sketched(SOUNDER_DEVICE_CPU));
+  const int32_t context = filled(gpu, 1000);
+  decode(gpu, context, tiny::random_tokens(200, gpu.config.vocabulary, 6), {.budget = 0.2f});
+  tiny::Folder folder;
+  const std::string path = folder.at("context");
+  CHECK(tiny::save(gpu, context, 1200, path) == SOUNDER_OK);
+  const std::vector<float> q = gpu.query(3);
+  const Asked asked{.budget = 0.2f};
+  const Attended expected = gpu.attend(context, asked, q);
+  for (SampledEngine *engine : {&gpu, &cpu}) {
+    const int32_t restored = tiny::restore(*engine, path);
+    CHECK(restored > 0);
+    const Attended made = engine->attend(restored, asked, q);
+    CHECK_NEAR(rows_of(made.statistics), rows_of(expected.statistics), 1e-3);
+    CHECK(tiny::mean_error(made.output, expected.output, gpu.config) < 4e-3);
+    CHECK(tiny::mean_error(made.output, engine->exact(restored, q), gpu.config) < 0.3);
+  }
+}
