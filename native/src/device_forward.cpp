@@ -178,8 +178,7 @@ void DeviceForward::attend_alone(int layer, const AttendRequest &request) {
   step_.sequences.push_back({0, 1, request.position, request.blocks});
   step_.tokens.push_back(0);
   DeviceStep::SampledRow row{0, 0, request.position, {}, &request.params, true};
-  if (config_.layer_samples(layer) &&
-      sampled_range(shape_, request.params, request.position, 0, &row.range))
+  if (config_.layer_samples(layer) && sampled_range(shape_, request.params, request.position, 0, &row.range))
     step_.sampled.push_back(row);
   device_.attend(layer, request.q, step_, request.output);
   *request.statistics = {};

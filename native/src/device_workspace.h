@@ -14,7 +14,8 @@
 //
 //   tiles     three times as many        queries   64 R        statistics   16 S H        constants   6400
 //   spare     R max(4 C, 4 H D)
-//   sampled   place_sampled (sampled/device_memory.cpp) for as many queries at once as 256 MiB / G K (2 g + 10)
+//   sampled   place_sampled (sampled/device_memory.cpp) for as many queries at once as 256 MiB / G K (2 g +
+//   10)
 //             says, from 1 to min(S, 16)
 #pragma once
 

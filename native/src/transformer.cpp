@@ -41,8 +41,8 @@ Transformer::Transformer(const ModelConfig &config, const ModelWeights &weights,
                  config.context),
       shape_(sampled_shape(config)) {
   if (config.can_sample()) {
-    sampled_ = std::make_unique<SampledAttention>(team, kernels, shape_,
-                                                  config.max_step_sequences, config.context);
+    sampled_ =
+        std::make_unique<SampledAttention>(team, kernels, shape_, config.max_step_sequences, config.context);
     sealer_ = std::make_unique<Sealer>(team, kernels.name, config.index_shape(), config.kv_heads,
                                        config.index_seed);
     exact_.resize(static_cast<size_t>(config.max_step_sequences) * config.q_width());

@@ -207,8 +207,8 @@ struct Device {
     std::copy(world.signs.begin(), world.signs.end(), host_constants[0].signs);
     constants = std::make_unique<DeviceArray<cuda::SketchConstants>>(host_constants);
     output = std::make_unique<DeviceArray<float>>(std::vector<float>(size_t(queries) * s.heads * d, NAN));
-    statistics =
-        std::make_unique<DeviceArray<float>>(std::vector<float>(size_t(queries) * s.heads * cuda::kStatistics, 0.0f));
+    statistics = std::make_unique<DeviceArray<float>>(
+        std::vector<float>(size_t(queries) * s.heads * cuda::kStatistics, 0.0f));
     launcher.multiprocessors = device_memory::multiprocessors();
     cuda::SampledMemory places{};
     const int64_t bytes =

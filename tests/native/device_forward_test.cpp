@@ -72,6 +72,7 @@ struct World {
     config.hidden = kHidden;
     config.vocabulary = kVocabulary;
     config.max_step_tokens = 64;
+    config.dense_layers.assign(kLayers, true);
     batch.stop = &stop;
     batch.thousandths = &thousandths;
   }
@@ -164,4 +165,51 @@ TEST("hidden states are added up over all rows of those who ask") {
   CHECK(world.run() == (std::vector<int>{10}));
   CHECK(sums[0][0] == 0 + 1 + 2 && sums[0][1] == 3 && sums[1][0] == 10);
   CHECK(world.batch.sequences[0].hidden_tokens == 3 && world.batch.sequences[1].hidden_tokens == 1);
+}
+
+TEST("rows from the given position on sample, and what their last ones found is theirs alone") {
+  World world;
+  world.config.sketch_bits = 2;
+  world.config.window = 64;
+  world.config.sink = 4;
+  world.config.least_rows = 100;
+  world.config.dense_layers = {true, false, false};
+  const auto sampling = [](BatchSequence &sequence, int from) {
+    sequence.params.attention = SOUNDER_ATTENTION_SKETCH;
+    sequence.params.sampled_from = from;
+    sequence.params.budget = 0.25f;
+  };
+  sampling(world.add(3, 1000, true), 1001);
+  world.add(1, 1000, true);
+  sampling(world.add(1, 100, true), 0);  // too few keys
+  sampling(world.add(2, 1000, false), 0);
+  world.run();
+  CHECK(world.device.calls == "bpcpcpkcnlws");
+  // After the last layer's rows have gone: of the first sequence its last.
+  const DeviceStep &step = world.device.step;
+  CHECK(step.sampled.size() == 1 && step.sampled[0].row == 0 && step.sampled[0].position == 1002);
+  CHECK(step.sampled[0].is_last && step.sampled[0].params == &world.batch.sequences[0].params);
+  // 1,003 keys less the window are 939, whole blocks of which 896.
+  CHECK(step.sampled[0].range.begin == 4 && step.sampled[0].range.end == 896);
+  CHECK(step.sampled[0].range.budget == 223);
+  const std::vector<BatchSequence> &all = world.batch.sequences;
+  CHECK(all[0].sampled_from == 1001 && all[1].sampled_from == INT32_MAX && all[2].sampled_from == INT32_MAX);
+  CHECK(all[3].sampled_from == 1000 && all[3].statistics.layers == 1);
+  CHECK(all[0].statistics.layers == 2 && all[0].statistics.offloaded == 892);
+  CHECK(all[0].statistics.chosen_rows == 1 && all[1].statistics.layers == 0);
+}
+
+TEST("a decode step of rows that sample is one call, and all sampling layers are counted") {
+  World world;
+  world.config.sketch_bits = 2;
+  world.config.window = 64;
+  world.config.least_rows = 100;
+  world.config.dense_layers = {true, false, false};
+  BatchSequence &sequence = world.add(1, 2000, true);
+  sequence.params.attention = SOUNDER_ATTENTION_SKETCH;
+  sequence.params.budget = 0.1f;
+  world.run();
+  CHECK(world.device.calls == "ds");
+  CHECK(world.device.step.sampled.size() == 1);
+  CHECK(world.batch.sequences[0].statistics.layers == 2 && world.batch.sequences[0].sampled_from == 2000);
 }

@@ -70,8 +70,9 @@ void expect_same_rows(const Config &on_gpu, int tokens) {
                  1e-3 * expected.statistics[size_t(figure)]);
     // What is left is the rounding of the output to bfloat16.
     CHECK(tiny::mean_error(made.output, expected.output, on_gpu) < 4e-3);
-    CHECK(gpu.attend(there, {.attention = SOUNDER_ATTENTION_FULL}, q).statistics[SOUNDER_STATISTIC_OFFLOADED] ==
-          0);
+    CHECK(
+        gpu.attend(there, {.attention = SOUNDER_ATTENTION_FULL}, q).statistics[SOUNDER_STATISTIC_OFFLOADED] ==
+        0);
   }
 }
 
@@ -88,9 +89,16 @@ std::vector<float> decode(SampledEngine &engine, int32_t context, const std::vec
   return all;
 }
 
+double mean_difference(const std::vector<float> &a, const std::vector<float> &b) {
+  double sum = a.size() == b.size() ? 0 : 1e9;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) sum += std::fabs(double{a[i]} - b[i]);
+  return sum / double(a.size());
+}
+
 double largest_difference(const std::vector<float> &a, const std::vector<float> &b) {
   double most = a.size() == b.size() ? 0 : 1e9;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) most = std::max(most, std::fabs(double{a[i]} - b[i]));
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+    most = std::max(most, std::fabs(double{a[i]} - b[i]));
   return most;
 }
 
@@ -122,14 +130,11 @@ TEST("steps on a GPU sample as those on the CPU do, over blocks that fill on the
     std::vector<float> expected_rows, made_rows;
     const std::vector<float> expected = decode(cpu, filled(cpu, 900), tokens, asked, &expected_rows);
     const std::vector<float> made = decode(gpu, filled(gpu, 900), tokens, asked, &made_rows);
-    double rows = 0, other = 0, difference = 0;
-    for (size_t i = 0; i < made.size(); ++i) {
-      rows += made_rows[i], other += expected_rows[i];
-      difference += std::fabs(made[i] - expected[i]) / double(made.size());
-    }
-    // Activations are rounded to bfloat16 there, so that scores and some draws differ.
-    CHECK_NEAR(rows / other, 1, 0.02);
-    CHECK(difference < 0.05);
+    // Activations are rounded to bfloat16 there, so that scores and a few draws differ: other draws differ
+    // more.
+    CHECK(mean_difference(made_rows, expected_rows) < 3);
+    CHECK(mean_difference(made, expected) <
+          0.4 * mean_difference(made, decode(gpu, filled(gpu, 900), tokens, {.budget = 0.1f, .seed = 2})));
   }
 }
 
@@ -167,13 +172,13 @@ TEST("rows that sample, rows that do not and prompts ride in one step, and each 
   const StepResult all = engine.step(together);
   for (size_t s = 0; s < together.size(); ++s) {
     CHECK(all.statuses[s] == SOUNDER_OK && alone[s].statuses[0] == SOUNDER_OK);
-    CHECK_NEAR(all.logprobs[s], alone[s].logprobs[0], 0.02);
+    CHECK_NEAR(all.logprobs[s], alone[s].logprobs[0], 0.1);
     const std::vector<float> own(all.statistics.begin() + long(s) * SOUNDER_STATISTIC_COUNT,
                                  all.statistics.begin() + long(s + 1) * SOUNDER_STATISTIC_COUNT);
     CHECK_NEAR(rows_of(own), rows_of(alone[s].statistics), 5);
     CHECK((rows_of(own) > 0) == (s == 0 || s == 3));
-    const float error = own[SOUNDER_STATISTIC_VERIFY_ERROR];
-    CHECK(s == 0 || s == 3 ? error > 0 && error < 0.5 : error == -1);
+    const float error = own[SOUNDER_STATISTIC_VERIFY_ERROR], told = own[SOUNDER_STATISTIC_STANDARD_ERROR];
+    CHECK(s == 0 || s == 3 ? error > 0.4 * told && error < 2.5 * told : error == -1);
   }
 }
 
@@ -181,18 +186,25 @@ TEST("tokens of one step that sample do so as one after another does") {
   if (!has_gpu()) return;
   SampledEngine engine(sketched(0));
   const std::vector<int32_t> tokens = tiny::random_tokens(60, engine.config.vocabulary, 2);
-  const Asked asked{.budget = 0.1f, .from = 3020};
-  const int32_t whole = filled(engine, 3000), pieces = filled(engine, 3000);
-  auto scored = [](Sequence sequence) { return sequence.with(SOUNDER_STEP_SCORE, 1); };
-  const StepResult once = engine.step({scored(asking(Sequence{whole, tokens}, asked))});
-  CHECK(once.statuses[0] == SOUNDER_OK);
-  CHECK(sounder_context_exact(engine.handle(), whole) == 3020);
+  auto at_once = [&](int seed) {
+    const Asked asked{.budget = 0.1f, .seed = seed, .from = 3020};
+    const int32_t context = filled(engine, 3000);
+    const StepResult result =
+        engine.step({asking(Sequence{context, tokens}, asked).with(SOUNDER_STEP_SCORE, 1)});
+    CHECK(result.statuses[0] == SOUNDER_OK && sounder_context_exact(engine.handle(), context) == 3020);
+    return std::vector<float>(result.given.begin(), result.given.end() - 1);
+  };
+  std::vector<float> one_by_one;
+  const int32_t context = filled(engine, 3000);
   for (size_t i = 0; i + 1 < tokens.size(); ++i) {
-    const Sequence one = Sequence{pieces, {tokens[i]}}.with(SOUNDER_STEP_NEXT_TOKEN, tokens[i + 1]);
-    const StepResult result = engine.step({scored(asking(one, asked))});
-    CHECK_NEAR(once.given[i], result.given[0], 0.1);
+    Sequence one = asking(Sequence{context, {tokens[i]}}, {.budget = 0.1f, .from = 3020});
+    one.with(SOUNDER_STEP_SCORE, 1).with(SOUNDER_STEP_NEXT_TOKEN, tokens[i + 1]);
+    const StepResult result = engine.step({one});
+    one_by_one.push_back(result.given[0]);
     CHECK((rows_of(result.statistics) > 0) == (i >= 20));
   }
+  const std::vector<float> same = at_once(1), other = at_once(2);
+  CHECK(mean_difference(same, one_by_one) < 0.4 * mean_difference(other, one_by_one));
 }
 
 TEST("an index is saved and restored with its context, on a GPU and from there on the CPU") {

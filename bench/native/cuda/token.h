@@ -77,8 +77,9 @@ struct Bench {
     work = std::make_unique<DeviceArray<char>>(
         cuda::place_sampled(shape(), 1, context, 64 * Model::kKvHeads, nullptr, &places));
     place_work();
-    const int64_t floats[] = {Model::kHidden,       Model::kQkvRows,    Model::kHidden,
-                              Model::kIntermediate, Model::kVocabulary, int64_t{cuda::kStatistics} * Model::kHeads};
+    const int64_t floats[] = {Model::kHidden,     Model::kQkvRows,
+                              Model::kHidden,     Model::kIntermediate,
+                              Model::kVocabulary, int64_t{cuda::kStatistics} * Model::kHeads};
     for (int64_t n : floats) activations.push_back(std::make_unique<DeviceArray<float>>(n));
     best = std::make_unique<DeviceArray<uint64_t>>(std::vector<uint64_t>{0xffffffffu});  // token 0
     queries = std::make_unique<DeviceArray<cuda::SampledQuery>>(2);

@@ -131,8 +131,8 @@ void CudaDevice::append(int layer) {
   DeviceState &s = *state_;
   rotate_and_append(s.stream,
                     {s.rows, rows_, s.qkv, w.qkv_bias, w.q_norm, w.k_norm, c.norm_epsilon, s.cosine, s.sine,
-                     c.heads, c.kv_heads, c.head_dim, c.rope_pairs(), s.q, s.slabs[size_t(layer)],
-                     s.tables, device_table_width(c), c.f32, capturing_ || samples(layer)});
+                     c.heads, c.kv_heads, c.head_dim, c.rope_pairs(), s.q, s.slabs[size_t(layer)], s.tables,
+                     device_table_width(c), c.f32, capturing_ || samples(layer)});
 }
 
 void CudaDevice::project(int layer) {
@@ -154,8 +154,8 @@ void CudaDevice::attend_layer(int layer) {
 void CudaDevice::attend_exactly(int layer, const AttendPlan &plan, char *output) {
   DeviceState &s = *state_;
   const AttentionShape shape = config_->attention_shape();
-  const AttendCall call{
-      s.q, s.slabs[size_t(layer)], s.tables, device_table_width(*config_), output, s.partials};
+  const AttendCall call{s.q,       s.slabs[size_t(layer)], s.tables, device_table_width(*config_), output,
+                        s.partials};
   if (config_->f32) return attend_rows(s.stream, shape, call, s.rows, rows_);
   const int small = static_cast<int>(plan.small.size()), large = static_cast<int>(plan.large.size());
   const AttendTile *tiles = s.tiles + plan.first_tile;

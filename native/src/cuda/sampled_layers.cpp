@@ -145,9 +145,8 @@ void SampledLayers::for_waves(SampledStep step, const Body &body) const {
 
 void SampledLayers::attend(cudaStream_t stream, int layer, const LayerRows &at, const NewRows &rows,
                            uint16_t *output) {
-  for_waves(step_of(layer, at, output), [&](const SampledStep &step) {
-    launch_sampled_attention(launcher(stream), step, rows);
-  });
+  for_waves(step_of(layer, at, output),
+            [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
 }
 
 void SampledLayers::verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact) {

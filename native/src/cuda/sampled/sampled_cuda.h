@@ -136,7 +136,7 @@ struct NewRows {
   const float *bias;             // [(heads + 2 * kv_heads) * head_dim] or nullptr
   const float *q_norm, *k_norm;  // [head_dim] or nullptr
   float epsilon;
-  bool is_done;  // all that and appending were done before: q is taken as it is
+  bool is_done;    // all that and appending were done before: q is taken as it is
   uint16_t *rows;  // as SampledStep::rows, writable; nullptr: they lie in near_rows alone
   uint16_t *near_rows;
 };

@@ -17,7 +17,8 @@ __global__ void verify_kernel(SampledStep step, const uint16_t *exact) {
   wait_for_previous();
   const SampledQuery &own = step.query[blockIdx.y];
   if (own.verify == 0 || own.statistics < 0) return;
-  const int head = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x), d = step.shape.head_dim;
+  const int head = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x),
+            d = step.shape.head_dim;
   const int64_t place = (int64_t{own.row} * step.shape.heads + head) * d;
   float difference = 0.0f, size = 0.0f;
   for (int i = lane; i < d; i += 32) {
