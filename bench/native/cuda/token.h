@@ -183,15 +183,19 @@ struct Bench {
     uint16_t *host = layer < kDense ? nullptr : host_rows[layer - kDense]->device<uint16_t>();
     uint16_t *near =
         layer < kDense ? dense_rows->data : near_rows->data + layer * kNearBlocks * block_values();
-    const int pairs = Model::kHeadDim / 2;
-    cuda::NewRows rows{};
-    rows.qkv = activations[1]->data;
-    rows.cosines = cosines->data + int64_t{query.position} * pairs;
-    rows.sines = sines->data + int64_t{query.position} * pairs;
-    rows.pairs = pairs;
-    rows.rows = host;
-    rows.near_rows = near;
-    return rows;
+    constexpr int kPairs = Model::kHeadDim / 2;
+    const int64_t angles = int64_t{query.position} * kPairs;
+    return {activations[1]->data,
+            cosines->data + angles,
+            sines->data + angles,
+            kPairs,
+            nullptr,
+            nullptr,
+            nullptr,
+            0.0f,
+            false,
+            host,
+            near};
   }
 
   cuda::Launcher overlapping(int what) const {

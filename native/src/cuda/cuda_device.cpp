@@ -220,7 +220,7 @@ void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint
     fill_noise(state_->stream, state_->slabs[size_t(layer)], layer, state_->tables, config_->kv_heads,
                config_->head_dim, config_->f32, first, end, seed);
     const bool fills = end / kBlockTokens > first / kBlockTokens;
-    if (state_->sampled == nullptr || !config_->layer_samples(layer) || !fills) continue;
+    if (state_->sampled == nullptr || config_->device_record_bytes(layer) == 0 || !fills) continue;
     state_->sampled->seal(state_->stream, layer, layer_rows(layer), first / kBlockTokens, end / kBlockTokens);
   }
   synchronize();

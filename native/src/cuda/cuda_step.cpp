@@ -142,7 +142,7 @@ void CudaDevice::project(int layer) {
 }
 
 void CudaDevice::seal_blocks(int layer) {
-  if (state_->sampled != nullptr && config_->layer_samples(layer))
+  if (state_->sampled != nullptr && config_->device_record_bytes(layer) > 0)
     state_->sampled->seal(state_->stream, layer, layer_rows(layer));
 }
 
