@@ -77,18 +77,17 @@ struct Bench {
     work = std::make_unique<DeviceArray<char>>(
         cuda::place_sampled(shape(), 1, context, 64 * Model::kKvHeads, nullptr, &places));
     place_work();
-    const int64_t floats[] = {Model::kHidden,     Model::kQkvRows,
-                              Model::kHidden,     Model::kIntermediate,
-                              Model::kVocabulary, int64_t{cuda::kStatistics} * Model::kHeads};
+    constexpr int64_t kFigures = int64_t{cuda::kStatistics} * Model::kHeads;
+    const int64_t floats[] = {Model::kHidden,       Model::kQkvRows,    Model::kHidden,
+                              Model::kIntermediate, Model::kVocabulary, kFigures};
     for (int64_t n : floats) activations.push_back(std::make_unique<DeviceArray<float>>(n));
     best = std::make_unique<DeviceArray<uint64_t>>(std::vector<uint64_t>{0xffffffffu});  // token 0
     queries = std::make_unique<DeviceArray<cuda::SampledQuery>>(2);
   }
 
   void place_work() {
-    const int blocks_of_attend =
-        options.splits > 0 ? options.splits * Model::kKvHeads : launcher.multiprocessors;
-    cuda::place_sampled(shape(), 1, context, blocks_of_attend, work->data, &memory);
+    const int own = options.splits > 0 ? options.splits * Model::kKvHeads : launcher.multiprocessors;
+    cuda::place_sampled(shape(), 1, context, own, work->data, &memory);
   }
 
   // Layer after layer is made where layer 0's rows will lie, sealed there and sent to the host.
@@ -180,22 +179,13 @@ struct Bench {
     return s;
   }
   cuda::NewRows new_rows_of(int layer) const {
-    uint16_t *host = layer < kDense ? nullptr : host_rows[layer - kDense]->device<uint16_t>();
-    uint16_t *near =
+    const int64_t angles = int64_t{query.position} * (Model::kHeadDim / 2);
+    cuda::NewRows rows{activations[1]->data, cosines->data + angles, sines->data + angles};
+    rows.pairs = Model::kHeadDim / 2;
+    rows.rows = layer < kDense ? nullptr : host_rows[layer - kDense]->device<uint16_t>();
+    rows.near_rows =
         layer < kDense ? dense_rows->data : near_rows->data + layer * kNearBlocks * block_values();
-    constexpr int kPairs = Model::kHeadDim / 2;
-    const int64_t angles = int64_t{query.position} * kPairs;
-    return {activations[1]->data,
-            cosines->data + angles,
-            sines->data + angles,
-            kPairs,
-            nullptr,
-            nullptr,
-            nullptr,
-            0.0f,
-            false,
-            host,
-            near};
+    return rows;
   }
 
   cuda::Launcher overlapping(int what) const {
