@@ -89,8 +89,9 @@ async function readAnswer(response: Response): Promise<string | null> {
     for await (const event of serverSentEvents(response)) last = event;
     return last === "[DONE]" ? null : `a stream ended with ${JSON.stringify(last)}`;
   }
-  const { choices } = await response.json();
-  return choices?.[0]?.finish_reason === "length" ? null : `no choice: ${JSON.stringify(choices)}`;
+  const answer = await response.json();
+  if (answer.choices?.[0]?.finish_reason === "length") return null;
+  return `no choice: ${JSON.stringify(answer).slice(0, 200)}`;
 }
 
 async function ask(url: string, random: Random, longest: number, counts: Counts): Promise<void> {
@@ -130,15 +131,12 @@ async function client(url: string, seed: number, options: LoadOptions, end: numb
   }
 }
 
-/**
- * Waits a minute for what still runs: requests without `stream` whose clients left are computed to their end
- * (ARCHITECTURE.md).
- */
+/** Waits five seconds for what still runs: that a client without `stream` left is noticed after 1.5. */
 async function atRest(url: string): Promise<Rest> {
   for (let tries = 0;; tries++) {
     const rest: Rest = await (await fetch(`${url}/health`)).json();
     const idle = rest.running + rest.waiting === 0 && rest.kv_blocks === rest.kv_blocks_free;
-    if (idle || tries === 600) return rest;
+    if (idle || tries === 50) return rest;
     await new Promise((done) => setTimeout(done, 100));
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** From a job to a response, streamed or whole: what chat and plain completions have in common. */
+/** From a job to events or to all of it: what chat and plain completions have in common. */
 import type { FinishReason, GenerationEvent, TokenInfo, Usage } from "../src/types.ts";
 import type { Context, Deps } from "./context.ts";
 import { type ApiError, toApiError } from "./errors.ts";
@@ -69,7 +69,10 @@ export function streamFrames(
       if (!job.cancelled) yield describe(known);
     }
   };
-  const body = eventStream(guarded(), options.pingSeconds * 1000, () => job.cancel());
+  const body = eventStream(guarded(), {
+    pingMs: options.pingSeconds * 1000,
+    cancel: () => job.cancel(),
+  });
   return c.body(body, 200, { ...SSE_HEADERS });
 }
 
@@ -174,11 +177,6 @@ export async function collect({ job, n, prompts }: Admitted): Promise<Collection
     }
   }
   return job.cancelled ? null : { choices, scored, usage: counter.final() };
-}
-
-/** The status that nginx made up for a client that left; nobody reads it. */
-export function clientLeft(): Response {
-  return new Response(null, { status: 499 });
 }
 
 class UsageCounter {

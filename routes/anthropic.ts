@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Anthropic's `POST /v1/messages` and `POST /v1/messages/count_tokens`. */
 import { newId, submit } from "./admission.ts";
-import { clientLeft, streamFrames } from "./answer.ts";
+import { streamFrames } from "./answer.ts";
 import { errorEvent, messageEvents, wholeMessage } from "./anthropic_events.ts";
 import type { ApiError } from "./errors.ts";
-import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
-import { requireChat, requireModel } from "./models.ts";
+import { readAsked, requireChat } from "./models.ts";
 import { parseConversation, parseMessagesRequest } from "./schemas/anthropic.ts";
 import { typedFrame, typedFrames } from "./sse.ts";
+import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 
 /** The route. */
 export function messages(deps: Deps): Handler {
-  const { service, options } = deps;
+  const { service } = deps;
   return async (c) => {
     const { signal } = c.req.raw;
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const model = requireModel(deps, json["model"]);
-    const body = parseMessagesRequest(json, model);
+    const { model, body } = await readAsked(c, deps, parseMessagesRequest);
     requireChat(model);
     const prompt = await service.encodeChat(body.messages, body.template);
     if (signal.aborted) return clientLeft();
@@ -34,23 +31,21 @@ export function messages(deps: Deps): Handler {
     });
     const head = { id, model: model.id, promptTokens: prompt.length };
     const events = messageEvents(head, job, body.calls);
+    const failed = (error: ApiError) => errorEvent(error, c.get("requestId"));
     if (body.stream) {
-      const failed = (error: ApiError) => typedFrame(errorEvent(error, c.get("requestId")));
-      return streamFrames(c, deps, job, typedFrames(events), failed);
+      const frame = (error: ApiError) => typedFrame(failed(error));
+      return streamFrames(c, deps, job, typedFrames(events), frame);
     }
-    const message = await wholeMessage(events);
-    return message === null ? clientLeft() : c.json(message);
+    const cancel = () => job.cancel();
+    return wholeAnswer(c, deps, { answer: wholeMessage(events), cancel, failed });
   };
 }
 
 /** How many tokens the conversation has as a prompt. */
 export function countTokens(deps: Deps): Handler {
-  const { service, options } = deps;
+  const { service } = deps;
   return async (c) => {
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const model = requireModel(deps, json["model"]);
-    const body = parseConversation(json, model);
+    const { model, body } = await readAsked(c, deps, parseConversation);
     requireChat(model);
     const prompt = await service.encodeChat(body.messages, body.template);
     return c.json({ input_tokens: prompt.length });

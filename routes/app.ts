@@ -75,6 +75,7 @@ export function createApp(service: Service, options: AppOptions): Hono<Env> {
       modelAliases: [],
       maxBodyBytes: DEFAULT_BODY_BYTES,
       pingSeconds: 10,
+      earlyMs: 1500,
       log: (line) => console.error(line),
       logRequest: () => {},
       metrics: new Metrics(),

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `POST /v1/chat/completions`. */
-import { type Admitted, clientLeft, collect, type Collection, streamAnswer } from "./answer.ts";
+import { type Admitted, collect, type Collection, streamAnswer } from "./answer.ts";
 import { admit, newHead, tokensWanted } from "./admission.ts";
-import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
 import { ChatWriter, wholeChoice } from "./chat_choices.ts";
 import { promptLogprobs } from "./logprobs.ts";
-import { requireChat, requireModel } from "./models.ts";
+import { readAsked, requireChat } from "./models.ts";
 import { type ChatBody, parseChat } from "./schemas/chat.ts";
+import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 
 /** The route. */
 export function chatCompletions(deps: Deps): Handler {
   const { service, options } = deps;
   return async (c) => {
     const { signal } = c.req.raw;
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const model = requireModel(deps, json["model"]);
-    const body = parseChat(json, model);
+    const { model, body } = await readAsked(c, deps, parseChat);
     requireChat(model);
     const prompt = await service.encodeChat(body.messages, body.template);
     if (signal.aborted) return clientLeft();
@@ -38,12 +35,12 @@ export function chatCompletions(deps: Deps): Handler {
     if (body.stream) {
       return streamAnswer(c, deps, admitted, new ChatWriter(body, prompt, options.pingSeconds > 0));
     }
-    const collected = await collect(admitted);
-    return collected === null ? clientLeft() : c.json(wholeAnswer(admitted, body, collected));
+    const answer = collect(admitted).then((all) => all && completionOf(admitted, body, all));
+    return wholeAnswer(c, deps, { answer, cancel: () => admitted.job.cancel() });
   };
 }
 
-function wholeAnswer({ head, prompts }: Admitted, body: ChatBody, all: Collection): unknown {
+function completionOf({ head, prompts }: Admitted, body: ChatBody, all: Collection): unknown {
   const choices = all.choices.map((choice, index) => wholeChoice(choice, index, body));
   const ids = body.returnTokenIds ? { prompt_token_ids: [...prompts[0]!] } : {};
   const scored = body.promptLogprobs === null

@@ -6,12 +6,10 @@ import {
   type Admitted,
   type Choice,
   type ChunkWriter,
-  clientLeft,
   collect,
   type Collection,
   streamAnswer,
 } from "./answer.ts";
-import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
 import {
   type CompletionLogprobs,
@@ -19,18 +17,16 @@ import {
   extendLogprobs,
   promptLogprobs,
 } from "./logprobs.ts";
-import { requireModel } from "./models.ts";
+import { readAsked } from "./models.ts";
 import { type CompletionBody, parseCompletion } from "./schemas/completions.ts";
+import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 
 /** The route. */
 export function completions(deps: Deps): Handler {
-  const { service, options } = deps;
+  const { service } = deps;
   return async (c) => {
     const { signal } = c.req.raw;
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const model = requireModel(deps, json["model"]);
-    const body = parseCompletion(json, model);
+    const { model, body } = await readAsked(c, deps, parseCompletion);
     const prompts: Int32Array[] = [];
     for (const prompt of body.prompts) {
       prompts.push(await encodePrompt(service, prompt, body.addSpecial));
@@ -55,8 +51,9 @@ export function completions(deps: Deps): Handler {
     if (body.stream) {
       return streamAnswer(c, deps, admitted, new CompletionWriter(body, prompts, echoes));
     }
-    const all = await collect(admitted);
-    return all === null ? clientLeft() : c.json(wholeAnswer(admitted, body, all, echoes));
+    const answer = collect(admitted)
+      .then((all) => all && completionOf(admitted, body, all, echoes));
+    return wholeAnswer(c, deps, { answer, cancel: () => admitted.job.cancel() });
   };
 }
 
@@ -84,7 +81,7 @@ function echoesOf(service: Service, body: CompletionBody, prompts: Int32Array[])
   );
 }
 
-function wholeAnswer(
+function completionOf(
   { head, n, prompts }: Admitted,
   body: CompletionBody,
   all: Collection,

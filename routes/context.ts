@@ -23,11 +23,17 @@ export interface AppOptions {
   /** Longest request body (default 32 MiB: a prompt of a million tokens takes 5 to 10). */
   maxBodyBytes?: number;
   /**
-   * Seconds of silence after which a stream gets a comment, so that proxies and clients keep it open
+   * Seconds of silence after which a stream gets a comment (a whole answer that has begun: white space), so that proxies and clients keep it open
    * (default 10). 0: no comments, and an answer's role rides with its first token instead of going out
    * at once, so that benchmark clients, which take the first event for the first token, measure right.
    */
   pingSeconds?: number;
+  /**
+   * An answer without `stream` that isn't there after so many milliseconds begins, with white space, so that
+   * a client that leaves is noticed (default 1500; never where `pingSeconds` is 0). Errors before that have a
+   * status of their own.
+   */
+  earlyMs?: number;
   /** Where bugs and engine failures are reported (default: stderr). */
   log?: (line: string) => void;
   /** Told of each request when it has ended; not of those that only ask how the server is. */

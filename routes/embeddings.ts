@@ -2,20 +2,22 @@
 /** `POST /v1/embeddings`: the mean of a text's hidden states after the final norm, of length 1. */
 import { SERVER_ATTENTION } from "../src/engine/attention.ts";
 import { GREEDY } from "../src/engine/engine.ts";
-import type { GenerationRequest } from "../src/types.ts";
+import { Failure } from "../src/errors.ts";
+import type { GenerationRequest, ModelInfo } from "../src/types.ts";
 import { type Admission, newId, submit } from "./admission.ts";
-import { clientLeft } from "./answer.ts";
-import { readJson } from "./body.ts";
 import { encodePrompt } from "./completions.ts";
 import type { Deps, Handler } from "./context.ts";
 import { invalid } from "./errors.ts";
 import type { Job } from "./job.ts";
-import { requireModel } from "./models.ts";
-import { parseEmbeddings } from "./schemas/embeddings.ts";
+import { readAsked } from "./models.ts";
+import { type EmbeddingsBody, parseEmbeddings } from "./schemas/embeddings.ts";
 import { tokenCounts } from "./usage.ts";
+import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 
 /** Inputs that are computed at once: a request of thousands must not fill the queue that all share. */
 const AT_ONCE = 16;
+/** Between two tries to go on where the queue is full. */
+const AGAIN_MS = 500;
 
 /** Runs the prompt and reports its embedding. */
 const EMBED: Omit<GenerationRequest, Admission> = {
@@ -37,46 +39,93 @@ const EMBED: Omit<GenerationRequest, Admission> = {
 
 /** The route. */
 export function embeddings(deps: Deps): Handler {
-  const { service, options } = deps;
+  const { service } = deps;
   return async (c) => {
     const { signal } = c.req.raw;
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const model = requireModel(deps, json["model"]);
-    const body = parseEmbeddings(json, model);
+    const { model, body } = await readAsked(c, deps, parseEmbeddings);
     const prompts: Int32Array[] = [];
     for (const input of body.inputs) {
       const prompt = await encodePrompt(service, input, body.addSpecial);
       if (signal.aborted) return clientLeft();
-      if (prompt.length === 0) throw invalid("input", "An input has no tokens");
+      checkLength(prompt, model);
       prompts.push(prompt);
     }
-    const means: Float32Array[] = [];
     const id = newId("embd");
-    for (let first = 0; first < prompts.length; first += AT_ONCE) {
-      const some = prompts.slice(first, first + AT_ONCE);
+    const work = new Embedding((some, first) => {
       const asked = { id: `${id}-${first}`, model: model.id, stream: false, field: "input" };
-      const found = await embeddingsOf(await submit(c, service, asked, some, EMBED));
-      if (found === null) return clientLeft();
-      means.push(...found);
-    }
-    const tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
-    const { completion_tokens: _, ...usage } = tokenCounts(tokens, 0);
-    const data = means.map((mean, index) => {
-      const unit = unitVector(mean.subarray(0, body.dimensions));
-      return { object: "embedding", index, embedding: body.base64 ? base64(unit) : [...unit] };
+      return submit(c, service, asked, some, EMBED);
     });
-    return c.json({ object: "list", data, model: model.id, usage });
+    const answer = work.run(prompts).then((means) =>
+      means && embeddingsOf(means, prompts, model, body)
+    );
+    return wholeAnswer(c, deps, { answer, cancel: () => work.cancel() });
   };
 }
 
-/** One for each prompt; null when the client went away. */
-async function embeddingsOf(job: Job): Promise<Float32Array[] | null> {
-  const found: Float32Array[] = [];
-  for await (const { prompt, event } of job.events()) {
-    if (event.type === "done") found[prompt] = event.embedding!;
+/** All of them before any is run: an answer that has begun has no status to refuse with. */
+function checkLength({ length }: Int32Array, { contextTokens }: ModelInfo): void {
+  if (length === 0) throw invalid("input", "An input has no tokens");
+  if (length <= contextTokens) return;
+  const sentence = `An input has ${length} tokens, but the context holds ${contextTokens}`;
+  throw invalid("input", sentence, "context_length_exceeded");
+}
+
+function embeddingsOf(
+  means: readonly Float32Array[],
+  prompts: readonly Int32Array[],
+  model: ModelInfo,
+  { dimensions, base64: asBase64 }: EmbeddingsBody,
+): unknown {
+  const tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
+  const { completion_tokens: _, ...usage } = tokenCounts(tokens, 0);
+  const data = means.map((mean, index) => {
+    const unit = unitVector(mean.subarray(0, dimensions));
+    return { object: "embedding", index, embedding: asBase64 ? base64(unit) : [...unit] };
+  });
+  return { object: "list", data, model: model.id, usage };
+}
+
+/** A request's inputs, a few at a time. */
+class Embedding {
+  readonly #submit: (prompts: readonly Int32Array[], first: number) => Promise<Job>;
+  #job: Job | null = null;
+  #left = false;
+
+  constructor(submit: (prompts: readonly Int32Array[], first: number) => Promise<Job>) {
+    this.#submit = submit;
   }
-  return job.cancelled ? null : found;
+
+  cancel(): void {
+    this.#left = true;
+    this.#job?.cancel();
+  }
+
+  /** One for each prompt; null when the client went away. */
+  async run(prompts: readonly Int32Array[]): Promise<Float32Array[] | null> {
+    const means: Float32Array[] = [];
+    for (let first = 0; first < prompts.length; first += AT_ONCE) {
+      this.#job = await this.#admitted(prompts.slice(first, first + AT_ONCE), first);
+      if (this.#left) this.#job.cancel();
+      for await (const { prompt, event } of this.#job.events()) {
+        if (event.type === "done") means[first + prompt] = event.embedding!;
+      }
+      if (this.#job.cancelled) return null;
+    }
+    return means;
+  }
+
+  /** A request that has begun waits where a new one would have to come again. */
+  async #admitted(prompts: readonly Int32Array[], first: number): Promise<Job> {
+    for (;;) {
+      try {
+        return await this.#submit(prompts, first);
+      } catch (error) {
+        const busy = error instanceof Failure && error.kind === "too_many_requests";
+        if (!busy || first === 0 || this.#left) throw error;
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      }
+    }
+  }
 }
 
 function unitVector(values: Float32Array): Float32Array<ArrayBuffer> {

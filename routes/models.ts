@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The models as clients see them, and which names mean ours. */
 import type { ModelInfo } from "../src/types.ts";
-import type { Deps, Handler } from "./context.ts";
+import { readJson } from "./body.ts";
+import type { Context, Deps, Handler } from "./context.ts";
 import { ApiError, invalid } from "./errors.ts";
 import { refuse, show } from "./schemas/fields.ts";
 
@@ -35,6 +36,21 @@ export function showModel(deps: Deps): Handler {
     const id = c.req.param("id") ?? "";
     return c.json(entry(requireModel(deps, id), id));
   };
+}
+
+/**
+ * What a request to the model asks for. A model that is not there yet, and one that is not ours, are refused
+ * before the rest is looked at.
+ */
+export async function readAsked<T>(
+  c: Context,
+  deps: Deps,
+  parse: (json: Record<string, unknown>, model: ModelInfo) => T,
+): Promise<{ model: ModelInfo; body: T }> {
+  deps.service.model();
+  const json = await readJson(c.req.raw, deps.options.maxBodyBytes);
+  const model = requireModel(deps, json["model"]);
+  return { model, body: parse(json, model) };
 }
 
 /** Throws a 400 unless the model knows conversations. */

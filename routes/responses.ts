@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `POST /v1/responses`. */
 import { newId, submit } from "./admission.ts";
-import { clientLeft, streamFrames } from "./answer.ts";
-import { readJson } from "./body.ts";
+import { streamFrames } from "./answer.ts";
 import type { Deps, Handler } from "./context.ts";
 import type { ApiError } from "./errors.ts";
-import { requireChat, requireModel } from "./models.ts";
+import { readAsked, requireChat } from "./models.ts";
 import { ResponseBuilder, wholeResponse } from "./response_events.ts";
 import { parseResponses } from "./schemas/responses.ts";
 import { typedFrame, typedFrames } from "./sse.ts";
+import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 
 /** The route. */
 export function responses(deps: Deps): Handler {
-  const { service, options } = deps;
+  const { service } = deps;
   return async (c) => {
     const { signal } = c.req.raw;
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const model = requireModel(deps, json["model"]);
-    const body = parseResponses(json, model);
+    const { model, body } = await readAsked(c, deps, parseResponses);
     requireChat(model, "input");
     const prompt = await service.encodeChat(body.messages, body.template);
     if (signal.aborted) return clientLeft();
@@ -44,7 +41,10 @@ export function responses(deps: Deps): Handler {
       const failed = (error: ApiError) => builder.failed(error).map(typedFrame).join("");
       return streamFrames(c, deps, job, typedFrames(events), failed);
     }
-    const response = await wholeResponse(events);
-    return response === null ? clientLeft() : c.json(response);
+    return wholeAnswer(c, deps, {
+      answer: wholeResponse(events),
+      cancel: () => job.cancel(),
+      failed: (error) => builder.failed(error)[0]!["response"],
+    });
   };
 }

@@ -36,16 +36,21 @@ export const SSE_HEADERS = {
 /** A reader that takes nothing for so long is given up: its KV is wanted by others. */
 export const STALL_MS = 5 * 60_000;
 
-/**
- * The body of an event stream. The reader pulls: a slow one is not written ahead of. `pingMs` of silence
- * bring a comment (0: none), by the clock and not by what the engine does. `cancel` is called once when
- * the reader goes away, or takes nothing for `stallMs`.
- */
+/** How a stream is kept open, and given up. */
+export interface StreamCare {
+  /** So much silence brings a ping (0: none), by the clock and not by what the engine does. */
+  pingMs: number;
+  /** What readers skip (default: a comment). */
+  ping?: string;
+  /** Called once when the reader goes away, or takes nothing for `stallMs`. */
+  cancel: () => void;
+  stallMs?: number;
+}
+
+/** The body of an event stream. The reader pulls: a slow one is not written ahead of. */
 export function eventStream(
   frames: AsyncIterator<string>,
-  pingMs: number,
-  cancel: () => void,
-  stallMs = STALL_MS,
+  { pingMs, ping = PING, cancel, stallMs = STALL_MS }: StreamCare,
 ): ReadableStream<Uint8Array> {
   type Controller = ReadableStreamDefaultController<Uint8Array>;
   const period = pingMs > 0 ? Math.min(pingMs, stallMs) : stallMs;
@@ -72,8 +77,8 @@ export function eventStream(
       return controller.error(new Error("The reader takes nothing."));
     }
     const due = silentMs >= period;
-    // Below 0 something waits to be read already: comments must not pile up before a slow reader.
-    if (due && pingMs > 0 && controller.desiredSize === 0) send(controller, PING);
+    // Below 0 something waits to be read already: pings must not pile up before a slow reader.
+    if (due && pingMs > 0 && controller.desiredSize === 0) send(controller, ping);
     timer = setTimeout(watch, due ? period : period - silentMs, controller);
   };
   return new ReadableStream<Uint8Array>({

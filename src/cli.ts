@@ -102,7 +102,8 @@ const FLAGS: Record<string, Flag> = {
   "queue": { value: "N", help: "requests that may wait before 429 (default: 64)" },
   "ping": {
     value: "SECONDS",
-    help: "comment in streams that are silent for so long, 0 for none (default: 10)",
+    help:
+      "comment (white space in whole answers) after so long a silence, 0 for none (default: 10)",
   },
   "request-timeout": {
     value: "SECONDS",

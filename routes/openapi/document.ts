@@ -100,7 +100,11 @@ export function openApi(version: string, model: ModelInfo): OpenApi {
       version,
       description: "An LLM inference server for long contexts. Optional fields may be null; " +
         "unknown ones are ignored, except within `sounder`. Requests that the model works for take the headers " +
-        `x-sounder-priority (${PRIORITIES.join(", ")}) and x-sounder-timeout (seconds, from 1).`,
+        `x-sounder-priority (${
+          PRIORITIES.join(", ")
+        }) and x-sounder-timeout (seconds, from 1). Their ` +
+        "answers without stream begin after 1.5 seconds with white space; an error that comes later " +
+        "stands in the answer's place, at status 200.",
     },
     paths,
     components: {

@@ -45,6 +45,33 @@ Deno.test("limits of time and progress of the prompt", async (t) => {
   });
 });
 
+Deno.test("a client that leaves without having read anything ends its work within three seconds", async () => {
+  await using server = new TestServer(["--memory", "1GiB", "--quiet"]);
+  const url = await server.ready();
+  const { hostname, port } = new URL(url);
+  for (const bytes of [1000, 100_000]) {
+    const json = JSON.stringify({ ...ENDLESS, stream: false });
+    const socket = await Deno.connect({ hostname, port: Number(port) });
+    const writer = socket.writable.getWriter();
+    await writer.write(
+      new TextEncoder().encode(
+        `POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: ${bytes}\r\n\r\n` +
+          json.padEnd(bytes),
+      ),
+    );
+    const health = async () => await (await fetch(`${url}/health`)).json();
+    while ((await health()).running === 0) await new Promise((done) => setTimeout(done, 10));
+    socket.close();
+    const started = performance.now();
+    for (let busy = true; busy;) {
+      const { running, kv_blocks, kv_blocks_free } = await health();
+      busy = running > 0 || kv_blocks_free < kv_blocks;
+      assertLess(performance.now() - started, 3000, `${bytes} bytes`);
+      await new Promise((done) => setTimeout(done, 20));
+    }
+  }
+});
+
 Deno.test("SIGTERM: new requests are refused, running ones are ended when --drain is over", async () => {
   await using server = new TestServer(["--memory", "1GiB", "--drain", "1"]);
   const url = await server.ready();

@@ -16,7 +16,7 @@ Deno.test("frame() is one line of JSON whatever the text holds", () => {
 
 Deno.test("eventStream() lets at most one comment wait for a slow reader", async () => {
   const end = gate();
-  const reader = eventStream(silent(end.opened), 2, () => {}).getReader();
+  const reader = eventStream(silent(end.opened), { pingMs: 2, cancel() {} }).getReader();
   const decoder = new TextDecoder();
   await reader.read();
   await wait(40);
@@ -33,7 +33,8 @@ Deno.test("eventStream() lets at most one comment wait for a slow reader", async
 Deno.test("eventStream() without pings is silent, and cancel reaches the owner once", async () => {
   const end = gate();
   let cancels = 0;
-  const reader = eventStream(silent(end.opened), 0, () => cancels++).getReader();
+  const reader = eventStream(silent(end.opened), { pingMs: 0, cancel: () => cancels++ })
+    .getReader();
   const next = reader.read();
   const first = await Promise.race([next, wait(20).then(() => "silence")]);
   assertEquals(first, "silence");
@@ -47,7 +48,11 @@ Deno.test("eventStream() without pings is silent, and cancel reaches the owner o
 Deno.test("eventStream() gives up a reader that takes nothing, and not one that waits", async () => {
   const end = gate();
   let cancels = 0;
-  const waiting = eventStream(silent(end.opened), 0, () => cancels++, 10).getReader();
+  const waiting = eventStream(silent(end.opened), {
+    pingMs: 0,
+    cancel: () => cancels++,
+    stallMs: 10,
+  }).getReader();
   const first = waiting.read();
   await wait(50);
   assertEquals(cancels, 0);
@@ -59,5 +64,5 @@ Deno.test("eventStream() gives up a reader that takes nothing, and not one that 
 });
 
 Deno.test("eventStream() that was not read starts no timer", () => {
-  eventStream(silent(gate().opened), 1, () => {});
+  eventStream(silent(gate().opened), { pingMs: 1, cancel() {} });
 });
