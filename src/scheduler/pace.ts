@@ -9,7 +9,7 @@ import type { StageMs } from "../engine/engine.ts";
 export const STEP_MS = 50;
 /** A step in which nobody decodes may be so much longer: large chunks are quicker, and only newcomers wait. */
 const LONE_FACTOR = 10;
-/** Share of a step that prefill gets at least, however long decode takes. */
+/** Share of a step that prefill gets at least, however long decode takes: so no prompt waits for ever. */
 const LEAST_SHARE = 0.25;
 /** Tokens that fit into a step before anything was measured. */
 const UNKNOWN_TOKENS = 64;
@@ -18,6 +18,8 @@ const RATE_TOKENS = 1024;
 const RATE_PAIRS = 5_000_000;
 /** With fewer pairs, attention takes what its tokens cost rather than what their keys do. */
 const LEAST_PAIRS = 50_000;
+/** Steps in which prompts run beside decode, until one without prompts measures decode again. */
+const MOST_MIXED_STEPS = 31;
 /** Weight of the newest measurement in a moving average. */
 const NEWEST = 0.25;
 /** Bounds of Retry-After in seconds (clients ignore more than a minute), and a guess before anything ended. */
@@ -69,6 +71,8 @@ export interface ChunkPace {
   /** Tokens of a chunk at a depth that take so long. */
   tokensIn(ms: number, depth: number): number;
   msOf(tokens: number, depth: number): number;
+  /** The next step should run no prompts, since what so many decoding sequences take isn't known (any more). */
+  lacksDecode(decoding: number): boolean;
 }
 
 function pairs(tokens: number, depth: number): number {
@@ -84,6 +88,8 @@ export class Pace implements ChunkPace {
   #decodeMs: number | null = null;
   #decodeAttentionMs: number | null = null;
   #decoding: number | null = null;
+  /** Steps since the last of them. */
+  #mixed = 0;
   #busyMsPerJob: number | null = null;
   #busyMs = 0;
 
@@ -94,7 +100,9 @@ export class Pace implements ChunkPace {
   prefillMs(decoding: number): number {
     if (decoding === 0) return LONE_FACTOR * this.#stepMs;
     const { ms, attentionMs } = this.#decode(decoding);
-    return Math.max(this.#stepMs - ms - attentionMs, LEAST_SHARE * this.#stepMs);
+    const decodeMs = ms + attentionMs;
+    const least = LEAST_SHARE * Math.max(this.#stepMs, decodeMs / (1 - LEAST_SHARE));
+    return Math.max(this.#stepMs - decodeMs, least);
   }
 
   tokensIn(ms: number, depth: number): number {
@@ -111,6 +119,11 @@ export class Pace implements ChunkPace {
     return token * tokens + pair * pairs(tokens, depth);
   }
 
+  // What a step with both took can't be told apart: with decode unknown, prompts would seem dear and get little.
+  lacksDecode(decoding: number): boolean {
+    return decoding > 0 && (this.#decodeMs === null || this.#mixed >= MOST_MIXED_STEPS);
+  }
+
   /** A step ended. */
   stepped({ totalMs, stageMs, prefill, decodeTokens }: StepTimes): void {
     this.#busyMs += totalMs;
@@ -118,11 +131,13 @@ export class Pace implements ChunkPace {
     const attentionMs = Math.min(stageMs.attention, totalMs);
     const ms = totalMs - attentionMs;
     if (prefill.length === 0) {
+      this.#mixed = 0;
       this.#decodeMs = blend(this.#decodeMs, ms);
       this.#decodeAttentionMs = blend(this.#decodeAttentionMs, attentionMs);
       this.#decoding = blend(this.#decoding, decodeTokens);
       return;
     }
+    if (decodeTokens > 0) this.#mixed++;
     const decode = this.#decode(decodeTokens);
     const sum = (of: (chunk: Chunks[number]) => number) =>
       prefill.reduce((total, chunk) => total + of(chunk), 0);

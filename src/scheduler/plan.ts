@@ -120,7 +120,9 @@ export function planStep(
 ): Batch {
   const { decodes, prefills } = ready(jobs);
   const room = Math.max(1, limits.maxStepTokens - decodes.length);
-  const shares = sharePrefill(prefills, pace, pace.prefillMs(decodes.length), room);
+  const shares = pace.lacksDecode(decodes.length)
+    ? new Map<Sequence, number>()
+    : sharePrefill(prefills, pace, pace.prefillMs(decodes.length), room);
   const most = Math.min(limits.maxStepSequences, limits.maxStepTokens);
   const prefill: { tokens: number; depth: number }[] = [];
   const batch: Batch = { entries: [], prefillTokens: 0, decodeTokens: 0, prefill };

@@ -71,8 +71,26 @@ Deno.test("before anything is measured chunks are small, and alone they are larg
 Deno.test("where decode alone takes too long, prefill still gets a quarter of a step", () => {
   const pace = new Pace(40);
   for (let i = 0; i < 30; i++) step(pace, { token: 1, pair: 0, decode: 30 }, 0, 0, 2);
-  assertEquals(pace.prefillMs(2), 10);
-  assertEquals(pace.prefillMs(1), 10);
+  // 20 of 60 + 20; where decode leaves more than nothing, a quarter of the step that was asked for.
+  assertAlmostEquals(pace.prefillMs(2), 20, 1e-6);
+  const quick = new Pace(40);
+  for (let i = 0; i < 30; i++) step(quick, { token: 1, pair: 0, decode: 15 }, 0, 0, 2);
+  assertAlmostEquals(quick.prefillMs(2), 10, 1e-6);
+});
+
+Deno.test("what decode takes is measured without prompts: at first, and after 31 steps with some", () => {
+  const machine = { token: 0.4, pair: 0, decode: 3 };
+  const pace = new Pace(50);
+  step(pace, machine, 100, 0, 0);
+  assertEquals([pace.lacksDecode(0), pace.lacksDecode(60)], [false, true]);
+  step(pace, machine, 0, 0, 60);
+  for (let i = 0; i < 31; i++) {
+    assertEquals(pace.lacksDecode(60), false);
+    step(pace, machine, 32, 0, 60);
+  }
+  assertEquals([pace.lacksDecode(0), pace.lacksDecode(60)], [false, true]);
+  // A quarter of the time: 60 of 180 + 60 milliseconds.
+  assertAlmostEquals(pace.tokensIn(pace.prefillMs(60), 0), 150, 2);
 });
 
 Deno.test("tokens and milliseconds are each other's inverse", () => {

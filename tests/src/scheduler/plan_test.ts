@@ -18,6 +18,7 @@ function beside(tokens: number): ChunkPace {
     prefillMs: (decoding) => decoding === 0 ? Infinity : tokens,
     tokensIn: (ms) => Math.max(0, Math.floor(ms)),
     msOf: (tokens) => tokens,
+    lacksDecode: () => false,
   };
 }
 
@@ -55,6 +56,13 @@ Deno.test("beside decoding neighbours a prompt runs in small chunks", () => {
   assertEquals([batch.prefillTokens, batch.decodeTokens], [64, 2]);
 });
 
+Deno.test("prompts wait a step where it isn't known what decode takes", () => {
+  const jobs = [decoding(), running({ promptTokens: 3000 })];
+  const unsure = { ...BESIDE, lacksDecode: (decoding: number) => decoding === 1 };
+  assertEquals(shares(jobs, planStep(jobs, limits(), unsure, 0)), [1, 0]);
+  assertEquals(shares(jobs.slice(1), planStep(jobs.slice(1), limits(), unsure, 1)), [1000]);
+});
+
 Deno.test("a short prompt isn't stuck behind a long one, and the long one gets most", () => {
   const jobs = [running({ promptTokens: 3000 }), running({ promptTokens: 2000 }), running()];
   assertEquals(shares(jobs, planStep(jobs, limits(), BESIDE, 0)), [750, 245, 5]);
@@ -70,6 +78,7 @@ Deno.test("chunks shrink with the keys before them, down to one that the oldest 
     prefillMs: () => 100,
     tokensIn: (ms, depth) => Math.floor(ms / (1 + depth / 100)),
     msOf: (tokens, depth) => tokens * (1 + depth / 100),
+    lacksDecode: () => false,
   };
   const at = (depth: number) => {
     const made = running({ promptTokens: 3000 });
