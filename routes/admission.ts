@@ -64,6 +64,7 @@ export async function submit(
   if (request.session !== null && prompts.length > 1) {
     throw invalid("sounder.session", "A session is one conversation: send one prompt with it");
   }
+  checkCount(prompts.length, service.model(), asked.field);
   const requests = prompts.map((prompt, i): GenerationRequest => {
     if (prompt.length === 0) {
       throw invalid("prompt", "The prompt has no tokens: nothing to go on from");
@@ -80,6 +81,14 @@ export async function submit(
   } catch (error) {
     throw tooLongIn(asked.field, error);
   }
+}
+
+/** More at once than can run and wait would be a 429 however often they came. */
+function checkCount(count: number, { mostRequests }: ModelInfo, field = "prompt"): void {
+  if (count <= mostRequests) return;
+  const sentence =
+    `${count} prompts are more than this server takes in one request: ${mostRequests}`;
+  throw invalid(field, `${sentence}. Send them in several.`);
 }
 
 /** The error, naming the field that holds the prompt when that is too long. */

@@ -11,6 +11,7 @@ const ANY_MODEL: ModelInfo = {
   id: "",
   created: 0,
   contextTokens: MAX_INT32,
+  mostRequests: MAX_INT32,
   hasChatTemplate: true,
   toolDialect: "json",
   vocabulary: MAX_INT32,

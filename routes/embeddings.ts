@@ -51,7 +51,8 @@ export function embeddings(deps: Deps): Handler {
       prompts.push(prompt);
     }
     const id = newId("embd");
-    const work = new Embedding((some, first) => {
+    const atOnce = Math.min(AT_ONCE, model.mostRequests);
+    const work = new Embedding(atOnce, (some, first) => {
       const asked = { id: `${id}-${first}`, model: model.id, stream: false, field: "input" };
       return submit(c, service, asked, some, EMBED);
     });
@@ -87,11 +88,16 @@ function embeddingsOf(
 
 /** A request's inputs, a few at a time. */
 class Embedding {
+  readonly #atOnce: number;
   readonly #submit: (prompts: readonly Int32Array[], first: number) => Promise<Job>;
   #job: Job | null = null;
   #left = false;
 
-  constructor(submit: (prompts: readonly Int32Array[], first: number) => Promise<Job>) {
+  constructor(
+    atOnce: number,
+    submit: (prompts: readonly Int32Array[], first: number) => Promise<Job>,
+  ) {
+    this.#atOnce = atOnce;
     this.#submit = submit;
   }
 
@@ -103,8 +109,8 @@ class Embedding {
   /** One for each prompt; null when the client went away. */
   async run(prompts: readonly Int32Array[]): Promise<Float32Array[] | null> {
     const means: Float32Array[] = [];
-    for (let first = 0; first < prompts.length; first += AT_ONCE) {
-      this.#job = await this.#admitted(prompts.slice(first, first + AT_ONCE), first);
+    for (let first = 0; first < prompts.length; first += this.#atOnce) {
+      this.#job = await this.#admitted(prompts.slice(first, first + this.#atOnce), first);
       if (this.#left) this.#job.cancel();
       for await (const { prompt, event } of this.#job.events()) {
         if (event.type === "done") means[first + prompt] = event.embedding!;

@@ -32,6 +32,7 @@ export class Metrics implements Observer {
     "Share of the KV blocks that running requests hold, 0 to 1.",
   );
   readonly #blocks = this.#gauge("sounder_kv_blocks", "KV blocks of 128 tokens.", ["state"]);
+  readonly #contexts = this.#gauge("sounder_contexts", "Contexts of the engine.", ["state"]);
   readonly #sessions = new SessionMetrics(this.#registry);
   readonly #memory = this.#gauge("process_resident_memory_bytes", "Memory of the process.");
 
@@ -213,13 +214,17 @@ export class Metrics implements Observer {
 
   /** All of them in Prometheus' text format. */
   async text(service: Service): Promise<string> {
-    const { state, running, waiting, kvBlocks, kvBlocksFree, cache, sessions } = service.status();
+    const status = service.status();
+    const { state, running, waiting, kvBlocks, kvBlocksFree, cache, sessions } = status;
     const cached = cache?.blocks ?? 0;
     this.#running.set(running);
     this.#waiting.set(waiting);
     this.#blocks.set({ state: "free" }, kvBlocksFree - cached);
     this.#blocks.set({ state: "cached" }, cached);
     this.#blocks.set({ state: "used" }, kvBlocks - kvBlocksFree);
+    this.#contexts.set({ state: "free" }, status.maxContexts - status.contexts);
+    this.#contexts.set({ state: "cached" }, cache?.contexts ?? 0);
+    this.#contexts.set({ state: "used" }, status.contexts - (cache?.contexts ?? 0));
     this.#kvUsage.set(kvBlocks === 0 ? 0 : 1 - kvBlocksFree / kvBlocks);
     this.#evicted.reset();
     this.#evicted.inc(cache?.evictedBlocks ?? 0);

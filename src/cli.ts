@@ -124,7 +124,7 @@ const FLAGS: Record<string, Flag> = {
   "sessions": {
     value: "DIR",
     help:
-      "keep contexts there over restarts: saved when memory is short, when the server stops and on demand",
+      "keep contexts there over restarts: saved when idle, when memory is short, when the server stops and on demand",
   },
   "sessions-size": { value: "SIZE", help: "most bytes of that folder, as 50GiB (default: 16GiB)" },
   "deterministic": {

@@ -13,6 +13,7 @@ import { Verification } from "./generate/sampled_usage.ts";
 import type { Observer } from "./observer.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import type { SessionStore } from "./sessions/store.ts";
+import { MOST_WAITING } from "./scheduler/options.ts";
 import { Scheduler, type SchedulerOptions } from "./scheduler/scheduler.ts";
 import type {
   ChatMessage,
@@ -100,6 +101,7 @@ export class ModelService implements Service {
         id: model.id,
         created: model.created ?? Math.floor(Date.now() / 1000),
         contextTokens: contextTokens(engine.limits),
+        mostRequests: engine.limits.maxContexts + (this.#options.maxWaiting ?? MOST_WAITING),
         hasChatTemplate: text.hasChatTemplate,
         toolDialect: text.toolDialect,
         vocabulary: engine.limits.vocabulary,
@@ -109,7 +111,9 @@ export class ModelService implements Service {
       texts: new TokenTexts(text.tokenizer),
       policy: attention,
       constraints: new ConstraintCompiler(text.tokenizer, engine.limits.vocabulary),
-      sessions: sessions === null ? null : new Sessions(engine, scheduler, sessions),
+      sessions: sessions === null
+        ? null
+        : new Sessions(engine, scheduler, sessions, this.#options.clock),
     };
     this.#progress = 1;
     this.#state = "ready";
@@ -149,6 +153,7 @@ export class ModelService implements Service {
   status(): ServiceStatus {
     const loaded = this.#loaded;
     const cache = loaded?.scheduler.cache?.figures() ?? null;
+    const usage = loaded?.engine.usage() ?? { kvBlocksFree: 0, contexts: 0 };
     return {
       state: this.#state,
       progress: this.#progress,
@@ -156,7 +161,9 @@ export class ModelService implements Service {
       running: loaded?.scheduler.running ?? 0,
       waiting: loaded?.scheduler.waiting ?? 0,
       kvBlocks: loaded?.engine.limits.kvBlocks ?? 0,
-      kvBlocksFree: (loaded?.engine.usage().kvBlocksFree ?? 0) + (cache?.blocks ?? 0),
+      kvBlocksFree: usage.kvBlocksFree + (cache?.blocks ?? 0),
+      contexts: usage.contexts,
+      maxContexts: loaded?.engine.limits.maxContexts ?? 0,
       cache,
       sessions: loaded?.sessions?.figures() ?? null,
       verify: (loaded?.policy.verify ?? 0) > 0 ? this.#verification.totals : null,

@@ -127,6 +127,8 @@ export interface ModelInfo {
   created: number;
   /** Longest prompt and answer together that really fits. */
   contextTokens: number;
+  /** Requests that may run and wait at once. */
+  mostRequests: number;
   hasChatTemplate: boolean;
   /** How it calls tools. */
   toolDialect: DialectName;
@@ -147,6 +149,9 @@ export interface ServiceStatus {
   kvBlocks: number;
   /** With those that only the prefix cache holds. */
   kvBlocksFree: number;
+  /** Live ones, with those of the prefix cache, and the most there can be. */
+  contexts: number;
+  maxContexts: number;
   /** The prefix cache; null when it is switched off, or nothing is loaded. */
   cache: CacheFigures | null;
   /** Sessions on disk; null: none are kept. */

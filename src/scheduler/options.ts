@@ -24,8 +24,11 @@ export function withPieces<T extends JobOptions>(options: T, limits: EngineLimit
   return { pieceTokens: Math.max(1, Math.min(BLOCK_TOKENS, room)), ...options };
 }
 
+/** Requests that may wait, unless the options say otherwise. */
+export const MOST_WAITING = 64;
+
 export interface SchedulerOptions extends JobOptions {
-  /** Requests that may wait (default 64). */
+  /** Requests that may wait (default: {@linkcode MOST_WAITING}). */
   maxWaiting?: number;
   /** Prompt tokens that may wait in all (default: four contexts full). */
   maxWaitingTokens?: number;

@@ -24,7 +24,7 @@ import {
 } from "./failures.ts";
 import { Job, type JobOutput, type JobSpec } from "./job.ts";
 import { Ledger } from "./memory.ts";
-import { type JobHandle, type SchedulerOptions, withPieces } from "./options.ts";
+import { type JobHandle, MOST_WAITING, type SchedulerOptions, withPieces } from "./options.ts";
 import { Pace } from "./pace.ts";
 import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
 import { type ContextCache, PrefixCache } from "./prefix_cache.ts";
@@ -68,7 +68,7 @@ export class Scheduler {
     this.#pace = new Pace(options.stepMs);
     const { limits } = engine;
     this.#queue = new WaitingQueue(
-      options.maxWaiting ?? 64,
+      options.maxWaiting ?? MOST_WAITING,
       options.maxWaitingTokens ?? 4 * limits.context,
     );
     this.#contexts = new Contexts(engine);

@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import { BLOCK_TOKENS, type Engine } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
+import { type Clock, SYSTEM_CLOCK } from "../scheduler/clock.ts";
 import type { CachedContext, ContextCache } from "../scheduler/prefix_cache.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { commonTokens } from "./chain.ts";
@@ -18,6 +19,9 @@ import { type Held, Transfers } from "./transfers.ts";
 
 /** So few tokens are run again as quickly as they are restored: they are not saved unless asked for. */
 export const LEAST_SAVED_TOKENS = 512;
+/** A context that lay idle for so long is saved when nothing runs; how often that is looked at. */
+const IDLE_MS = 30_000;
+const LOOK_MS = 5000;
 /** Requests beyond these don't wait for a restore; they run their prompts. */
 const MOST_RECALLS = 8;
 
@@ -34,15 +38,18 @@ export class Sessions implements SessionControl {
   readonly #transfers: Transfers;
   readonly #log: (line: string) => void;
   readonly #pins = new Pins();
-  /** Asked about when they were about to be evicted: saved, or not worth it. */
+  /** Asked about when they lay idle or were about to be evicted: saved, or not worth it. */
   readonly #decided = new WeakSet<CachedContext>();
   #evicting = false;
+  readonly #clock: Clock;
+  readonly #closing = new AbortController();
   #recalls = 0;
 
   constructor(
     engine: Engine,
     scheduler: Scheduler,
     store: SessionStore,
+    clock: Clock = SYSTEM_CLOCK,
   ) {
     if (scheduler.cache === null) throw new RangeError("Sessions need the prefix cache.");
     this.#engine = engine;
@@ -51,7 +58,9 @@ export class Sessions implements SessionControl {
     this.#store = store;
     this.#transfers = new Transfers(engine, scheduler, scheduler.cache, store);
     this.#log = store.log;
+    this.#clock = clock;
     this.#cache.keeper = (cached) => this.#evicts(cached);
+    this.#saveWhenAtRest();
   }
 
   figures(): SessionFigures {
@@ -167,8 +176,34 @@ export class Sessions implements SessionControl {
     }
   }
 
+  /** Saves what has lain idle for a while as long as nothing runs: a crash loses less then. */
+  async #saveWhenAtRest(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await this.#clock.sleep(LOOK_MS, signal);
+      for (;;) {
+        const cached = signal.aborted ? undefined : await this.#longIdle().catch(() => undefined);
+        if (cached === undefined) break;
+        this.#decided.add(cached);
+        await this.#saveIdle(cached, Date.now() - (this.#clock.now() - cached.lastUse));
+      }
+    }
+  }
+
+  /** What was used last of what has lain idle for a while and may be worth saving, if nothing runs. */
+  #longIdle(): Promise<CachedContext | undefined> {
+    return this.#scheduler.alone(() => {
+      if (this.#scheduler.running + this.#scheduler.waiting > 0) return undefined;
+      const before = this.#clock.now() - IDLE_MS;
+      return this.#cache.idle().findLast((cached) =>
+        cached.lastUse <= before && !this.#decided.has(cached)
+      );
+    });
+  }
+
   /** Waits for what is being saved or restored. */
   async close(): Promise<void> {
+    this.#closing.abort();
     this.#cache.keeper = null;
     await this.#transfers.inTurn(() => Promise.resolve());
     this.#store.close();

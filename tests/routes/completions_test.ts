@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Failure } from "../../src/errors.ts";
 import {
   done,
@@ -237,4 +237,14 @@ Deno.test("an empty prompt that gets no BOS is a 400", async () => {
   const error = await failed(await post(appOver(service), PATH, body), 400);
   assertEquals(error.param, "prompt");
   assertEquals(service.requests, []);
+});
+
+Deno.test("more prompts than can run and wait are a 400 that says how many may come", async () => {
+  const service = new FakeService();
+  service.info = { ...service.info, mostRequests: 3 };
+  const app = appOver(service);
+  assertEquals((await ok(await post(app, PATH, { prompt: ["a", "b", "c"] }))).choices.length, 3);
+  const error = await failed(await post(app, PATH, { prompt: ["a", "b", "c", "d"] }), 400);
+  assertEquals([error.param, service.requests.length], ["prompt", 3]);
+  assertStringIncludes(error.message, "3. Send them in several");
 });

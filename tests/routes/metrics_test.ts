@@ -26,7 +26,13 @@ async function scrape(metrics: Metrics, service = new FakeService()) {
 
 Deno.test("gauges say what the service says, under vLLM's names and with the model's", async () => {
   const service = new FakeService();
-  Object.assign(service.current, { running: 3, waiting: 2, kvBlocks: 8, kvBlocksFree: 6 });
+  Object.assign(service.current, {
+    running: 3,
+    waiting: 2,
+    kvBlocks: 8,
+    kvBlocksFree: 6,
+    contexts: 4,
+  });
   const figures = { contexts: 1, lookups: 2, hits: 1, promptTokens: 9, hitTokens: 4 };
   service.current.cache = { ...figures, blocks: 5, evictedBlocks: 7 };
   const text = await scrape(new Metrics(), service);
@@ -38,6 +44,10 @@ Deno.test("gauges say what the service says, under vLLM's names and with the mod
   assertEquals(found.get('sounder_kv_blocks{state="cached"}'), 5);
   assertEquals(found.get("sounder_prefix_cache_evicted_blocks_total"), 7);
   assertEquals(found.get('sounder_kv_blocks{state="used"}'), 2);
+  const contexts = ["free", "cached", "used"].map((state) =>
+    found.get(`sounder_contexts{state="${state}"}`)
+  );
+  assertEquals(contexts, [12, 1, 3]);
   assert(found.get("process_resident_memory_bytes")! > 1e6);
 });
 

@@ -5,6 +5,7 @@ import { Failure } from "../../../src/errors.ts";
 import { promptOf } from "../../fixtures/requests.ts";
 import { inFolder } from "../../fixtures/sessions.ts";
 import { Kept, spec } from "../scheduler/jobs.ts";
+import { VirtualClock } from "../scheduler/virtual_clock.ts";
 import { alone } from "../scheduler/world.ts";
 import { pause, start, type World } from "./world.ts";
 
@@ -166,6 +167,51 @@ Deno.test("when memory is short, what is evicted is saved first and found again"
     const again = await world.ask({ prompt: prompts[0]! });
     assertEquals([again.cachedTokens, again.of(0)], [1199, answers[0]!.of(0)]);
     await world.stop();
+  }));
+
+Deno.test("what lies idle for half a minute is saved while nothing runs, so a kill loses no more", () =>
+  inFolder(async (folder) => {
+    const clock = new VirtualClock();
+    const first = await start(folder, {}, {}, clock);
+    const pass = async (ms: number) => {
+      clock.advance(ms);
+      for (let i = 0; i < 50; i++) await pause();
+    };
+    const prompts = [1, 2, 3].map((first) => promptOf(1000, first));
+    await first.ask({ prompt: prompts[0]! });
+    await first.ask({ prompt: prompts[1]! });
+    await first.ask({ prompt: promptOf(100, 8) });
+    await pass(20_000);
+    await first.ask({ prompt: prompts[2]! });
+    assertEquals(ids(first).length, 0);
+    await pass(15_000);
+    assertEquals([ids(first).length, first.engine.transfers], [2, 2]);
+    for (let i = 0; i < 10; i++) await pass(5000);
+    assertEquals([ids(first).length, first.engine.transfers], [3, 3]);
+    await first.stop("killed");
+    const second = await start(folder);
+    for (const prompt of prompts) assertEquals((await second.ask({ prompt })).cachedTokens, 999);
+    await second.stop("killed");
+  }));
+
+Deno.test("nothing is saved for being idle while something runs", () =>
+  inFolder(async (folder) => {
+    const clock = new VirtualClock();
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => open = resolve);
+    let held = Promise.resolve();
+    const world = await start(folder, { during: () => held }, {}, clock);
+    await world.ask({ prompt: promptOf(1000) });
+    held = gate;
+    const busy = world.ask({ prompt: promptOf(20, 5) });
+    for (let i = 0; i < 20; i++) {
+      clock.advance(5000);
+      await pause();
+    }
+    assertEquals(world.engine.transfers, 0);
+    open();
+    await busy;
+    await world.stop("killed");
   }));
 
 Deno.test("a restore that finds no memory free lets the request run its prompt when it can", () =>

@@ -2,6 +2,7 @@
 /** A scheduler with sessions over the fake engine: one life of a server. */
 import { assertEquals } from "@std/assert";
 import type { JobSpec } from "../../../src/scheduler/job.ts";
+import { type Clock, SYSTEM_CLOCK } from "../../../src/scheduler/clock.ts";
 import { Scheduler } from "../../../src/scheduler/scheduler.ts";
 import { Sessions } from "../../../src/sessions/sessions.ts";
 import type { StoreOptions } from "../../../src/sessions/store.ts";
@@ -56,9 +57,10 @@ export async function start(
   folder: string,
   script: FakeOptions = {},
   options: Partial<StoreOptions> = {},
+  clock: Clock = SYSTEM_CLOCK,
 ): Promise<World> {
   const engine = new FakeEngine(script);
-  const scheduler = new Scheduler(engine, {});
+  const scheduler = new Scheduler(engine, { clock });
   const { store, log } = await openStore(engine, folder, options);
-  return new World(engine, scheduler, new Sessions(engine, scheduler, store), log);
+  return new World(engine, scheduler, new Sessions(engine, scheduler, store, clock), log);
 }
