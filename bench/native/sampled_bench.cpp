@@ -7,7 +7,7 @@
 //   time NAME MILLISECONDS     once a round for each case
 //   round                      after each; with --paced the next one begins when a line is read
 //
-//   sampled_bench LENGTH [--threads N] [--rounds N] [--paced]
+//   sampled_bench LENGTH [--threads N] [--rounds N] [--paced] [--only PART, of methods' names]
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -30,6 +30,7 @@ constexpr int64_t kFlushBytes = int64_t{640} << 20;
 struct Options {
   int length = 98304, threads = usable_cores(), rounds = 9;
   bool is_paced = false;
+  std::string only;
 };
 
 class Bench {
@@ -53,14 +54,15 @@ class Bench {
                                   {"sketch_2bit", SOUNDER_ATTENTION_SKETCH, 2, 0, 0},
                                   {"sketch_1bit", SOUNDER_ATTENTION_SKETCH, 1, 0, 0}};
     for (const MethodShape &shape : shapes)
-      methods_.push_back(std::make_unique<Method>(team_, level, data_, shape));
+      if (shape.name.find(options.only) != std::string::npos)
+        methods_.push_back(std::make_unique<Method>(team_, level, data_, shape));
   }
 
   void run() {
     figure("threads", team_.size(), "threads");
     figure("length", options_.length, "keys");
     figure("kv", double(data_.bytes()), "bytes");
-    const double yardstick = error_of(*methods_[0]);
+    const double yardstick = methods_.empty() ? 0.0 : error_of(*methods_[0]);
     for (auto &method : methods_) {
       if (method->is_sketch()) find_budget(*method, yardstick);
       report(*method);
@@ -178,8 +180,12 @@ bool parse(int argc, char **argv, Options &options) {
       options.is_paced = true;
       continue;
     }
-    const bool has_name = word == "--threads" || word == "--rounds";
+    const bool has_name = word == "--threads" || word == "--rounds" || word == "--only";
     if (has_name && i + 1 == argc) return false;
+    if (word == "--only") {
+      options.only = argv[++i];
+      continue;
+    }
     const int value = std::atoi(argv[has_name ? ++i : i]);
     if (value < 1) return false;
     (word == "--threads" ? options.threads : word == "--rounds" ? options.rounds : options.length) = value;
@@ -194,7 +200,8 @@ int main(int argc, char **argv) {
   Options options;
   if (!parse(argc, argv, options)) {
     std::fprintf(stderr,
-                 "usage: sampled_bench [LENGTH, 4096 to 1048576] [--threads N] [--rounds N] [--paced]\n");
+                 "usage: sampled_bench [LENGTH, 4096 to 1048576] [--threads N] [--rounds N] [--paced] "
+                 "[--only PART]\n");
     return 2;
   }
   const char *problem = nullptr;
