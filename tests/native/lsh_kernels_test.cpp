@@ -178,6 +178,7 @@ struct Tables {
       }
       starts[size_t(table) * (buckets + 1) + buckets] = uint16_t(keys);
     }
+    ids.resize(ids.size() + kLshIdsOfLine - 1, 0xffff);
     for (int table = 0; table < tables; ++table)
       query.push_back(codes[size_t(table) * keys + random() % keys]);
   }
@@ -220,6 +221,18 @@ TEST("retrieving finds what counting by hand finds, whatever the sizes, ranges a
               CHECK(made.retrieve(level, collisions, from, until, 1000) == expected);
             }
         }
+  });
+}
+
+TEST("buckets of any length count, also those longer than the list that short ones are copied to") {
+  each_level([](const char *level) {
+    for (int keys : {2048, 2176, 8192})
+      for (int used_codes : {1, 2, 5}) {
+        const Tables made(3, 7, keys, used_codes, uint32_t(keys + used_codes));
+        for (int collisions : {1, 2, 3})
+          CHECK(made.retrieve(level, collisions, 0, keys, 0) ==
+                reference::lsh_retrieve(made.codes, keys, made.query, collisions, 0, keys));
+      }
   });
 }
 

@@ -37,6 +37,7 @@ struct LshHashTask {
 };
 
 constexpr int kLshMostTables = 1000;  // of SOUNDER_CONFIG_LSH_TABLES
+constexpr int kLshIdsOfLine = 32;     // of a cache line
 
 // The ids of a table that share a query's code.
 struct LshBucket {
@@ -44,8 +45,9 @@ struct LshBucket {
 };
 
 struct LshRetrieveTask {
-  const uint16_t *ids;  // of table t at ids + t * keys, grouped by code
-  int keys;             // a multiple of 64, ≤ kLshMostKeys
+  // Of table t at ids + t * keys, grouped by code. kLshIdsOfLine - 1 values behind the last can be read too.
+  const uint16_t *ids;
+  int keys;  // a multiple of 64, ≤ kLshMostKeys
   int tables;
   const LshBucket *buckets;  // [tables]
   int collisions;            // 1 to 3: tables in which a key must share the code

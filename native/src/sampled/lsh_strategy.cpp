@@ -122,13 +122,23 @@ void LshStrategy::run_phase(int, const StrategyView &view, int) const {
   }
 }
 
-// The buckets of some heads. The heads' codes of a table are looked up together: its starts lie in one page,
-// and finding a page costs more than reading a line of it.
-void find_buckets(const uint16_t *starts, const LshShape &shape, const uint16_t *codes, int heads, int first,
-                  int count, LshBucket *buckets) {
+// A bucket's lines, to the second cache; what a long one has more is read in order. Nothing else is done
+// meanwhile, so that the pages of many buckets are found at once: that takes longer than reading their lines.
+void fetch_bucket(const uint16_t *ids, LshBucket bucket) {
+  constexpr int kMostFetched = 16 * kLshIdsOfLine;
+  const int end = std::min<int>(bucket.end, bucket.begin + kMostFetched);
+  for (int i = bucket.begin; i < end + kLshIdsOfLine - 1; i += kLshIdsOfLine)
+    __builtin_prefetch(ids + i, 0, 2);
+}
+
+// The buckets of some heads, and their ids on their way. The heads' codes of a table are looked up together:
+// its starts lie in one page, its ids in few.
+void find_buckets(const LshHead &tables, const LshSegment &segment, const uint16_t *codes, int heads,
+                  int first, int count, LshBucket *buckets) {
   constexpr int kAhead = 16;
+  const LshShape &shape = segment.index->shape();
   auto starts_of = [&](int table, int i) {
-    return starts + ((int64_t{table} << shape.bits) + table) + codes[table * heads + first + i];
+    return tables.starts + ((int64_t{table} << shape.bits) + table) + codes[table * heads + first + i];
   };
   for (int table = 0; table < shape.tables + kAhead; ++table) {
     for (int i = 0; i < count && table < shape.tables; ++i) __builtin_prefetch(starts_of(table, i));
@@ -136,6 +146,7 @@ void find_buckets(const uint16_t *starts, const LshShape &shape, const uint16_t 
     for (int i = 0; i < count && now >= 0; ++i) {
       const uint16_t *own = starts_of(now, i);
       buckets[i * shape.tables + now] = {own[0], own[1]};
+      fetch_bucket(tables.ids + int64_t{now} * segment.keys, {own[0], own[1]});
     }
   }
 }
@@ -181,7 +192,7 @@ void LshStrategy::choose_heads(const StrategyView &view, int segment, int first,
     task.first_key = tables.begin;
     task.counters = counters;
     if (task.from >= task.until) continue;
-    find_buckets(own.starts, shape, scratch.codes, view.heads, first, count, buckets);
+    find_buckets(own, tables, scratch.codes, view.heads, first, count, buckets);
     for (int i = 0; i < count; ++i) {
       task.buckets = buckets + int64_t{i} * shape.tables;
       retrieve(view, task, own, scratch.figures[first + i].unit, choices[i]);

@@ -100,9 +100,10 @@ void SampledAttention::State::attend_choice(View &view, int segment, int first, 
 // most_segment_keys, so that the remainder tells them apart.
 int SampledAttention::State::count_new(const Choice &choice, uint64_t *seen) const {
   const int most = most_segment_keys(views.context());
+  const int first = choice.count > 0 ? choice.keys[0] / most * most : 0;  // keys ascend
   int fresh = 0;
   for (int i = 0; i < choice.count; ++i) {
-    const int place = choice.keys[i] % most;
+    const int from_first = choice.keys[i] - first, place = from_first < most ? from_first : from_first - most;
     const uint64_t bit = uint64_t{1} << (place & 63);
     fresh += (seen[place >> 6] & bit) == 0;
     seen[place >> 6] |= bit;
