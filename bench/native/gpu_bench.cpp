@@ -4,7 +4,10 @@
 // through the ABI. A roof's share of a decode step counts the bytes of weights and KV that it must read, that
 // of a prefill step the operations of its products and its attention.
 //
-//   gpu_bench [kernels|steps|all]
+//   gpu_bench [kernels|steps|all]     all KV in the GPU's memory
+//   gpu_bench host [layers [bits]]    whole steps with that of so many layers in host memory (default: 31),
+//   and
+//                                     with a sketch of so many bits (default: 2)
 #include "gpu_bench.h"
 
 #include <algorithm>
@@ -34,7 +37,7 @@ void require(sounder_engine *engine, int32_t status) {
   std::exit(1);
 }
 
-std::vector<int32_t> config_ints() {
+std::vector<int32_t> config_ints(int host_layers, int sketch_bits) {
   std::vector<int32_t> ints(SOUNDER_CONFIG_INT_COUNT);
   ints[SOUNDER_CONFIG_LAYERS] = kLayers;
   ints[SOUNDER_CONFIG_HIDDEN] = kHidden;
@@ -52,6 +55,9 @@ std::vector<int32_t> config_ints() {
   ints[SOUNDER_CONFIG_LEAST_ROWS] = 256;
   ints[SOUNDER_CONFIG_LSH_CENTRING] = SOUNDER_CENTRING_CONTEXT;
   ints[SOUNDER_CONFIG_DEVICE] = 0;
+  ints[SOUNDER_CONFIG_DENSE_LAYERS] = 1;
+  ints[SOUNDER_CONFIG_HOST_LAYERS] = host_layers;
+  ints[SOUNDER_CONFIG_SKETCH_BITS] = sketch_bits;
   return ints;
 }
 
@@ -62,8 +68,8 @@ void add_tensor(sounder_engine *engine, int32_t role, int32_t layer, int32_t row
                                       &offset));
 }
 
-void load(sounder_engine *engine) {
-  const std::vector<int32_t> ints = config_ints();
+void load(sounder_engine *engine, int host_layers, int sketch_bits) {
+  const std::vector<int32_t> ints = config_ints(host_layers, sketch_bits);
   const float floats[SOUNDER_CONFIG_FLOAT_COUNT] = {1e-5f, 1};
   std::vector<float> frequencies;
   for (int i = 0; i < kHeadDim / 2; ++i)
@@ -156,16 +162,16 @@ void bench_prefill(sounder_engine *engine, const Roofs &roofs, int depth) {
   print(name.c_str(), times[0].wall, 0, flops, roofs);
 }
 
-void bench_steps(const Roofs &roofs) {
+void bench_steps(const Roofs &roofs, int host_layers, int sketch_bits) {
   sounder_engine *engine = sounder_create();
   const auto start = std::chrono::steady_clock::now();
-  load(engine);
+  load(engine, host_layers, sketch_bits);
   std::printf("loaded in %.1f s\n",
               std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  for (int depth : {0, 28672, 94208}) bench_prefill(engine, roofs, depth);
   for (int depth : {1024, 98304}) bench_decode(engine, roofs, 1, depth);
   for (int batch : {2, 4, 8, 16, 32}) bench_decode(engine, roofs, batch, 1024);
   bench_decode(engine, roofs, 8, 16384);
-  for (int depth : {0, 28672, 94208}) bench_prefill(engine, roofs, depth);
   sounder_close(engine);
 }
 
@@ -175,8 +181,11 @@ void bench_steps(const Roofs &roofs) {
 int main(int argc, char **argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
   try {
-    const bench::Roofs roofs = bench::bench_kernels(what != "steps");
-    if (what != "kernels") bench::bench_steps(roofs);
+    const bench::Roofs roofs = bench::bench_kernels(what != "steps" && what != "host");
+    const bool host = what == "host";
+    const int host_layers = !host ? 0 : argc > 2 ? std::atoi(argv[2]) : 31;
+    const int sketch_bits = !host ? 0 : argc > 3 ? std::atoi(argv[3]) : 2;
+    if (what != "kernels") bench::bench_steps(roofs, host_layers, sketch_bits);
   } catch (const std::exception &failure) {
     std::fprintf(stderr, "%s\n", failure.what());
     return 1;

@@ -55,6 +55,11 @@ DeviceWorkspace device_workspace(const ModelConfig &c) {
     bytes.statistics = int64_t{4} * cuda::kStatistics * sequences * c.heads;
     bytes.constants = 6400;
   }
+  if (c.host_layers > 0) {
+    bytes.copied_in = 2 * c.layer_block_bytes() * device_table_width(c);
+    bytes.appended = c.layer_block_bytes() * (rows / kBlockTokens + 2 * sequences);
+    bytes.identity = int64_t{4} * device_table_width(c);
+  }
   return bytes;
 }
 

@@ -17,6 +17,11 @@
 //   sampled   place_sampled (sampled/device_memory.cpp) for as many queries at once as 256 MiB / G K (2 g +
 //   10)
 //             says, from 1 to min(S, 16)
+//
+// and where the KV of some layer lies in host memory, with B = a G 128 2 D bytes of a block there:
+//
+//   copied_in 2 B ceil(context / 128)      appended  B (floor(R / 128) + 2 S)      identity  4 ceil(context /
+//   128)
 #pragma once
 
 #include <cstdint>
@@ -27,10 +32,11 @@ namespace sounder {
 
 struct DeviceWorkspace {
   int64_t x, normed, qkv, q, attended, gate_up, activated, spare, logits, angles, partials, products, rows,
-      kept, tables, tiles, sampled, queries, statistics, constants;
+      kept, tables, tiles, sampled, queries, statistics, constants, copied_in, appended, identity;
   int64_t total() const {
     return x + normed + qkv + q + attended + gate_up + activated + spare + logits + angles + partials +
-           products + rows + kept + tables + tiles + sampled + queries + statistics + constants;
+           products + rows + kept + tables + tiles + sampled + queries + statistics + constants + copied_in +
+           appended + identity;
   }
 };
 

@@ -132,7 +132,16 @@ function deviceWorkspaceBytes(config: ModelConfig, settings: MemorySettings): nu
   return rows * row + 4 * Math.min(rows, LOGITS_ROWS) * vocabulary +
     4 * DEVICE_PARTIALS * (config.headDim + 2) + DEVICE_PRODUCT_BYTES +
     4 * sequences * Math.ceil(settings.context / BLOCK_TOKENS) + tiles +
-    deviceSamplingBytes(config, settings, { tiles, spare });
+    deviceSamplingBytes(config, settings, { tiles, spare }) + stagingBytes(config, settings);
+}
+
+/** Where the context of a layer in host memory comes in, twice, and its new rows go out. */
+function stagingBytes(config: ModelConfig, settings: MemorySettings): number {
+  const { context, hostLayers, maxStepTokens, maxStepSequences, precision } = settings;
+  if (hostLayers === 0) return 0;
+  const width = Math.ceil(context / BLOCK_TOKENS);
+  const blocks = 2 * width + Math.floor(maxStepTokens / BLOCK_TOKENS) + 2 * maxStepSequences;
+  return blocks * layerBlockBytes(config, precision) + 4 * width;
 }
 
 /** Activations, logits and scratch of the largest step. */

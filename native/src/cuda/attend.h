@@ -53,6 +53,11 @@ constexpr int kMostSplits = 64;
 AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJob> &jobs, int processors,
                           int large_queries);
 
+// Whether all of a job's queries go into small tiles.
+bool fits_small_tiles(const AttentionShape &shape, int tokens);
+// For tiles of so many queries that are launched by themselves.
+int attention_splits(const AttentionShape &shape, size_t tiles, int queries, int processors);
+
 struct AttendCall {
   const void *q;          // [R, H D] of T
   const void *slab;       // of the layer

@@ -27,6 +27,14 @@ int splits_for(size_t tiles, int kv_heads, int size, int processors) {
 
 }  // namespace
 
+bool fits_small_tiles(const AttentionShape &shape, int tokens) {
+  return tokens <= 1 || tokens * (shape.heads / shape.kv_heads) <= kMostInSmallTiles;
+}
+
+int attention_splits(const AttentionShape &shape, size_t tiles, int queries, int processors) {
+  return splits_for(tiles, shape.kv_heads, queries, processors);
+}
+
 AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJob> &jobs, int processors,
                           int large_queries) {
   AttendPlan plan;
@@ -34,7 +42,7 @@ AttendPlan plan_attention(const AttentionShape &shape, const std::vector<AttendJ
   const int group = shape.heads / shape.kv_heads;
   for (const AttendJob &job : jobs) {
     const int packed = job.tokens * group;
-    if (job.tokens == 1 || packed <= kMostInSmallTiles)
+    if (fits_small_tiles(shape, job.tokens))
       cut(job, packed, kSmallTile, plan.small);
     else
       cut(job, packed, large_queries, plan.large);

@@ -98,6 +98,11 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
   tables = cut.take<int32_t>(bytes.tables);
   tiles = cut.take<AttendTile>(bytes.tiles);
   products = std::make_unique<Products>(stream, cut.take(bytes.products));
+  if (config.host_layers > 0) {
+    char *copied_in = cut.take(bytes.copied_in), *appended = cut.take(bytes.appended);
+    host = std::make_unique<HostLayers>(
+        config, HostLayers::Memory{copied_in, appended, cut.take<int32_t>(bytes.identity)}, stream);
+  }
   if (!config.can_sample()) return;
   SampledLayers::Places places{};
   places.work = cut.take(bytes.sampled);
@@ -160,6 +165,7 @@ void CudaDevice::pin(int layer, void *slab, int64_t bytes) {
   void *address = nullptr;
   check(cudaHostGetDevicePointer(&address, slab, 0), "find its way to host memory");
   state_->slabs[size_t(layer)] = static_cast<char *>(address);
+  state_->host->set_slab(layer, static_cast<char *>(slab), static_cast<char *>(address));
 }
 
 void CudaDevice::unpin() noexcept {
@@ -217,13 +223,23 @@ void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint
   check(cudaMemcpy(state_->tables, blocks, count * sizeof(int32_t), cudaMemcpyHostToDevice),
         "upload a list of blocks");
   for (int layer = 0; layer < config_->layers; ++layer) {
-    fill_noise(state_->stream, state_->slabs[size_t(layer)], layer, state_->tables, config_->kv_heads,
-               config_->head_dim, config_->f32, first, end, seed);
-    const bool fills = end / kBlockTokens > first / kBlockTokens;
-    if (state_->sampled == nullptr || config_->device_record_bytes(layer) == 0 || !fills) continue;
-    state_->sampled->seal(state_->stream, layer, layer_rows(layer), first / kBlockTokens, end / kBlockTokens);
+    if (config_->layer_on_host(layer))
+      fill_host_layer(layer, blocks, first, end, seed);
+    else
+      fill_rows(layer, slab_place(layer), first, end, seed);
   }
   synchronize();
+  if (state_->host != nullptr) state_->host->wait();
+}
+
+void CudaDevice::fill_rows(int layer, const RowPlace &place, int first, int end, uint32_t seed) {
+  fill_noise(state_->stream, place.slab, layer, place.tables, config_->kv_heads, config_->head_dim,
+             config_->f32, first, end, seed);
+  const int first_block = first / kBlockTokens, end_block = end / kBlockTokens;
+  if (state_->sampled == nullptr || config_->device_record_bytes(layer) == 0 || end_block == first_block)
+    return;
+  state_->sampled->seal(state_->stream, layer, place.slab, place.tables, state_->tables, first_block,
+                        end_block);
 }
 
 void CudaDevice::synchronize() { check(cudaStreamSynchronize(state_->stream), "finish its work"); }

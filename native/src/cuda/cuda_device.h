@@ -8,35 +8,12 @@
 #include "device.h"
 #include "device_workspace.h"
 #include "graphs.h"
+#include "host_layers.h"
 #include "products.h"
 #include "sampled_layers.h"
+#include "streams.h"
 
 namespace sounder::cuda {
-
-// A stream and an event that end with their owner.
-class Stream {
- public:
-  Stream() { check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "make a stream"); }
-  ~Stream() { cudaStreamDestroy(handle_); }
-  Stream(const Stream &) = delete;
-  Stream &operator=(const Stream &) = delete;
-  operator cudaStream_t() const { return handle_; }
-
- private:
-  cudaStream_t handle_ = nullptr;
-};
-
-class Event {
- public:
-  Event() { check(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming), "make an event"); }
-  ~Event() { cudaEventDestroy(handle_); }
-  Event(const Event &) = delete;
-  Event &operator=(const Event &) = delete;
-  operator cudaEvent_t() const { return handle_; }
-
- private:
-  cudaEvent_t handle_ = nullptr;
-};
 
 // What a model takes of a device, made by prepare.
 struct DeviceState {
@@ -63,6 +40,7 @@ struct DeviceState {
   AttendTile *tiles;
   std::unique_ptr<Products> products;
   std::unique_ptr<SampledLayers> sampled;  // nullptr where no layer samples
+  std::unique_ptr<HostLayers> host;        // nullptr where no layer's KV lies in host memory
   Buffer frequency_memory;
 };
 
@@ -112,17 +90,30 @@ class CudaDevice : public Device {
   void embed_rows();
   void multiply_qkv(int layer);
   void append(int layer);
+  void append_rows(int layer, int first, int count, const RowPlace &place);
   // Whether rows of the step sample at this layer.
   bool samples(int layer) const { return sampled_rows() > 0 && config_->layer_samples(layer); }
   int sampled_rows() const { return state_->sampled == nullptr ? 0 : state_->sampled->rows(); }
   void attend_layer(int layer);
   void attend_exactly(int layer, const AttendPlan &plan, char *output);
+  void attend_in_slab(int layer, const AttendPlan &plan, char *output);
+  void attend_queries(const AttendCall &call, const AttendTile *tiles, int count, int queries, int splits);
+  void attend_values(int first, int count, const RowPlace &place, char *output);
   void attend_sampling(int layer);
-  LayerRows layer_rows(int layer) const { return {state_->slabs[size_t(layer)], state_->tables}; }
+  RowPlace slab_place(int layer) const;
   void seal_blocks(int layer);
   void feed_forward(const LayerWeights &weights);
   void decode_all();
   void output(int first, int count);
+  // Noise as the rows of one layer, and its index.
+  void fill_rows(int layer, const RowPlace &place, int first, int end, uint32_t seed);
+
+  // cuda_host_step.cpp: whether the step stages contexts at this layer, and how it goes then.
+  bool stages(int layer) const;
+  void append_parts(int layer);
+  void attend_parts(int layer, const AttendPlan &plan, char *output);
+  void attend_part(const HostLayers::Part &part, const RowPlace &place, const AttendPlan &plan, char *output);
+  void fill_host_layer(int layer, const int32_t *blocks, int first, int end, uint32_t seed);
 
   int index_;
   int processors_, major_;

@@ -105,6 +105,7 @@ void CudaDevice::describe(const DeviceStep &step) {
 
 void CudaDevice::begin(const DeviceStep &step) {
   describe(step);
+  if (state_->host != nullptr) state_->host->begin(step);
   if (state_->sampled != nullptr) state_->sampled->clear_statistics(state_->stream);
   embed_rows();
 }
@@ -124,26 +125,39 @@ void CudaDevice::multiply_qkv(int layer) {
   s.products->multiply(w.qkv, s.normed, rows_, Into::kFloats, s.qkv);
 }
 
-// Sampled attention takes rotated queries from where the product left them.
 void CudaDevice::append(int layer) {
+  if (stages(layer)) return append_parts(layer);
+  append_rows(layer, 0, rows_, slab_place(layer));
+}
+
+// Sampled attention takes rotated queries from where the product left them.
+void CudaDevice::append_rows(int layer, int first, int count, const RowPlace &place) {
   const ModelConfig &c = *config_;
   const LayerWeights &w = weights_->layers[size_t(layer)];
-  DeviceState &s = *state_;
+  const DeviceState &s = *state_;
+  const int64_t row = first, angles = row * c.rope_pairs();
   rotate_and_append(s.stream,
-                    {s.rows, rows_, s.qkv, w.qkv_bias, w.q_norm, w.k_norm, c.norm_epsilon, s.cosine, s.sine,
-                     c.heads, c.kv_heads, c.head_dim, c.rope_pairs(), s.q, s.slabs[size_t(layer)], s.tables,
-                     device_table_width(c), c.f32, capturing_ || samples(layer)});
+                    {s.rows + row, count, s.qkv + row * c.qkv_width(), w.qkv_bias, w.q_norm, w.k_norm,
+                     c.norm_epsilon, s.cosine + angles, s.sine + angles, c.heads, c.kv_heads, c.head_dim,
+                     c.rope_pairs(), s.q + row * c.q_width() * c.value_bytes(), place.slab, place.tables,
+                     place.table_width, c.f32, capturing_ || samples(layer)});
 }
 
 void CudaDevice::project(int layer) {
   multiply_qkv(layer);
   append(layer);
   seal_blocks(layer);
+  if (stages(layer)) state_->host->end_append(layer);
 }
 
 void CudaDevice::seal_blocks(int layer) {
-  if (state_->sampled != nullptr && config_->device_record_bytes(layer) > 0)
-    state_->sampled->seal(state_->stream, layer, layer_rows(layer));
+  if (state_->sampled == nullptr || config_->device_record_bytes(layer) == 0) return;
+  for (const SampledLayers::Filled &filled : state_->sampled->filled()) {
+    const bool staged = stages(layer) && state_->host->stages(filled.sequence);
+    const RowPlace slab = slab_place(layer), place = staged ? state_->host->appended(filled.sequence) : slab;
+    state_->sampled->seal(state_->stream, layer, place.slab, place.table(filled.sequence),
+                          slab.table(filled.sequence), filled.first, filled.end);
+  }
 }
 
 void CudaDevice::attend_layer(int layer) {
@@ -152,18 +166,37 @@ void CudaDevice::attend_layer(int layer) {
 }
 
 void CudaDevice::attend_exactly(int layer, const AttendPlan &plan, char *output) {
-  DeviceState &s = *state_;
-  const AttentionShape shape = config_->attention_shape();
-  const AttendCall call{s.q,       s.slabs[size_t(layer)], s.tables, device_table_width(*config_), output,
-                        s.partials};
-  if (config_->f32) return attend_rows(s.stream, shape, call, s.rows, rows_);
+  if (stages(layer)) return attend_parts(layer, plan, output);
+  attend_in_slab(layer, plan, output);
+}
+
+void CudaDevice::attend_in_slab(int layer, const AttendPlan &plan, char *output) {
+  const DeviceState &s = *state_;
+  const RowPlace place = slab_place(layer);
+  if (config_->f32) return attend_values(0, rows_, place, output);
+  const AttendCall call{s.q, place.slab, place.tables, place.table_width, output, s.partials};
   const int small = static_cast<int>(plan.small.size()), large = static_cast<int>(plan.large.size());
   const AttendTile *tiles = s.tiles + plan.first_tile;
-  attend_tiles(s.stream, shape, call, tiles, small, kSmallTile, plan.small_splits);
-  if (plan.large_queries == kHopperTile)
-    attend_hopper(s.stream, shape, call, tiles + small, large, plan.large_splits);
+  attend_queries(call, tiles, small, kSmallTile, plan.small_splits);
+  attend_queries(call, tiles + small, large, plan.large_queries, plan.large_splits);
+}
+
+void CudaDevice::attend_queries(const AttendCall &call, const AttendTile *tiles, int count, int queries,
+                                int splits) {
+  const AttentionShape shape = config_->attention_shape();
+  if (queries == kHopperTile)
+    attend_hopper(state_->stream, shape, call, tiles, count, splits);
   else
-    attend_tiles(s.stream, shape, call, tiles + small, large, kLargeTile, plan.large_splits);
+    attend_tiles(state_->stream, shape, call, tiles, count, queries, splits);
+}
+
+// In float32.
+void CudaDevice::attend_values(int first, int count, const RowPlace &place, char *output) {
+  const DeviceState &s = *state_;
+  const int64_t offset = int64_t{first} * config_->q_width() * config_->value_bytes();
+  const AttendCall call{s.q + offset,      place.slab,      place.tables,
+                        place.table_width, output + offset, s.partials};
+  attend_rows(s.stream, config_->attention_shape(), call, s.rows + first, count);
 }
 
 // Rows that read all keys, those that choose theirs, and beside these the exact result where it is asked for.
@@ -183,9 +216,10 @@ void CudaDevice::attend_sampling(int layer) {
   rows.is_done = !appends_late_;
   rows.near_rows = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
   uint16_t *output = reinterpret_cast<uint16_t *>(s.attended);
-  s.sampled->attend(s.stream, layer, layer_rows(layer), rows, output);
+  if (stages(layer)) s.host->await_written();
+  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, output);
   if (!s.sampled->verifies()) return;
-  attend_exactly(layer, verify_plan_, s.spare);
+  attend_in_slab(layer, verify_plan_, s.spare);
   s.sampled->verify(s.stream, output, reinterpret_cast<const uint16_t *>(s.spare));
 }
 
@@ -216,6 +250,7 @@ void CudaDevice::keep(const DeviceStep &step, const std::vector<int32_t> &kept) 
   DeviceState &s = *state_;
   const ModelConfig &c = *config_;
   describe(step);
+  if (s.host != nullptr) s.host->keep(step);
   int32_t *staged = reinterpret_cast<int32_t *>(s.staging.data() + device_workspace(c).rows);
   std::copy(kept.begin(), kept.end(), staged);
   copy_in(s.stream, s.kept, staged, kept.size() * 4);
@@ -290,6 +325,7 @@ const float *CudaDevice::decode(const DeviceStep &step) {
 void CudaDevice::wait() {
   if (state_->sampled != nullptr) state_->sampled->fetch_statistics(state_->stream);
   synchronize();
+  if (state_->host != nullptr) state_->host->wait();
 }
 
 std::vector<float> CudaDevice::read_rows(int what) {

@@ -96,36 +96,31 @@ void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const 
         "upload a step");
 }
 
-void SampledLayers::seal(cudaStream_t stream, int layer, const LayerRows &at, int first, int end) {
+void SampledLayers::seal(cudaStream_t stream, int layer, const void *rows, const int32_t *row_table,
+                         const int32_t *table, int first, int end) {
   SealStep step{};
   step.shape = config_.index_shape();
   step.kv_heads = config_.kv_heads;
-  step.rows = static_cast<const uint16_t *>(at.rows);
+  step.rows = static_cast<const uint16_t *>(rows);
   step.records = records_[size_t(layer)].data();
   step.record_stride = record_bytes(step.shape);
   step.signs = places_.constants->signs;
-  step.row_blocks = step.blocks = at.tables + first;
+  step.row_blocks = row_table + first;
+  step.blocks = table + first;
   step.first = first;
   step.count = end - first;
-  step.previous = first > 0 ? at.tables + first - 1 : nullptr;
+  step.previous = first > 0 ? table + first - 1 : nullptr;
   launch_seal(launcher(stream), step);
 }
 
-void SampledLayers::seal(cudaStream_t stream, int layer, const LayerRows &at) {
-  for (const Filled &filled : filled_) {
-    const int32_t *table = at.tables + int64_t{filled.sequence} * device_table_width(config_);
-    seal(stream, layer, {at.rows, table}, filled.first, filled.end);
-  }
-}
-
-SampledStep SampledLayers::step_of(int layer, const LayerRows &at, uint16_t *output) const {
+SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output) const {
   SampledStep step{};
   step.shape = shape_;
   step.context = longest_;
   step.layer = layer;
   step.query = places_.queries;
   step.constants = places_.constants;
-  step.rows = step.near_rows = static_cast<const uint16_t *>(at.rows);
+  step.rows = step.near_rows = static_cast<const uint16_t *>(slab);
   step.records = records_[size_t(layer)].data();
   step.record_stride = record_bytes(config_.index_shape());
   step.narrow_output = output;
@@ -143,14 +138,14 @@ void SampledLayers::for_waves(SampledStep step, const Body &body) const {
   }
 }
 
-void SampledLayers::attend(cudaStream_t stream, int layer, const LayerRows &at, const NewRows &rows,
+void SampledLayers::attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows,
                            uint16_t *output) {
-  for_waves(step_of(layer, at, output),
+  for_waves(step_of(layer, slab, output),
             [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
 }
 
 void SampledLayers::verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact) {
-  SampledStep step = step_of(0, {}, output);
+  SampledStep step = step_of(0, nullptr, output);
   step.queries = rows();
   launch_verify(launcher(stream), step, exact);
 }

@@ -13,12 +13,6 @@
 
 namespace sounder::cuda {
 
-// Where rows of a layer lie, and the blocks of the step's sequences there.
-struct LayerRows {
-  void *rows;
-  const int32_t *tables;  // [sequences, device_table_width]
-};
-
 class SampledLayers {
  public:
   // Parts of the workspace (device_workspace.h).
@@ -39,16 +33,21 @@ class SampledLayers {
   void describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables);
   int rows() const { return static_cast<int>(queries_.size()); }
   bool verifies() const { return verifies_; }
-  bool fills_blocks() const { return !filled_.empty(); }
+  // Blocks [first, end) of a sequence, which the step fills.
+  struct Filled {
+    int sequence, first, end;
+  };
+  const std::vector<Filled> &filled() const { return filled_; }
   // What a captured graph of these rows depends on besides their number: no context is longer.
   int longest() const { return longest_; }
 
-  // Makes the records of the blocks that the step filled, or of blocks [first, end) of a table.
-  void seal(cudaStream_t stream, int layer, const LayerRows &at);
-  void seal(cudaStream_t stream, int layer, const LayerRows &at, int first, int end);
+  // Makes the records of blocks [first, end) of a context. row_table, table: its blocks' ids in the slab of
+  // rows and among the records, from its first on.
+  void seal(cudaStream_t stream, int layer, const void *rows, const int32_t *row_table, const int32_t *table,
+            int first, int end);
 
   // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16.
-  void attend(cudaStream_t stream, int layer, const LayerRows &at, const NewRows &rows, uint16_t *output);
+  void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output);
   // How far `output` of rows that are verified is from `exact`.
   void verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact);
 
@@ -58,12 +57,8 @@ class SampledLayers {
   std::vector<SampledStatistics> statistics() const;
 
  private:
-  // Blocks [first, end) of a sequence.
-  struct Filled {
-    int sequence, first, end;
-  };
   Launcher launcher(cudaStream_t stream) const;
-  SampledStep step_of(int layer, const LayerRows &at, uint16_t *output) const;
+  SampledStep step_of(int layer, const void *slab, uint16_t *output) const;
   // Cuts a step's queries into as many as there is room for.
   template <typename Body>
   void for_waves(SampledStep step, const Body &body) const;
