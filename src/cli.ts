@@ -78,7 +78,9 @@ const FLAGS: Record<string, Flag> = {
   "threads": { value: "N", help: "threads that compute (default: one for each physical core)" },
   "memory": {
     value: "SIZE",
-    help: "memory for weights and KV cache, as 12GiB, 800M or 50% (default: 80% of what is free)",
+    help:
+      "memory for weights and KV cache, as 12GiB, 800M or 50% (default: 80% of what is free); with cuda: host " +
+      "memory for KV cache beside the GPU's (default: what a --context takes that the GPU cannot hold)",
   },
   ...DEVICE_FLAGS,
   "context": { value: "TOKENS", help: "longest prompt and answer together (default: the model's)" },

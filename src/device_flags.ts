@@ -21,9 +21,6 @@ export function readDevice(
   const device = parseDevice(name) ?? invalid(`--device takes cpu, cuda or cuda:N, not "${name}"`);
   const vram = text("vram");
   if (device === CPU && vram !== null) invalid("--vram is for a GPU: --device cuda");
-  if (device !== CPU && text("memory") !== null) {
-    invalid("Weights and KV cache lie in the GPU's memory: --vram instead of --memory");
-  }
   if (device !== CPU && deterministic) {
     invalid("On a GPU results depend on what else runs: --deterministic is for the CPU");
   }

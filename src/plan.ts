@@ -16,6 +16,7 @@ import { fitMemory, type MemoryFit } from "./model/fit.ts";
 import { lshBytes, publishedLshBytes } from "./model/index_memory.ts";
 import { formatBytes, parseMemory } from "./model/memory.ts";
 import type { ModelConfig } from "./model/model.ts";
+import type { HostMemory } from "./model/placement.ts";
 
 /** Tokens of the largest step: long enough for full speed of the matrix products. */
 const MAX_STEP_TOKENS = 2048;
@@ -32,8 +33,10 @@ const ANSWER_TOKENS = 1024;
 export interface ServerPlan {
   settings: EngineSettings;
   fit: MemoryFit;
-  /** Bytes that may be used. */
+  /** Bytes that may be used: of the GPU's memory, where one computes. */
   memory: number;
+  /** Bytes of host memory that KV may take beside it. */
+  hostMemory: number;
   machine: Machine;
   policy: AttentionPolicy;
   /** Sentences for the start message: what the flags ask for and the model cannot do. */
@@ -99,6 +102,13 @@ function notesOf(config: ModelConfig, options: Options): string[] {
   ];
 }
 
+/** Host memory for KV beside a GPU's; null where none computes. */
+function hostMemory({ device, memory }: Options, machine: Machine): HostMemory | null {
+  if (device === CPU) return null;
+  const { memoryTotal: total, memoryAvailable: available } = machine;
+  return { bytes: parseMemory(memory, { total, available }), asked: memory !== null };
+}
+
 /** Bytes for weights, KV cache and workspace: the GPU's, where one computes. */
 function usableMemory(options: Options, machine: Machine): number {
   const { memoryTotal, memoryAvailable, device } = machine;
@@ -122,13 +132,13 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     maxStepSequences: MAX_STEP_SEQUENCES,
     maxContexts: MAX_CONTEXTS,
     device: options.device,
-    hostLayers: 0,
     hostAttention: "gpu" as const,
   };
   const wanted = indexFor(config, options);
   const flag = options.device === CPU ? "--memory" : "--vram";
   const { context } = options;
-  const fit = fitMemory(config, { ...limits, memory, flag, context, index: wanted });
+  const host = hostMemory(options, machine);
+  const fit = fitMemory(config, { ...limits, memory, host, flag, context, index: wanted });
   const index = { ...wanted, lshTokens: fit.lshTokens };
   const { strategy, autoFrom, budget, beta, collisions, verify } = options.attention;
   return {
@@ -136,12 +146,14 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
       ...limits,
       index,
       kvBlocks: fit.kvBlocks,
+      hostLayers: fit.hostLayers,
       context: fit.context,
       deterministic: options.deterministic,
       dummySeed: 0,
     },
     fit,
     memory,
+    hostMemory: host?.bytes ?? 0,
     machine,
     policy: {
       strategy,
@@ -171,12 +183,32 @@ function requestLines({ fit }: ServerPlan): string[] {
   });
 }
 
+function kvSummary({ fit, settings }: ServerPlan): string {
+  const { kvBytes, hostKvBytes } = fit;
+  if (settings.device === CPU) return `${formatBytes(kvBytes)} KV cache (grows as it is used)`;
+  const own = `${formatBytes(kvBytes - hostKvBytes)} KV cache on the GPU`;
+  return hostKvBytes === 0 ? own : `${own} and ${formatBytes(hostKvBytes)} in host memory`;
+}
+
+/** Where the KV of the layers lies, when some lies in host memory. */
+function placementLines(config: ModelConfig, { fit, hostMemory }: ServerPlan): string[] {
+  const { hostLayers, kvBytes, hostKvBytes } = fit;
+  if (hostLayers === 0) return [];
+  const layers = (count: number) => `${count} ${count === 1 ? "layer" : "layers"}`;
+  return [
+    `  placement  ${layers(config.layers - hostLayers)}${
+      fit.indexBytes > 0 ? " and the index" : ""
+    }` +
+    ` on the GPU: ${formatBytes(kvBytes - hostKvBytes)}; ${layers(hostLayers)} in pinned host ` +
+    `memory: ${formatBytes(hostKvBytes)} of ${formatBytes(hostMemory)}`,
+  ];
+}
+
 /** The two lines about memory in the start message. */
 export function planSummary(plan: ServerPlan): string {
   const { fit } = plan;
   return [
-    `  memory   ${formatBytes(fit.weightBytes)} weights, ${formatBytes(fit.kvBytes)} KV cache` +
-    `${plan.settings.device === CPU ? " (grows as it is used)" : " on the GPU"}, ${
+    `  memory   ${formatBytes(fit.weightBytes)} weights, ${kvSummary(plan)}, ${
       fit.lshBytes > 0 ? `${formatBytes(fit.lshBytes)} lsh tables, ` : ""
     }` +
     `${formatBytes(fit.workspaceBytes)} workspace`,
@@ -252,6 +284,7 @@ export function planText(config: ModelConfig, plan: ServerPlan): string {
     `  workspace  ${formatBytes(fit.workspaceBytes)}`,
     `  KV cache   ${formatBytes(perToken)} a token, ${thousands(fit.kvBlocks)} blocks of ` +
     `${BLOCK_TOKENS} tokens = ${formatBytes(fit.kvBytes)}`,
+    ...placementLines(config, plan),
     ...indexLines(config, plan),
     `  context    up to ${thousands(fit.context)} tokens (the model was made for ` +
     `${thousands(config.context)}), ${

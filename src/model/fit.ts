@@ -4,6 +4,7 @@ import { BLOCK_TOKENS } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
 import { formatBytes, type MemoryPlan, type MemorySettings, planMemory } from "./memory.ts";
 import type { ModelConfig } from "./model.ts";
+import { type HostMemory, placeLayers, type Placement } from "./placement.ts";
 
 /** Most blocks that an engine takes. */
 const MOST_BLOCKS = 1 << 23;
@@ -13,9 +14,11 @@ const MOST_CONTEXT = 1 << 24;
 const USEFUL_CONTEXT = 1024;
 
 /** What is to fit into memory. */
-export interface FitRequest extends Omit<MemorySettings, "kvBlocks" | "context"> {
-  /** Bytes that weights, KV blocks, their index and workspace may take together. */
+export interface FitRequest extends Omit<MemorySettings, "kvBlocks" | "context" | "hostLayers"> {
+  /** Bytes that weights, KV blocks, their index and workspace may take together, where they are computed. */
   memory: number;
+  /** What KV may take of host memory beside that; null: it all lies with what computes. */
+  host: HostMemory | null;
   /** Longest context in tokens; null: as long as the model's, as far as memory goes. */
   context: number | null;
   /** The flag that says how much memory. */
@@ -31,32 +34,41 @@ export interface MemoryFit extends MemoryPlan {
   context: number;
   /** Tokens that `lsh` tables may cover: all that the blocks hold. */
   lshTokens: number;
+  /** Layers whose KV a GPU finds in host memory. */
+  hostLayers: number;
 }
 
 /** The plan with so many blocks: the longest context that they hold, and `lsh` tables for every token. */
-function planOf(config: ModelConfig, request: FitRequest, kvBlocks: number): MemoryFit {
+function planOf(
+  config: ModelConfig,
+  request: FitRequest,
+  kvBlocks: number,
+  hostLayers: number,
+): MemoryFit {
   const tokens = kvBlocks * BLOCK_TOKENS;
   const context = Math.max(1, Math.min(wantedContext(config, request), tokens));
   const lshTokens = request.index.lsh === null ? 0 : tokens;
   const index = { ...request.index, lshTokens };
-  const plan = planMemory(config, { ...request, kvBlocks, context, index });
-  return { ...plan, kvBlocks, context, lshTokens };
+  const plan = planMemory(config, { ...request, kvBlocks, context, hostLayers, index });
+  return { ...plan, kvBlocks, context, lshTokens, hostLayers };
 }
 
 function wantedContext(config: ModelConfig, { context }: FitRequest): number {
   return Math.min(context ?? config.context, MOST_CONTEXT);
 }
 
-function total(plan: MemoryPlan): number {
-  return plan.weightBytes + plan.workspaceBytes + plan.kvBytes + plan.lshBytes;
+function fits(plan: MemoryPlan, { memory, host }: FitRequest): boolean {
+  const { weightBytes, workspaceBytes, kvBytes, lshBytes, hostKvBytes } = plan;
+  return weightBytes + workspaceBytes + kvBytes - hostKvBytes + lshBytes <= memory &&
+    hostKvBytes <= (host?.bytes ?? 0);
 }
 
 /** The most blocks that fit; 0 when none does. Everything grows with their number. */
-function mostBlocks(config: ModelConfig, request: FitRequest): number {
+function mostBlocks(config: ModelConfig, request: FitRequest, hostLayers: number): number {
   let [fitting, beyond] = [0, MOST_BLOCKS + 1];
   while (beyond - fitting > 1) {
     const middle = Math.floor((fitting + beyond) / 2);
-    if (total(planOf(config, request, middle)) <= request.memory) fitting = middle;
+    if (fits(planOf(config, request, middle, hostLayers), request)) fitting = middle;
     else beyond = middle;
   }
   return fitting;
@@ -67,20 +79,26 @@ function mostBlocks(config: ModelConfig, request: FitRequest): number {
  * @throws {Failure} kind `memory` with figures when weights or one context of useful length don't fit
  */
 export function fitMemory(config: ModelConfig, request: FitRequest): MemoryFit {
-  const fitting = mostBlocks(config, request);
-  if (fitting === 0) refuseModel(config, request);
   const wanted = wantedContext(config, request);
   const needed = request.context === null ? Math.min(wanted, USEFUL_CONTEXT) : wanted;
   const least = Math.ceil(needed / BLOCK_TOKENS);
-  if (fitting < least) refuseContext(config, request, fitting, least);
-  const { context } = planOf(config, request, fitting);
   // More blocks than all contexts at full length could never be used.
-  const most = request.maxContexts * Math.ceil(context / BLOCK_TOKENS);
-  return planOf(config, request, Math.min(fitting, most));
+  const useful = (tokens: number) => request.maxContexts * Math.ceil(tokens / BLOCK_TOKENS);
+  const placement = placeLayers(
+    config.layers,
+    request.host,
+    (hostLayers) => mostBlocks(config, request, hostLayers),
+    { needed: least, useful: useful(wanted) },
+  );
+  const { blocks, hostLayers } = placement;
+  if (blocks === 0) refuseModel(config, request);
+  if (blocks < least) refuseContext(config, request, placement, least);
+  const { context } = planOf(config, request, blocks, hostLayers);
+  return planOf(config, request, Math.min(blocks, useful(context)), hostLayers);
 }
 
 function refuseModel(config: ModelConfig, request: FitRequest): never {
-  const { weightBytes, workspaceBytes } = planOf(config, request, 0);
+  const { weightBytes, workspaceBytes } = planOf(config, request, 0, 0);
   throw new Failure(
     "memory",
     `The model takes ${formatBytes(weightBytes)} for weights and ` +
@@ -92,20 +110,19 @@ function refuseModel(config: ModelConfig, request: FitRequest): never {
 function refuseContext(
   config: ModelConfig,
   request: FitRequest,
-  fitting: number,
+  { blocks, hostLayers }: Placement,
   least: number,
 ): never {
-  const { kvBytes, lshBytes, weightBytes, workspaceBytes, context } = planOf(
-    config,
-    request,
-    least,
-  );
+  const plan = planOf(config, request, least, hostLayers);
+  const { kvBytes, lshBytes, weightBytes, workspaceBytes, context } = plan;
+  const { host } = request;
   throw new Failure(
     "memory",
     `A context of ${context} tokens takes ${formatBytes(kvBytes + lshBytes)} of KV cache` +
       `${lshBytes > 0 ? " and lsh tables" : ""}, but beside the weights ` +
-      `${formatBytes(request.memory - weightBytes - workspaceBytes)} are left, enough for ` +
-      `${fitting * BLOCK_TOKENS} tokens. Ask for a shorter one with --context, or give more with ` +
-      `${request.flag}.`,
+      `${formatBytes(Math.max(0, request.memory - weightBytes - workspaceBytes))} are left` +
+      `${host === null ? "" : ` on the GPU, and ${formatBytes(host.bytes)} of host memory`}, ` +
+      `enough for ${blocks * BLOCK_TOKENS} tokens. Ask for a shorter one with --context, or give ` +
+      `more with ${request.flag}${host === null ? "" : " or --memory"}.`,
   );
 }

@@ -5,6 +5,7 @@ import { Failure } from "../../src/errors.ts";
 import { planFor, planSummary, planText } from "../../src/plan.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
+import { LLAMA_8B } from "./model/shapes.ts";
 
 const RECALL = new URL("../../models/recall", import.meta.url).pathname;
 const GIB = 2 ** 30;
@@ -50,6 +51,23 @@ Deno.test("on a GPU its memory is planned, with sketches as on the CPU", () => {
   assertStringIncludes(planText(config, whole), "beyond them by sketch with 2 %");
   assertEquals(planOnGpu(config, "--vram", "2GiB").memory, 2 * GIB);
   assertThrows(() => planOnGpu(config, "--vram", "8MiB"), Failure, "--vram");
+});
+
+Deno.test("a context that the GPU doesn't hold goes to host memory in part, and the plan says so", () => {
+  const placed = planOnGpu(LLAMA_8B, "--vram=24GiB", "--context=131072");
+  const { settings, fit } = placed;
+  assert(settings.hostLayers > 0 && settings.hostLayers === fit.hostLayers);
+  assertEquals(placed.hostMemory, 16 * GIB);
+  const text = planText(LLAMA_8B, placed);
+  assertStringIncludes(text, `placement  ${32 - fit.hostLayers} layers and the index on the GPU`);
+  assertStringIncludes(text, `${fit.hostLayers} layers in pinned host memory`);
+  assertStringIncludes(planSummary(placed), "in host memory");
+  const asked = planOnGpu(LLAMA_8B, "--vram=24GiB", "--memory=18GiB");
+  assertEquals([asked.hostMemory, asked.settings.context], [18 * GIB, 131072]);
+  const within = planOnGpu(LLAMA_8B, "--vram=24GiB");
+  assertEquals(within.settings.hostLayers, 0);
+  assert(asked.fit.kvBlocks > within.fit.kvBlocks && within.settings.context < 131072);
+  assert(!planText(LLAMA_8B, within).includes("placement"));
 });
 
 Deno.test("what a GPU cannot sample with is refused when it was asked for, else exact with a note", () => {

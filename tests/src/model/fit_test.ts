@@ -16,6 +16,7 @@ const INDEXES = [
 const REQUEST: FitRequest = {
   ...SETTINGS,
   memory: 24 * GiB,
+  host: null,
   flag: "--memory",
   context: null,
   maxContexts: 32,
