@@ -216,12 +216,18 @@ class StepRun {
 
 std::string Engine::step(const StepCall &call) {
   std::string problem;
+  {
+    // Its threads wake up while this step is handed over, and rest while the host hands tokens on.
+    std::lock_guard lock(mutex_);
+    if (loaded_ != nullptr) loaded_->team.rouse();
+  }
   run_alone([&] {
     {
       std::lock_guard lock(mutex_);
       loaded();
     }
     problem = StepRun(*this, call).run();
+    loaded_->team.rest();
   });
   return problem;
 }

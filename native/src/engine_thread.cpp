@@ -56,7 +56,10 @@ void EngineThread::loop() {
     lock.lock();
     failure_ = std::move(failure);
     job_ = nullptr;
+    // Unlocked, so that the caller does not wake up only to wait for the lock.
+    lock.unlock();
     done_.notify_one();
+    lock.lock();
   }
 }
 
@@ -66,7 +69,9 @@ bool EngineThread::run(const std::function<void()> &job) {
   busy_ = true;
   stop_.store(stop_always_.load());
   job_ = &job;
+  lock.unlock();
   wake_.notify_one();
+  lock.lock();
   done_.wait(lock, [this] { return job_ == nullptr; });
   busy_ = false;
   std::exception_ptr failure = std::exchange(failure_, nullptr);

@@ -66,6 +66,7 @@ struct ThreadTeam::State {
   alignas(64) std::atomic<int> untaken{0};
   alignas(64) std::atomic<uint32_t> undone{0};  // the caller sleeps on it
   alignas(64) std::atomic<uint32_t> jobs{0};    // workers sleep on it
+  std::atomic<bool> resting{false};             // workers need not watch it awake
   std::atomic<int> sleepers{0};
   std::atomic<bool> caller_sleeps{false};
   std::atomic<bool> stop{false};
@@ -100,8 +101,10 @@ struct ThreadTeam::State {
   void work(int thread) {
     uint32_t seen = 0;
     while (true) {
-      bool found = spin_until([&] { return jobs.load(std::memory_order_relaxed) != seen; });
-      if (!found) {
+      spin_until([&] {
+        return jobs.load(std::memory_order_relaxed) != seen || resting.load(std::memory_order_relaxed);
+      });
+      if (jobs.load(std::memory_order_relaxed) == seen) {
         // seq_cst against jobs: either the publisher sees a sleeper or the sleeper sees the new job.
         sleepers.fetch_add(1);
         if (jobs.load() == seen) futex_wait(jobs, seen);
@@ -123,6 +126,7 @@ struct ThreadTeam::State {
   void publish(int count) {
     undone.store(static_cast<uint32_t>(count), std::memory_order_relaxed);
     untaken.store(count, std::memory_order_release);
+    if (resting.load(std::memory_order_relaxed)) resting.store(false, std::memory_order_relaxed);
     jobs.fetch_add(1);
     if (sleepers.load() > 0) futex_wake(jobs, count - 1);
   }
@@ -167,6 +171,13 @@ void ThreadTeam::run(int chunks, const ChunkBody &body) {
     state.failed.store(false);
     std::rethrow_exception(failure);
   }
+}
+
+void ThreadTeam::rest() { state_->resting.store(true, std::memory_order_relaxed); }
+
+void ThreadTeam::rouse() {
+  state_->resting.store(false, std::memory_order_relaxed);
+  if (state_->sleepers.load() > 0) futex_wake(state_->jobs, static_cast<int>(state_->workers.size()));
 }
 
 void Gate::open() {

@@ -40,6 +40,11 @@ class ThreadTeam {
   // An exception of a body is kept until all chunks are done and thrown here; of several, one.
   void run(int chunks, const ChunkBody &body);
 
+  // Hints. rest: nothing comes for a while, so that workers sleep at once and leave their cores to others.
+  // rouse, from any thread: work comes presently, so that workers wake up meanwhile.
+  void rest();
+  void rouse();
+
  private:
   struct State;
   std::unique_ptr<State> state_;

@@ -144,6 +144,37 @@ TEST("regions that come after the threads fell asleep run whole") {
   }
 }
 
+TEST("a team that rests or was roused for nothing does its next region whole") {
+  ThreadTeam team(3);
+  for (int i = 0; i < 500; ++i) {
+    if (i % 3 != 0) team.rest();
+    if (i % 7 == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+    if (i % 2 != 0) team.rouse();
+    run_and_count(team, 20);
+  }
+}
+
+// Of three tries the best counts: other programs may take the processors meanwhile.
+TEST("threads of a team that rests sleep at once") {
+  ThreadTeam team(3);
+  double of_watching = 1;
+  for (int attempt = 0; attempt < 3 && of_watching > 0.9; ++attempt) {
+    double seconds[2]{};
+    for (bool rests : {false, true}) {
+      const double before = cpu_seconds();
+      for (int i = 0; i < 300; ++i) {
+        run_and_count(team, 3);
+        if (rests) team.rest();
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+      seconds[rests] = cpu_seconds() - before;
+    }
+    of_watching = std::min(of_watching, seconds[1] / seconds[0]);
+    std::printf("  processor time: %.1f ms watching, %.1f ms resting\n", 1e3 * seconds[0], 1e3 * seconds[1]);
+  }
+  CHECK(of_watching <= 0.9);
+}
+
 TEST("the caller waits for a slow chunk of another thread") {
   ThreadTeam team(2);
   for (int i = 0; i < 10; ++i) {
