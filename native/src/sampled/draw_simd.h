@@ -47,14 +47,22 @@ SOUNDER_INLINE Ints shift_right(Ints x) {
   return {_mm512_srli_epi32(x.v, kBits)};
 }
 SOUNDER_INLINE void store_ints(int32_t *p, Ints x) { _mm512_storeu_si512(p, x.v); }
-// Products of lanes of less than 2^15.
-SOUNDER_INLINE Ints mul_shorts(Ints a, Ints b) { return {_mm512_madd_epi16(a.v, b.v)}; }
-// A table of 8 values, twice: the one that the lowest bits say.
-struct Table {
-  __m512i v;
+// high[place / 4 % 8] * low[place % 4], of less than 2^15 each.
+struct Products {
+  __m512i first, second;  // all 32
 };
-SOUNDER_INLINE Table load_table(const int32_t *values) { return {_mm512_loadu_si512(values)}; }
-SOUNDER_INLINE Ints look_up(Table table, Ints place) { return {_mm512_permutexvar_epi32(place.v, table.v)}; }
+SOUNDER_INLINE Products load_products(const int32_t *high, const int32_t *low) {
+  const __m512i places = counting_ints(0).v,
+                highs = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(high)));
+  const __m512i lows = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(low)));
+  const __m512i quarter = _mm512_srli_epi32(places, 2);
+  const __m512i later = _mm512_add_epi32(quarter, _mm512_set1_epi32(4));
+  return {_mm512_mullo_epi32(_mm512_permutexvar_epi32(quarter, highs), lows),
+          _mm512_mullo_epi32(_mm512_permutexvar_epi32(later, highs), lows)};
+}
+SOUNDER_INLINE Ints look_up(const Products &products, Ints place) {
+  return {_mm512_permutex2var_epi32(products.first, place.v, products.second)};
+}
 // 0 where bits ≥ 32
 SOUNDER_INLINE Ints shift_right_by(Ints x, Ints bits) { return {_mm512_srlv_epi32(x.v, bits.v)}; }
 // Writes the lanes of x where test is 0 to `to`, in order, and something behind them, kInts in all.
@@ -105,17 +113,17 @@ SOUNDER_INLINE Ints shift_right(Ints x) {
 SOUNDER_INLINE void store_ints(int32_t *p, Ints x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x.v);
 }
-// Products of lanes of less than 2^15.
-SOUNDER_INLINE Ints mul_shorts(Ints a, Ints b) { return {_mm256_madd_epi16(a.v, b.v)}; }
-// A table of 8 values: the one that the lowest bits say.
-struct Table {
-  __m256i v;
+// high[place / 4 % 8] * low[place % 4], of less than 2^15 each.
+struct Products {
+  __m256i high, low;  // 8 values each
 };
-SOUNDER_INLINE Table load_table(const int32_t *values) {
-  return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(values))};
+SOUNDER_INLINE Products load_products(const int32_t *high, const int32_t *low) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(high)),
+          _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(low)))};
 }
-SOUNDER_INLINE Ints look_up(Table table, Ints place) {
-  return {_mm256_permutevar8x32_epi32(table.v, place.v)};
+SOUNDER_INLINE Ints look_up(const Products &products, Ints place) {
+  return {_mm256_madd_epi16(_mm256_permutevar8x32_epi32(products.high, _mm256_srli_epi32(place.v, 2)),
+                            _mm256_permutevar8x32_epi32(products.low, place.v))};
 }
 // 0 where bits ≥ 32
 SOUNDER_INLINE Ints shift_right_by(Ints x, Ints bits) { return {_mm256_srlv_epi32(x.v, bits.v)}; }
@@ -185,13 +193,14 @@ SOUNDER_INLINE Ints shift_right(Ints x) {
   return of_bits(bits_of(x) >> kBits);
 }
 SOUNDER_INLINE void store_ints(int32_t *p, Ints x) { *p = x.v; }
-SOUNDER_INLINE Ints mul_shorts(Ints a, Ints b) { return {a.v * b.v}; }
-// A table of 8 values: the one that the lowest bits say.
-struct Table {
-  const int32_t *values;
+// high[place / 4 % 8] * low[place % 4], of less than 2^15 each.
+struct Products {
+  const int32_t *high, *low;
 };
-SOUNDER_INLINE Table load_table(const int32_t *values) { return {values}; }
-SOUNDER_INLINE Ints look_up(Table table, Ints place) { return {table.values[place.v & 7]}; }
+SOUNDER_INLINE Products load_products(const int32_t *high, const int32_t *low) { return {high, low}; }
+SOUNDER_INLINE Ints look_up(const Products &products, Ints place) {
+  return {products.high[place.v >> 2 & 7] * products.low[place.v & 3]};
+}
 // 0 where bits ≥ 32
 SOUNDER_INLINE Ints shift_right_by(Ints x, Ints bits) {
   return bits_of(bits) >= 32 ? Ints{0} : of_bits(bits_of(x) >> bits.v);
