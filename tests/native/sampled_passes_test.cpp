@@ -39,6 +39,7 @@ int expected_chunks(const View &view, int pass) {
 // What has happened to a view's passes so far.
 struct Record {
   std::atomic<int> chunks[kMostPhases + 1]{};
+  std::atomic<uint64_t> which[kMostPhases + 1]{};  // bits
   std::atomic<int> finished[kMostPhases + 1]{};
 };
 
@@ -49,14 +50,16 @@ void chunks_follow_the_pass_before(ThreadTeam &team, std::vector<View> &views) {
   auto record_of = [&](const Piece &piece) -> Record & {
     return records[static_cast<size_t>(piece.view - views.data())];
   };
-  auto body = [&](int index, int) {
+  auto body = [&](int place, int thread) {
     passes.run(
-        index,
+        place, thread,
         [&](const Piece &piece, int chunk) {
           Record &record = record_of(piece);
           wrong += chunk < 0 || chunk >= piece.chunks;
           for (int pass = 0; pass < piece.pass; ++pass) wrong += record.finished[pass] != 1;
           ++record.chunks[piece.pass];
+          const uint64_t bit = uint64_t{1} << chunk;
+          wrong += (record.which[piece.pass].fetch_or(bit) & bit) != 0;
           ++ran;
         },
         [&](const Piece &piece) {
@@ -82,9 +85,9 @@ void a_failure_ends_all_passes(ThreadTeam &team) {
   for (int round = 0; round < 200; ++round) {
     std::vector<View> views{view_of(3, 8), view_of(2, 5)};
     std::atomic<int> after{0};
-    auto body = [&](int index, int) {
+    auto body = [&](int place, int thread) {
       passes.run(
-          index,
+          place, thread,
           [&](const Piece &piece, int chunk) {
             if (piece.pass == 1 && piece.view == &views[0]) throw std::runtime_error("broken");
             after += piece.pass > 1 && piece.view == &views[0] && chunk >= 0;

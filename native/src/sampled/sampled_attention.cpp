@@ -217,7 +217,7 @@ void SampledAttention::State::run_wave(int layer, const void *slab, const char *
   views.make(layer, slab, records, jobs, count);
   auto body = [&](int index, int thread) {
     passes.run(
-        index, [&](const Piece &piece, int chunk) { run_chunk(jobs, piece, chunk, thread); },
+        index, thread, [&](const Piece &piece, int chunk) { run_chunk(jobs, piece, chunk, thread); },
         [&](const Piece &piece) { finish_piece(jobs, piece); });
   };
   team.run(passes.plan(views.all()), body);
