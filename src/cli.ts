@@ -79,7 +79,7 @@ const FLAGS: Record<string, Flag> = {
   "memory": {
     value: "SIZE",
     help:
-      "memory for weights and KV cache, as 12GiB, 800M or 50% (default: 80% of what is free); with cuda: host " +
+      "memory of the server, mostly weights and KV cache, as 12GiB or 50% (default: 80% of what is free); with cuda: host " +
       "memory for KV cache beside the GPU's (default: what a --context takes that the GPU cannot hold)",
   },
   ...DEVICE_FLAGS,

@@ -14,9 +14,9 @@ import { Failure } from "./errors.ts";
 import { lackingKernels } from "./model/device_sampling.ts";
 import { fitMemory, type MemoryFit } from "./model/fit.ts";
 import { lshBytes, publishedLshBytes } from "./model/index_memory.ts";
-import { formatBytes, parseMemory } from "./model/memory.ts";
+import { formatBytes } from "./model/memory.ts";
 import type { ModelConfig } from "./model/model.ts";
-import type { HostMemory } from "./model/placement.ts";
+import { hostMemory, ownMemory, usableMemory } from "./usable_memory.ts";
 
 /** Tokens of the largest step: long enough for full speed of the matrix products. */
 const MAX_STEP_TOKENS = 2048;
@@ -35,7 +35,9 @@ export interface ServerPlan {
   fit: MemoryFit;
   /** Bytes that may be used: of the GPU's memory, where one computes. */
   memory: number;
-  /** Bytes of host memory that KV may take beside it. */
+  /** Those of them that are for the process itself. */
+  processBytes: number;
+  /** Bytes of host memory that KV may take beside the GPU's. */
   hostMemory: number;
   machine: Machine;
   policy: AttentionPolicy;
@@ -102,23 +104,6 @@ function notesOf(config: ModelConfig, options: Options): string[] {
   ];
 }
 
-/** Host memory for KV beside a GPU's; null where none computes. */
-function hostMemory({ device, memory }: Options, machine: Machine): HostMemory | null {
-  if (device === CPU) return null;
-  const { memoryTotal: total, memoryAvailable: available } = machine;
-  return { bytes: parseMemory(memory, { total, available }), asked: memory !== null };
-}
-
-/** Bytes for weights, KV cache and workspace: the GPU's, where one computes. */
-function usableMemory(options: Options, machine: Machine): number {
-  const { memoryTotal, memoryAvailable, device } = machine;
-  if (options.device === CPU) {
-    return parseMemory(options.memory, { total: memoryTotal, available: memoryAvailable });
-  }
-  if (device === undefined) throw new Failure("engine", "The GPU's memory is not known.");
-  return parseMemory(options.vram, { total: device.total, available: device.free }, 0.9);
-}
-
 /**
  * Settings of the engine for a model on a machine.
  * @throws {Failure} kind `memory` or `invalid` with the figures, when it doesn't fit
@@ -138,7 +123,9 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
   const flag = options.device === CPU ? "--memory" : "--vram";
   const { context } = options;
   const host = hostMemory(options, machine);
-  const fit = fitMemory(config, { ...limits, memory, host, flag, context, index: wanted });
+  const processBytes = ownMemory(options, memory);
+  const engine = { memory: memory - processBytes, host, flag, context, index: wanted } as const;
+  const fit = fitMemory(config, { ...limits, ...engine });
   const index = { ...wanted, lshTokens: fit.lshTokens };
   const { strategy, autoFrom, budget, beta, collisions, verify } = options.attention;
   return {
@@ -153,6 +140,7 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     },
     fit,
     memory,
+    processBytes,
     hostMemory: host?.bytes ?? 0,
     machine,
     policy: {
@@ -281,7 +269,9 @@ export function planText(config: ModelConfig, plan: ServerPlan): string {
     `vocabulary ${thousands(config.vocabulary)}`,
     `  machine    ${machine.cores} cores, ${machineMemory(plan)} may be used`,
     `  weights    ${formatBytes(fit.weightBytes)} in bfloat16`,
-    `  workspace  ${formatBytes(fit.workspaceBytes)}`,
+    `  workspace  ${formatBytes(fit.workspaceBytes)}${
+      plan.processBytes > 0 ? `, and ${formatBytes(plan.processBytes)} for the server itself` : ""
+    }`,
     `  KV cache   ${formatBytes(perToken)} a token, ${thousands(fit.kvBlocks)} blocks of ` +
     `${BLOCK_TOKENS} tokens = ${formatBytes(fit.kvBytes)}`,
     ...placementLines(config, plan),

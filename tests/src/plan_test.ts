@@ -22,8 +22,9 @@ function planOf(some: ModelConfig, ...args: string[]) {
 
 Deno.test("what is planned stays within the memory that may be used", () => {
   for (const memory of ["256MiB", "1GiB", "50%", "16GiB"]) {
-    const { fit, memory: budget } = plan("--memory", memory);
-    assert(fit.weightBytes + fit.workspaceBytes + fit.kvBytes <= budget, memory);
+    const { fit, memory: budget, processBytes } = plan("--memory", memory);
+    assert(processBytes >= Math.min(0.1 * budget, 160 * 2 ** 20), memory);
+    assert(fit.weightBytes + fit.workspaceBytes + fit.kvBytes <= budget - processBytes, memory);
     assert(fit.kvBlocks > 0);
   }
 });
