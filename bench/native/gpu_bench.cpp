@@ -95,9 +95,9 @@ void load(sounder_engine *engine, int host_layers, int sketch_bits) {
 
 // Milliseconds of one step in which each context gets so many new tokens, greedy.
 struct StepMs {
-  double wall, total, sampling;
+  double wall, total, sampling, rows;
 };
-StepMs step(sounder_engine *engine, const std::vector<int32_t> &contexts, int tokens_each) {
+StepMs step(sounder_engine *engine, const std::vector<int32_t> &contexts, int tokens_each, double budget) {
   const size_t s = contexts.size(), t = s * size_t(tokens_each), most = SOUNDER_MAX_ALTERNATIVES;
   std::vector<int32_t> counts(s, tokens_each), tokens(t), ints(s * SOUNDER_STEP_INT_COUNT), statuses(s),
       sampled(s), top(s * most);
@@ -108,6 +108,11 @@ StepMs step(sounder_engine *engine, const std::vector<int32_t> &contexts, int to
     ints[i * SOUNDER_STEP_INT_COUNT + SOUNDER_STEP_SAMPLE] = 1;
     ints[i * SOUNDER_STEP_INT_COUNT + SOUNDER_STEP_ALLOWED_ROW] = -1;
     ints[i * SOUNDER_STEP_INT_COUNT + SOUNDER_STEP_NEXT_TOKEN] = -1;
+    if (budget > 0) ints[i * SOUNDER_STEP_INT_COUNT + SOUNDER_STEP_ATTENTION] = SOUNDER_ATTENTION_SKETCH;
+    ints[i * SOUNDER_STEP_INT_COUNT + SOUNDER_STEP_ATTENTION_SEED_LOW] = 1;
+    ints[i * SOUNDER_STEP_INT_COUNT + SOUNDER_STEP_COLLISIONS] = 2;
+    floats[i * SOUNDER_STEP_FLOAT_COUNT + SOUNDER_STEP_BUDGET] = float(budget);
+    floats[i * SOUNDER_STEP_FLOAT_COUNT + SOUNDER_STEP_BETA] = 1;
     floats[i * SOUNDER_STEP_FLOAT_COUNT + SOUNDER_STEP_TOP_P] = 1;
     floats[i * SOUNDER_STEP_FLOAT_COUNT + SOUNDER_STEP_REPETITION_PENALTY] = 1;
   }
@@ -119,7 +124,8 @@ StepMs step(sounder_engine *engine, const std::vector<int32_t> &contexts, int to
   const double wall =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   for (int32_t status : statuses) require(engine, status);
-  return {wall, stages[SOUNDER_STAGE_TOTAL], stages[SOUNDER_STAGE_SAMPLING]};
+  return {wall, stages[SOUNDER_STAGE_TOTAL], stages[SOUNDER_STAGE_SAMPLING],
+          statistics[SOUNDER_STATISTIC_CHOSEN_ROWS]};
 }
 
 std::vector<int32_t> filled(sounder_engine *engine, int count, int tokens) {
@@ -133,10 +139,10 @@ std::vector<int32_t> filled(sounder_engine *engine, int count, int tokens) {
 }
 
 StepMs median_step(sounder_engine *engine, const std::vector<int32_t> &contexts, int tokens, int repeats,
-                   int warm) {
+                   int warm, double budget = 0) {
   std::vector<StepMs> times;
   for (int i = 0; i < warm + repeats; ++i) {
-    const StepMs ms = step(engine, contexts, tokens);
+    const StepMs ms = step(engine, contexts, tokens, budget);
     if (i >= warm) times.push_back(ms);
   }
   std::sort(times.begin(), times.end(), [](const StepMs &a, const StepMs &b) { return a.wall < b.wall; });
@@ -149,6 +155,16 @@ void bench_decode(sounder_engine *engine, const Roofs &roofs, int batch, int dep
   const std::string name = "decode, batch " + std::to_string(batch) + " at " + std::to_string(depth);
   print(name.c_str(), ms.wall, kWeightBytes + batch * (depth + 14.0) * kTokenBytes, 0, roofs);
   std::printf("%-46s %9.3f ms sampling, %.0f tokens/s\n", "", ms.sampling, batch / ms.wall * 1e3);
+}
+
+// Sampled, which reads a part of the rows: no roof is stated (bench/gpu_token.md has the stages beside
+// theirs).
+void bench_sampled(sounder_engine *engine, int batch, int depth, double budget) {
+  const StepMs ms = median_step(engine, filled(engine, batch, depth), 1, 24, 4, budget);
+  std::printf(
+      "sampled, batch %d at %d, %.1f %% of the rows: %.3f ms, of which choosing %.3f ms; %.0f rows, %.0f "
+      "tokens/s\n",
+      batch, depth, 100 * budget, ms.wall, ms.sampling, ms.rows, batch / ms.wall * 1e3);
 }
 
 void bench_prefill(sounder_engine *engine, const Roofs &roofs, int depth) {
@@ -168,6 +184,10 @@ void bench_steps(const Roofs &roofs, int host_layers, int sketch_bits) {
   load(engine, host_layers, sketch_bits);
   std::printf("loaded in %.1f s\n",
               std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  if (sketch_bits > 0) {
+    for (double budget : {0.005, 0.01, 0.02, 0.04}) bench_sampled(engine, 1, 98304, budget);
+    for (int batch : {4, 8, 16}) bench_sampled(engine, batch, 16384, 0.02);
+  }
   for (int depth : {0, 28672, 94208}) bench_prefill(engine, roofs, depth);
   for (int depth : {1024, 98304}) bench_decode(engine, roofs, 1, depth);
   for (int batch : {2, 4, 8, 16, 32}) bench_decode(engine, roofs, batch, 1024);

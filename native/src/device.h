@@ -69,6 +69,7 @@ class Device {
   // The block in the order of a saved context (saved/format.h): for each layer its rows, then, of a sealed
   // block, its records.
   virtual void read_block(int32_t block, bool sealed, char *to) = 0;
+  // Even where nothing of it is the device's: it may have copies of what the host has.
   virtual void write_block(int32_t block, bool sealed, const char *from) = 0;
   // Seeded noise as KV of the positions [first, end) of a context (kv_noise.h), and its index.
   virtual void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) = 0;

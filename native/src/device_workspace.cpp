@@ -28,6 +28,26 @@ int device_sampled_queries(const ModelConfig &c) {
   return static_cast<int>(std::clamp<int64_t>(kMostSampledBytes / bytes, 1, most));
 }
 
+namespace {
+
+constexpr int kMostNearBlocks = 16;  // of a row
+
+int near_blocks(const ModelConfig &c) {
+  return (c.sink + kBlockTokens - 1) / kBlockTokens + (c.window + 2 * kBlockTokens - 2) / kBlockTokens;
+}
+
+int near_layers(const ModelConfig &c) { return std::min(c.sampling_layers(), c.host_layers); }
+
+}  // namespace
+
+int device_near_rows(const ModelConfig &c) {
+  const bool any = c.can_sample() && near_layers(c) > 0 && near_blocks(c) <= kMostNearBlocks &&
+                   c.host_attention == SOUNDER_HOST_ATTENTION_GPU;
+  return any ? std::min(c.max_step_sequences, kMostSampledQueries) : 0;
+}
+
+int device_near_slots(const ModelConfig &c) { return device_near_rows(c) * near_blocks(c); }
+
 DeviceWorkspace device_workspace(const ModelConfig &c) {
   const int64_t rows = c.max_step_tokens, sequences = c.max_step_sequences, value = c.value_bytes();
   const int64_t hidden = c.hidden, q = c.q_width(), group = c.heads / c.kv_heads;
@@ -60,6 +80,8 @@ DeviceWorkspace device_workspace(const ModelConfig &c) {
     bytes.appended = c.layer_block_bytes() * (rows / kBlockTokens + 2 * sequences);
     bytes.identity = int64_t{4} * device_table_width(c);
   }
+  bytes.near_slots = int64_t{device_near_slots(c)} * near_layers(c) * c.layer_block_bytes();
+  bytes.near_tables = int64_t{4} * device_near_rows(c) * device_table_width(c);
   return bytes;
 }
 

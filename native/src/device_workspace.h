@@ -20,8 +20,12 @@
 //
 // and where the KV of some layer lies in host memory, with B = a G 128 2 D bytes of a block there:
 //
-//   copied_in 2 B ceil(context / 128)      appended  B (floor(R / 128) + 2 S)      identity  4 ceil(context /
-//   128)
+//   copied_in 2 B ceil(context / 128)   appended  B (floor(R / 128) + 2 S)   identity  4 ceil(context / 128)
+//
+// and where rows sample there, h layers of them, with n = ceil(sink / 128) + floor((window + 254) / 128)
+// blocks that a token always reads (none where the CPU attends, or n is over 16):
+//
+//   near      min(S, 16) (n h B + 4 ceil(context / 128))
 #pragma once
 
 #include <cstdint>
@@ -32,11 +36,12 @@ namespace sounder {
 
 struct DeviceWorkspace {
   int64_t x, normed, qkv, q, attended, gate_up, activated, spare, logits, angles, partials, products, rows,
-      kept, tables, tiles, sampled, queries, statistics, constants, copied_in, appended, identity;
+      kept, tables, tiles, sampled, queries, statistics, constants, copied_in, appended, identity, near_slots,
+      near_tables;
   int64_t total() const {
     return x + normed + qkv + q + attended + gate_up + activated + spare + logits + angles + partials +
            products + rows + kept + tables + tiles + sampled + queries + statistics + constants + copied_in +
-           appended + identity;
+           appended + identity + near_slots + near_tables;
   }
 };
 
@@ -50,5 +55,8 @@ DeviceWorkspace device_workspace(const ModelConfig &config);
 
 // Query tokens that sample at once.
 int device_sampled_queries(const ModelConfig &config);
+// Rows of a step, and KV blocks, that the cache of sinks and tails has room for (cuda/near_cache.h).
+int device_near_rows(const ModelConfig &config);
+int device_near_slots(const ModelConfig &config);
 
 }  // namespace sounder

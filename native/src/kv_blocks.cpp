@@ -101,7 +101,7 @@ void KvBlocks::fetch(int32_t block, bool sealed, std::vector<char> &copy) const 
 }
 
 void KvBlocks::put(int32_t block, bool sealed, const std::vector<char> &copy) const {
-  if (copy.empty()) return;
+  if (device_ == nullptr) return;
   device_->write_block(block, sealed, copy.data());
   const char *next = copy.data();
   for (int layer = 0; layer < config_.layers && sealed; ++layer) {

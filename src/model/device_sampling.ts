@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What sampled attention takes of a GPU, and which shapes it has kernels for there. */
-import type { IndexSettings } from "../engine/settings.ts";
-import { canSample } from "./index_memory.ts";
+import { BLOCK_TOKENS } from "../engine/engine.ts";
+import type { HostAttention, IndexSettings } from "../engine/settings.ts";
+import { canSample, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
 /** Of native/src/cuda/sampled/sampled_cuda.h. */
@@ -9,7 +10,7 @@ const MOST_GROUP = 8, CHUNK_KEYS = 2048, MOST_SEGMENTS = 32, HISTOGRAM_BINS = 10
 const MOST_ATTEND_BLOCKS = 512, NEAR_PARTS = 8;
 /** Of native/src/device_workspace.cpp. */
 const MOST_SAMPLED_BYTES = 256 * 2 ** 20, MOST_SAMPLED_QUERIES = 16, CONSTANT_BYTES = 6400;
-const QUERY_BYTES = 64;
+const QUERY_BYTES = 64, MOST_NEAR_BLOCKS = 16;
 
 /** Why sketches of this index can't be used on a GPU; null when they can. */
 export function lackingKernels(
@@ -45,6 +46,28 @@ function workBytes(config: ModelConfig, bits: number, queries: number, keys: num
     views * 2 * 4,
     queries * heads * headDim * 4,
   ].reduce((sum, bytes) => sum + Math.ceil(bytes / 256) * 256, 0);
+}
+
+/** Copies of sinks and tails that lie in host memory. blockBytes: of a KV block at one layer. */
+export function nearBytes(
+  config: ModelConfig,
+  settings: {
+    maxStepSequences: number;
+    context: number;
+    hostLayers: number;
+    hostAttention: HostAttention;
+    index: IndexSettings;
+  },
+  blockBytes: number,
+): number {
+  const { index, hostLayers, hostAttention, maxStepSequences, context } = settings;
+  const layers = Math.min(samplingLayers(config, index), hostLayers);
+  const blocks = Math.ceil(index.sink / BLOCK_TOKENS) +
+    Math.floor((index.window + 2 * BLOCK_TOKENS - 2) / BLOCK_TOKENS);
+  if (!canSample(config, index) || blocks > MOST_NEAR_BLOCKS || hostAttention !== "gpu") return 0;
+  if (layers === 0) return 0;
+  const rows = Math.min(maxStepSequences, MOST_SAMPLED_QUERIES);
+  return rows * (blocks * layers * blockBytes + 4 * Math.ceil(context / BLOCK_TOKENS));
 }
 
 /** What comes to the workspace of a GPU where some layer samples, as native/src/device_workspace.h has it. */

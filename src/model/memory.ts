@@ -3,7 +3,7 @@
 import { BLOCK_TOKENS } from "../engine/engine.ts";
 import { CPU, type HostAttention, type IndexSettings } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
-import { deviceSamplingBytes } from "./device_sampling.ts";
+import { deviceSamplingBytes, nearBytes } from "./device_sampling.ts";
 import { indexBytes, lshBytes, samplingBytes, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
@@ -132,7 +132,8 @@ function deviceWorkspaceBytes(config: ModelConfig, settings: MemorySettings): nu
   return rows * row + 4 * Math.min(rows, LOGITS_ROWS) * vocabulary +
     4 * DEVICE_PARTIALS * (config.headDim + 2) + DEVICE_PRODUCT_BYTES +
     4 * sequences * Math.ceil(settings.context / BLOCK_TOKENS) + tiles +
-    deviceSamplingBytes(config, settings, { tiles, spare }) + stagingBytes(config, settings);
+    deviceSamplingBytes(config, settings, { tiles, spare }) + stagingBytes(config, settings) +
+    nearBytes(config, settings, layerBlockBytes(config, settings.precision));
 }
 
 /** Where the context of a layer in host memory comes in, twice, and its new rows go out. */

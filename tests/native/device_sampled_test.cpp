@@ -227,3 +227,50 @@ TEST("an index is saved and restored with its context, on a GPU and from there o
     CHECK(tiny::mean_error(made.output, engine->exact(restored, q), gpu.config) < 0.3);
   }
 }
+
+namespace {
+
+// What is told of the tokens of steps that write KV in every way there is, with sampled ones in between.
+std::vector<float> tell_steps(int host_layers) {
+  Config config = sketched(0);
+  config.host_layers = host_layers;
+  SampledEngine engine(config);
+  const Asked asked{.budget = 0.2f};
+  std::vector<float> told;
+  auto run = [&](const std::vector<Sequence> &sequences) {
+    const StepResult result = engine.step(sequences);
+    CHECK(result.status == SOUNDER_OK);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      CHECK(result.statuses[s] == SOUNDER_OK);
+      told.push_back(result.logprobs[s]);
+      told.push_back(result.statistics[s * SOUNDER_STATISTIC_COUNT + SOUNDER_STATISTIC_CHOSEN_ROWS]);
+    }
+  };
+  auto sampled = [&](int32_t context, int32_t token) { return asking(Sequence{context, {token}}, asked); };
+  const int32_t first = filled(engine, 760, 1), other = filled(engine, 900, 2);
+  for (int i = 0; i < 12; ++i) run({sampled(first, i)});
+  for (int i = 0; i < 2; ++i) run({Sequence{first, {i}}});  // exact
+  run({sampled(first, 3)});
+  run({sampled(first, 4), Sequence{other, tiny::random_tokens(40, config.vocabulary, 1)}});
+  run({sampled(first, 5), sampled(other, 6)});
+  const int32_t fork = sounder_context_fork(engine.handle(), first, 770);
+  for (int i = 0; i < 3; ++i) run({sampled(first, i), sampled(fork, i + 9), sampled(other, i)});
+  CHECK(sounder_context_truncate(engine.handle(), first, 765) == SOUNDER_OK);
+  run({Sequence{first, tiny::random_tokens(5, config.vocabulary, 2)}});
+  for (int i = 0; i < 2; ++i) run({sampled(first, i), sampled(fork, i)});
+  tiny::Folder folder;
+  CHECK(tiny::save(engine, other, 910, folder.at("a")) == SOUNDER_OK);
+  for (int32_t context : {first, fork, other}) sounder_context_free(engine.handle(), context);
+  const int32_t restored = tiny::restore(engine, folder.at("a")), again = filled(engine, 800, 3);
+  CHECK(restored > 0);
+  for (int i = 0; i < 2; ++i) run({sampled(restored, i), sampled(again, i)});
+  return told;
+}
+
+}  // namespace
+
+TEST("rows in host memory are sampled as those in the GPU's, whatever writes them between tokens") {
+  if (!has_gpu()) return;
+  const std::vector<float> here = tell_steps(0);
+  for (int host_layers : {1, 3}) CHECK(largest_difference(tell_steps(host_layers), here) < 1e-3);
+}

@@ -110,6 +110,9 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
   places.statistics = cut.take<float>(bytes.statistics);
   places.constants = cut.take<SketchConstants>(bytes.constants);
   sampled = std::make_unique<SampledLayers>(config, processors, records, places);
+  if (device_near_rows(config) == 0) return;
+  char *slots = cut.take(bytes.near_slots);
+  near = std::make_unique<NearCache>(config, NearCache::Memory{slots, cut.take<int32_t>(bytes.near_tables)});
 }
 
 CudaDevice::CudaDevice(int index) : index_(index) {
@@ -166,6 +169,7 @@ void CudaDevice::pin(int layer, void *slab, int64_t bytes) {
   check(cudaHostGetDevicePointer(&address, slab, 0), "find its way to host memory");
   state_->slabs[size_t(layer)] = static_cast<char *>(address);
   state_->host->set_slab(layer, static_cast<char *>(slab), static_cast<char *>(address));
+  if (state_->near != nullptr) state_->near->set_slab(layer, static_cast<char *>(slab));
 }
 
 void CudaDevice::unpin() noexcept {
@@ -177,6 +181,7 @@ void CudaDevice::unpin() noexcept {
 
 // On a stream of its own: the one of steps may be recording a graph.
 void CudaDevice::copy_rows(int32_t from, int32_t to, int tokens) {
+  if (state_->near != nullptr) state_->near->forget(to);
   if (state_->own_layers == 0) return;
   make_current();
   const int64_t row_bytes = int64_t{2} * config_->head_dim * config_->value_bytes();
@@ -208,6 +213,7 @@ void CudaDevice::read_block(int32_t block, bool sealed, char *to) {
 
 void CudaDevice::write_block(int32_t block, bool sealed, const char *from) {
   make_current();
+  if (state_->near != nullptr) state_->near->forget(block);
   each_part(block, sealed, [&](char *part, int64_t bytes) {
     check(cudaMemcpyAsync(part, from, size_t(bytes), cudaMemcpyHostToDevice, state_->copies),
           "write a KV block");
@@ -220,6 +226,8 @@ void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint
   make_current();
   synchronize();
   const size_t count = size_t(end + kBlockTokens - 1) / kBlockTokens;
+  for (size_t b = size_t(first / kBlockTokens); b < count && state_->near != nullptr; ++b)
+    state_->near->forget(blocks[b]);
   check(cudaMemcpy(state_->tables, blocks, count * sizeof(int32_t), cudaMemcpyHostToDevice),
         "upload a list of blocks");
   for (int layer = 0; layer < config_->layers; ++layer) {

@@ -9,6 +9,7 @@
 #include "device_workspace.h"
 #include "graphs.h"
 #include "host_layers.h"
+#include "near_cache.h"
 #include "products.h"
 #include "sampled_layers.h"
 #include "streams.h"
@@ -41,6 +42,7 @@ struct DeviceState {
   std::unique_ptr<Products> products;
   std::unique_ptr<SampledLayers> sampled;  // nullptr where no layer samples
   std::unique_ptr<HostLayers> host;        // nullptr where no layer's KV lies in host memory
+  std::unique_ptr<NearCache> near;         // nullptr where no row samples there
   Buffer frequency_memory;
 };
 
@@ -100,6 +102,7 @@ class CudaDevice : public Device {
   void attend_queries(const AttendCall &call, const AttendTile *tiles, int count, int queries, int splits);
   void attend_values(int first, int count, const RowPlace &place, char *output);
   void attend_sampling(int layer);
+  void describe_near(const DeviceStep &step);
   RowPlace slab_place(int layer) const;
   void seal_blocks(int layer);
   void feed_forward(const LayerWeights &weights);
@@ -127,6 +130,8 @@ class CudaDevice : public Device {
   bool capturing_ = false;
   // Keys and values are appended by the kernels of sampled attention.
   bool appends_late_ = false;
+  // Sinks and tails of rows in host memory are in the cache.
+  bool near_ = false;
   // Of all rows; where rows sample: of the others, and of those that are verified.
   AttendPlan plan_, exact_plan_, verify_plan_;
   Graphs graphs_;

@@ -96,7 +96,7 @@ void CudaDevice::describe(const DeviceStep &step) {
   const DeviceWorkspace bytes = device_workspace(*config_);
   rows_ = static_cast<int>(step.tokens.size());
   capturing_ = step.capturing;
-  appends_late_ = false;
+  appends_late_ = near_ = false;
   describe_rows(step);
   upload_tables(step, reinterpret_cast<int32_t *>(state_->staging.data() + bytes.rows + bytes.kept));
   plan_tiles(step);
@@ -106,6 +106,7 @@ void CudaDevice::describe(const DeviceStep &step) {
 void CudaDevice::begin(const DeviceStep &step) {
   describe(step);
   if (state_->host != nullptr) state_->host->begin(step);
+  if (state_->near != nullptr) state_->near->forget_written(step);
   if (state_->sampled != nullptr) state_->sampled->clear_statistics(state_->stream);
   embed_rows();
 }
@@ -214,10 +215,13 @@ void CudaDevice::attend_sampling(int layer) {
   rows.k_norm = w.k_norm;
   rows.epsilon = config_->norm_epsilon;
   rows.is_done = !appends_late_;
-  rows.near_rows = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
+  uint16_t *slab = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
+  const bool near = near_ && config_->layer_on_host(layer);
+  rows.near_rows = near ? reinterpret_cast<uint16_t *>(s.near->rows(layer)) : slab;
+  if (near) rows.rows = slab;
   uint16_t *output = reinterpret_cast<uint16_t *>(s.attended);
   if (stages(layer)) s.host->await_written();
-  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, output);
+  s.sampled->attend(s.stream, layer, slab, rows, output);
   if (!s.sampled->verifies()) return;
   attend_in_slab(layer, verify_plan_, s.spare);
   s.sampled->verify(s.stream, output, reinterpret_cast<const uint16_t *>(s.spare));
@@ -302,16 +306,28 @@ void CudaDevice::decode_all() {
   output(0, rows_);
 }
 
+// Rows that are appended late go to both places.
+void CudaDevice::describe_near(const DeviceStep &step) {
+  NearCache *near = state_->near.get();
+  if (near == nullptr) return;
+  near_ = appends_late_ && near->serves(step) && 2 * rows_ <= config_->max_step_tokens;
+  if (!near_) return near->forget_written(step);
+  near->prepare(state_->stream, step);
+  state_->sampled->describe_near(state_->stream, near->tables());
+}
+
 // Blocks that are full now are sealed behind the recorded part: few steps fill one, and a token does not
 // choose among the keys of its own block.
 const float *CudaDevice::decode(const DeviceStep &step) {
   describe(step);
   SampledLayers *sampled = state_->sampled.get();
-  GraphKey key{rows_, sampled_rows(), 0};
+  GraphKey key{rows_, sampled_rows(), 0, false};
   if (sampled != nullptr) {
     sampled->clear_statistics(state_->stream);
-    key.longest = sampled->longest();
     appends_late_ = sampled->rows() == rows_ && !sampled->verifies() && sampled->can_prepare();
+    describe_near(step);
+    key.longest = sampled->longest();
+    key.near = near_;
   }
   if (sampled != nullptr && sampled->verifies())
     decode_all();

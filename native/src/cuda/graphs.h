@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <tuple>
 #include <type_traits>
 
 namespace sounder::cuda {
@@ -20,10 +21,10 @@ struct GraphKey {
   int rows;
   int sampled;  // of them
   int longest;  // SampledLayers::longest
+  bool near;    // sinks and tails are read from the cache
   bool operator<(const GraphKey &other) const {
-    if (rows != other.rows) return rows < other.rows;
-    if (sampled != other.sampled) return sampled < other.sampled;
-    return longest < other.longest;
+    return std::tie(rows, sampled, longest, near) <
+           std::tie(other.rows, other.sampled, other.longest, other.near);
   }
 };
 

@@ -96,6 +96,17 @@ void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const 
         "upload a step");
 }
 
+void SampledLayers::describe_near(cudaStream_t stream, const int32_t *tables) {
+  SampledQuery *staged = reinterpret_cast<SampledQuery *>(staging_.data()) + rows();
+  for (int i = 0; i < rows(); ++i) {
+    staged[i] = queries_[size_t(i)];
+    staged[i].near_blocks = tables + int64_t{i} * device_table_width(config_);
+  }
+  check(cudaMemcpyAsync(places_.queries + rows(), staged, size_t(rows()) * sizeof(SampledQuery),
+                        cudaMemcpyHostToDevice, stream),
+        "upload a step");
+}
+
 void SampledLayers::seal(cudaStream_t stream, int layer, const void *rows, const int32_t *row_table,
                          const int32_t *table, int first, int end) {
   SealStep step{};
@@ -130,9 +141,10 @@ SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output
 
 template <typename Body>
 void SampledLayers::for_waves(SampledStep step, const Body &body) const {
+  const SampledQuery *query = step.query;
   for (int first = 0; first < rows(); first += most_queries_) {
     step.queries = std::min(most_queries_, rows() - first);
-    step.query = places_.queries + first;
+    step.query = query + first;
     place_sampled(shape_, step.queries, config_.context, processors_, places_.work, &step.memory);
     body(step);
   }
@@ -140,8 +152,12 @@ void SampledLayers::for_waves(SampledStep step, const Body &body) const {
 
 void SampledLayers::attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows,
                            uint16_t *output) {
-  for_waves(step_of(layer, slab, output),
-            [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
+  SampledStep all = step_of(layer, slab, output);
+  if (rows.near_rows != slab) {
+    all.query += this->rows();
+    all.near_rows = rows.near_rows;
+  }
+  for_waves(all, [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
 }
 
 void SampledLayers::verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact) {

@@ -31,6 +31,8 @@ class SampledLayers {
 
   // The rows of a step that sample, and the blocks that it fills; tables: where those of its sequences lie.
   void describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables);
+  // The same rows once more, behind the others, with sink and tail of row i in the blocks of table i.
+  void describe_near(cudaStream_t stream, const int32_t *tables);
   int rows() const { return static_cast<int>(queries_.size()); }
   bool verifies() const { return verifies_; }
   // Blocks [first, end) of a sequence, which the step fills.
@@ -46,7 +48,8 @@ class SampledLayers {
   void seal(cudaStream_t stream, int layer, const void *rows, const int32_t *row_table, const int32_t *table,
             int first, int end);
 
-  // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16.
+  // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16. Their sinks and tails lie in
+  // rows.near_rows: in the slab, or as describe_near says.
   void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output);
   // How far `output` of rows that are verified is from `exact`.
   void verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact);
