@@ -3,10 +3,10 @@
 import { z } from "zod";
 import { STRATEGIES } from "../../src/engine/engine.ts";
 
-const count = z.int().min(0);
-const tokens = z.array(count);
-const number = z.number();
-const text = z.string();
+export const count = z.int().min(0);
+export const tokens = z.array(count);
+export const number = z.number();
+export const text = z.string();
 const flag = z.boolean();
 const anything = z.record(z.string(), z.unknown());
 
@@ -23,7 +23,7 @@ const sounderUsage = z.object({
   cached_tokens: count,
 });
 
-const usage = z.object({
+export const usage = z.object({
   prompt_tokens: count,
   completion_tokens: count,
   total_tokens: count,
@@ -38,7 +38,7 @@ const usage = z.object({
 });
 
 const logprob = z.object({ token: text, logprob: number, bytes: tokens });
-const scored = logprob.extend({ top_logprobs: z.array(logprob) });
+export const scored = logprob.extend({ top_logprobs: z.array(logprob) });
 const promptLogprobs = z.array(
   z.record(
     text,
@@ -46,13 +46,21 @@ const promptLogprobs = z.array(
   ).nullable(),
 );
 
-const head = { id: text, created: count, model: text };
-const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
+export const head = { id: text, created: count, model: text };
+export const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
 
 const call = z.object({
   id: text,
   type: z.literal("function"),
   function: z.object({ name: text, arguments: text }),
+});
+
+/** What a choice of a completion says of its tokens. */
+export const completionLogprobs = z.object({
+  tokens: z.array(text),
+  token_logprobs: z.array(number.nullable()),
+  top_logprobs: z.array(z.record(text, number).nullable()),
+  text_offset: tokens,
 });
 
 const chatAnswer = z.object({
@@ -82,12 +90,7 @@ const completionAnswer = z.object({
   choices: z.array(z.object({
     index: count,
     text,
-    logprobs: z.object({
-      tokens: z.array(text),
-      token_logprobs: z.array(number.nullable()),
-      top_logprobs: z.array(z.record(text, number).nullable()),
-      text_offset: tokens,
-    }).nullable(),
+    logprobs: completionLogprobs.nullable(),
     finish_reason: finishReason,
     stop_reason: text.nullable(),
     prompt_token_ids: tokens.optional(),
@@ -113,8 +116,8 @@ const responsesAnswer = z.object({
   object: z.literal("response"),
   created_at: count,
   completed_at: count.optional(),
-  status: z.enum(["completed", "incomplete"]),
-  error: z.null(),
+  status: z.enum(["completed", "incomplete", "failed"]),
+  error: z.object({ code: text, message: text }).nullable(),
   incomplete_details: z.object({ reason: text }).nullable(),
   model: text,
   output: z.array(z.object({ id: text, type: text, status: text })),
@@ -125,7 +128,7 @@ const responsesAnswer = z.object({
     output_tokens_details: z.object({ reasoning_tokens: count }),
     total_tokens: count,
     sounder: sounderUsage,
-  }),
+  }).nullable(),
   instructions: text.nullable(),
   max_output_tokens: count.nullable(),
   metadata: anything,

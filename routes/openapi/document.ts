@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The API's description (OpenAPI 3.1). */
+import type { z } from "zod";
 import { PRIORITIES } from "../../src/scheduler/priority.ts";
 import type { ModelInfo } from "../../src/types.ts";
 import { type JsonSchema, jsonSchemaOf } from "../schemas/shown.ts";
-import { type AnswerName, ANSWERS } from "./answers.ts";
+import { ANSWERS } from "./answers.ts";
+import { EVENTS } from "./events.ts";
 import { type Operation, OPERATIONS } from "./operations.ts";
 import { requestSchemas } from "./requests.ts";
 
@@ -52,12 +54,14 @@ function errorResponses({ method, body, anthropic }: Operation): Record<string, 
 
 function success({ answer, streams }: Operation): JsonSchema {
   const text = { "text/plain": { schema: { type: "string" } } };
-  const events = { "text/event-stream": { schema: { description: streams } } };
+  const events = streams && {
+    "text/event-stream": { schema: { ...reference(streams.event), description: streams.text } },
+  };
   return {
     description: "Success",
     content: {
       ...(answer === null ? text : jsonContent(answer)),
-      ...(streams === undefined ? {} : events),
+      ...events,
     },
   };
 }
@@ -90,9 +94,8 @@ export function openApi(version: string, model: ModelInfo): OpenApi {
   for (const operation of OPERATIONS) {
     (paths[operation.path] ??= {})[operation.method] = operationObject(operation);
   }
-  const answers = Object.entries(ANSWERS).map(([name, schema]) =>
-    [name as AnswerName, jsonSchemaOf(schema)] as const
-  );
+  const answers = Object.entries<z.ZodType>({ ...ANSWERS, ...EVENTS })
+    .map(([name, schema]) => [name, jsonSchemaOf(schema)]);
   return {
     openapi: "3.1.0",
     info: {

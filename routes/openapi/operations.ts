@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every route, with what it takes and answers. A test compares with the routes that there are. */
 import type { AnswerName } from "./answers.ts";
+import type { EventName } from "./events.ts";
 
 /** A route and method. */
 export interface Operation {
@@ -11,8 +12,8 @@ export interface Operation {
   body?: string;
   /** The answer's schema; null: plain text. */
   answer: AnswerName | null;
-  /** What the events of a stream are. */
-  streams?: string;
+  /** The objects in the events of a stream, and what they are in words. */
+  streams?: { event: EventName; text: string };
   /** Needs no key. */
   open?: true;
   /** Errors are in Anthropic's envelope. */
@@ -27,7 +28,7 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "An answer to a conversation",
     body: "ChatRequest",
     answer: "ChatCompletion",
-    streams: "chat.completion.chunk objects, then [DONE]",
+    streams: { event: "ChatCompletionChunk", text: "chat.completion.chunk objects, then [DONE]" },
   },
   {
     path: "/v1/completions",
@@ -35,7 +36,7 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "Text that goes on from a prompt, or from many",
     body: "CompletionRequest",
     answer: "Completion",
-    streams: "text_completion objects, then [DONE]",
+    streams: { event: "CompletionChunk", text: "text_completion objects, then [DONE]" },
   },
   {
     path: "/v1/responses",
@@ -43,7 +44,10 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "OpenAI's Responses; nothing is stored",
     body: "ResponsesRequest",
     answer: "Response",
-    streams: "response.* events, each with its type and a rising sequence_number",
+    streams: {
+      event: "ResponseEvent",
+      text: "response.* events, each with its type and a rising sequence_number",
+    },
   },
   {
     path: "/v1/embeddings",
@@ -58,7 +62,7 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "Anthropic's Messages",
     body: "MessagesRequest",
     answer: "Message",
-    streams: "message_start, content_block_* and message_* events",
+    streams: { event: "MessageEvent", text: "message_start, content_block_* and message_* events" },
     anthropic: true,
   },
   {

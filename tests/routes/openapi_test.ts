@@ -2,9 +2,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { routesOf } from "../../routes/app.ts";
 import { type AnswerName, ANSWERS } from "../../routes/openapi/answers.ts";
+import { type EventName, EVENTS } from "../../routes/openapi/events.ts";
 import { OPERATIONS } from "../../routes/openapi/operations.ts";
 import { typeText } from "../../routes/openapi/page.ts";
-import { FakeService } from "../fixtures/fake_service.ts";
+import { FakeService, speak } from "../fixtures/fake_service.ts";
 import { appOver, type Json, ok, post } from "./client.ts";
 
 /** Paths for people, which the description leaves out. */
@@ -111,6 +112,40 @@ Deno.test("openapi: answers are as described", async () => {
     assert(parsed.success, `${name} of ${path}: ${parsed.error?.message}`);
   }
 });
+
+Deno.test("openapi: events of streams are as described", async () => {
+  const app = appOver(new FakeService());
+  const all = { stream: true, stream_options: { include_usage: true } };
+  const cases: [name: EventName, path: string, body: Json][] = [
+    ["ChatCompletionChunk", "/v1/chat/completions", { messages, ...all }],
+    ["ChatCompletionChunk", "/v1/chat/completions", {
+      ...{ messages, stream: true, logprobs: true, top_logprobs: 2, return_token_ids: true },
+      stream_options: { include_usage: true, continuous_usage_stats: true },
+    }],
+    ["CompletionChunk", "/v1/completions", { prompt: "hi", echo: true, logprobs: 1, ...all }],
+    ["CompletionChunk", "/v1/completions", { prompt: "hi", n: 2, return_token_ids: true, ...all }],
+    ["ResponseEvent", "/v1/responses", { input: "hi", stream: true }],
+    ["MessageEvent", "/v1/messages", { messages, max_tokens: 5, stream: true }],
+  ];
+  const call = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>';
+  const caller = appOver(new FakeService(speak([...call])));
+  const tools = [{ type: "function", function: { name: "f" } }];
+  for (const [name, path, body] of cases) await check(app, name, path, body);
+  await check(caller, "ChatCompletionChunk", "/v1/chat/completions", { messages, tools, ...all });
+});
+
+/** Strictly: a field that isn't described is a mistake. */
+async function check(app: ReturnType<typeof appOver>, name: EventName, path: string, body: Json) {
+  const chunks = (await (await post(app, path, body)).text()).split("\n")
+    .filter((line) => line.startsWith("data: {"));
+  assert(chunks.length > 2, path);
+  for (const line of chunks) {
+    const event = JSON.parse(line.slice("data: ".length));
+    const parsed = EVENTS[name].safeParse(event);
+    assert(parsed.success, `${name} of ${path}: ${parsed.error?.message} ${line}`);
+    assertEquals(parsed.data as Json, event);
+  }
+}
 
 Deno.test("docs: the page shows routes, fields and bounds, and loads nothing", async () => {
   const response = await appOver(new FakeService()).request("/docs");
