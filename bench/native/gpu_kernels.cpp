@@ -118,15 +118,15 @@ void bench_products(World &world, const Roofs &roofs) {
                        {"down", 4096, 14336, Into::kResidual},
                        {"logits", 128256, 4096, Into::kFloats}};
   for (const Named &m : all) {
-    for (int tokens : {1, 2, 4, 8, 32, 4096}) {
+    for (int tokens : {1, 2, 4, 5, 8, 16, 32, 4096}) {
       if (tokens == 4096 && m.rows == 128256) continue;
       const double bytes = 2.0 * m.rows * m.columns, flops = bytes * tokens;
       for (bool own : {true, false}) {
-        if (own && tokens > kStreamTokens) continue;
+        if (own && !world.products->streams(world.matrix(m.rows, m.columns, 0), tokens)) continue;
         const double ms = world.timer->median([&](int turn) {
           const WeightMatrix w = world.matrix(m.rows, m.columns, turn);
           if (own)
-            stream_weights(world.stream, w, world.x.data(), tokens, m.into, world.y.data());
+            world.products->multiply(w, world.x.data(), tokens, m.into, world.y.data());
           else
             world.products->multiply_many(w, world.x.data(), tokens, m.into, world.y.data());
         });

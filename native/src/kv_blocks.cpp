@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "plan.h"
 
@@ -25,12 +26,13 @@ KvBlocks::KvBlocks(const ModelConfig &config, Device *device)
                                : Mapping());
   }
   references_.assign(static_cast<size_t>(config.kv_blocks), 0);
-  for (int32_t block = config.kv_blocks - 1; block >= 0; --block) free_.push_back(block);
+  for (int32_t block = 0; block < config.kv_blocks; ++block) free_.push_back(block);
 }
 
 int32_t KvBlocks::take() {
   if (free_.empty()) return -1;
-  int32_t block = free_.back();
+  std::pop_heap(free_.begin(), free_.end(), std::greater<>());
+  const int32_t block = free_.back();
   free_.pop_back();
   references_[block] = 1;
   return block;
@@ -38,7 +40,9 @@ int32_t KvBlocks::take() {
 
 void KvBlocks::release(int32_t block) {
   // The capacity of free_ was reached once, when all blocks were free: this does not allocate.
-  if (--references_[block] == 0) free_.push_back(block);
+  if (--references_[block] > 0) return;
+  free_.push_back(block);
+  std::push_heap(free_.begin(), free_.end(), std::greater<>());
 }
 
 void KvBlocks::pin(ThreadTeam &team, const LoadControl &control) {

@@ -33,6 +33,16 @@ TEST("contexts longer than a chunk of keys, of segments that end within one") {
   check_attention(shape, 92);
 }
 
+TEST("heads are attended in parts, as many as there are branches or heads") {
+  for (const int branches : {1, 2, 5}) {
+    WorldShape shape;
+    shape.sketch = {6, 3, 64, 2};
+    shape.lengths = {900, 2100};
+    shape.branches = branches;
+    check_attention(shape, 30 + static_cast<uint32_t>(branches));
+  }
+}
+
 TEST("queries so large or small that scores end or are all zeros") {
   for (const float spread : {0.0f, 1e-35f, 40.0f, 3e4f}) {
     WorldShape shape;

@@ -73,6 +73,7 @@ struct WorldShape {
   std::vector<int> lengths{1500};  // keys of each context, the new token's included
   int sink = 4, window = 64, segment_keys = 512, centring = 0;
   float budget = 0.1f, beta = 1.0f, spread = 1.5f;
+  int branches = 0;  // streams beside which heads are attended
 };
 
 // Several contexts in one slab, blocks in random order; the last row of each is the new token's, unwritten.
@@ -180,7 +181,7 @@ class World {
 
 // The world on the device, and a step over it.
 struct Device {
-  Device(World &world, uint64_t layer) : context(0) {
+  Device(World &world, uint64_t layer) : context(0), branches{world.shape.branches} {
     const cuda::SketchShape &s = world.shape.sketch;
     const int d = s.head_dim, queries = static_cast<int>(world.shape.lengths.size());
     for (int length : world.shape.lengths) context = std::max(context, length);
@@ -210,6 +211,8 @@ struct Device {
     statistics = std::make_unique<DeviceArray<float>>(
         std::vector<float>(size_t(queries) * s.heads * cuda::kStatistics, 0.0f));
     launcher.multiprocessors = device_memory::multiprocessors();
+    branches.give(launcher);
+    launcher.keys_of_part = 100;
     cuda::SampledMemory places{};
     const int64_t bytes =
         cuda::place_sampled(s, queries, context, launcher.multiprocessors, nullptr, &places);
@@ -218,6 +221,7 @@ struct Device {
     cuda::place_sampled(s, queries, context, launcher.multiprocessors, work->data(), &step.memory);
     step.shape = s;
     step.queries = queries;
+    step.served = {0, s.kv_heads};
     step.context = context;
     step.layer = static_cast<int>(layer);
     step.query = query->data();
@@ -236,6 +240,7 @@ struct Device {
   }
 
   int context, pairs;
+  device_memory::Branches branches;
   cuda::Launcher launcher;
   cuda::SampledStep step;
   cuda::NewRows new_rows;

@@ -40,6 +40,13 @@ TEST("blocks are given out once each, and come back when nobody refers to them")
   CHECK(blocks.free_blocks() == 1 && blocks.take() == 3);
 }
 
+TEST("of free blocks the one with the least id is taken, so that contexts lie in order") {
+  sounder::KvBlocks blocks(config_of(6));
+  for (int i = 0; i < 6; ++i) CHECK(blocks.take() == i);
+  for (const int32_t block : {4, 1, 5, 2}) blocks.release(block);
+  for (const int32_t block : {1, 2, 4, 5}) CHECK(blocks.take() == block);
+}
+
 TEST("rows of a block lie where the attention looks for them, apart from each other") {
   sounder::KvBlocks blocks(config_of(4));
   const int64_t row_bytes = 2 * 8 * 4;

@@ -1,31 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a whole token needs beside attention: products that stream bf16 weights once for up to four tokens,
-// embedding, the best token. Written for the figures of the bench: every kernel begins to fetch its weights
-// before the kernel before it has ended, and norms belong to the products.
+// What a token of the bench needs beside products and attention: embedding, the best token, seeded values.
 #pragma once
 
 #include <cstdint>
 #include <instructions.cuh>
 
 namespace token_bench {
-
-constexpr int kMostTokens = 4;
-
-enum class Into { kFloats, kResidual, kActivated };
-
-// y = W norm(x): x [tokens][columns]; without `norm` x as it is. kActivated: W is gate over up, y silu(g) ·
-// u.
-struct Product {
-  const uint16_t *weights;  // [rows][columns] bf16
-  int rows, columns;        // multiples of 16, of 512
-  const float *x;
-  const float *norm;  // [columns] or nullptr
-  Into into;
-  float *y;
-};
-
-void launch_product(const sounder::cuda::Launcher &launcher, const Product &product, int tokens);
 
 // x [tokens][hidden] = rows of the table; the queries' seeds go on, so that no two tokens draw alike.
 struct Embedding {

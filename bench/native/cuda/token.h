@@ -9,7 +9,11 @@
 #include <numeric>
 #include <random>
 
+#include "cuda/branches.h"
+#include "cuda/products.h"
 #include "cuda/sampled/sampled_cuda.h"
+#include "device_workspace.h"
+#include "graph_time.h"
 #include "sampled/sketch_kernels.h"
 #include "token_memory.h"
 
@@ -24,7 +28,8 @@ constexpr int kRepeats = 20;
 IndexShape index_shape(int bits) { return {Model::kHeadDim, bits, 0, 0, false}; }
 
 struct Options {
-  int context = 98304, bits = 2, overlap = 2, splits = 0, stages = 1, variants = 0;
+  int context = 98304, bits = 2, branches = 7, part = 49152, splits = 0, stages = 1, variants = 0,
+      shuffle = 1;
 };
 
 struct Bench {
@@ -36,7 +41,7 @@ struct Bench {
         model(set_up()) {
     std::vector<int32_t> order(static_cast<size_t>(blocks));
     std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), std::mt19937(3));
+    if (options.shuffle) std::shuffle(order.begin(), order.end(), std::mt19937(3));
     block_ids = std::make_unique<DeviceArray<int32_t>>(order);
     near_ids = std::make_unique<DeviceArray<int32_t>>(std::vector<int32_t>(order.size()));
     std::vector<cuda::SketchConstants> one(1);
@@ -54,6 +59,9 @@ struct Bench {
     check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0), "look at the device");
     check(cudaStreamCreateWithFlags(&launcher.stream, cudaStreamNonBlocking), "make a stream");
     launcher.multiprocessors = count;
+    scratch = std::make_unique<DeviceArray<char>>(kDeviceProductBytes);
+    normed = std::make_unique<DeviceArray<uint16_t>>(Model::kHidden);
+    products = std::make_unique<cuda::Products>(launcher.stream, scratch->data);
     return launcher;
   }
 
@@ -174,7 +182,8 @@ struct Bench {
     s.near_rows = layer < kDense ? dense_rows->data : near_rows->data + layer * kNearBlocks * block_values();
     s.records = records->data + layer * records_of_layer();
     s.record_stride = record_bytes(index_shape(bits));
-    s.output = activations[2]->data;
+    s.served = {0, Model::kKvHeads};
+    s.narrow_output = reinterpret_cast<uint16_t *>(activations[2]->data);
     s.statistics = activations[5]->data;
     return s;
   }
@@ -188,48 +197,53 @@ struct Bench {
     return rows;
   }
 
-  cuda::Launcher overlapping(int what) const {
-    cuda::Launcher own = launcher;
-    own.overlap = (options.overlap & what) != 0;
-    return own;
-  }
-  Product product(const DeviceArray<uint16_t> &w, int rows, int columns, int from, bool normed, Into into,
-                  int to) const {
-    return {w.data,
-            rows,
-            columns,
-            activations[from]->data,
-            normed ? model.norm->data : nullptr,
-            into,
-            activations[to]->data};
-  }
+  struct Product {
+    const DeviceArray<uint16_t> *w;
+    int rows, columns, from;
+    bool is_normed;
+    cuda::Into into;
+    int to;
+  };
   Product qkv(int l) const {
-    return product(*model.layers[l].qkv, Model::kQkvRows, Model::kHidden, 0, true, Into::kFloats, 1);
+    return {model.layers[l].qkv.get(), Model::kQkvRows, Model::kHidden, 0, true, cuda::Into::kFloats, 1};
   }
   // Behind the attention of a layer; the first ones of what comes next with them.
   std::vector<Product> products_after(int l) const {
+    using cuda::Into;
     const Model::Layer &own = model.layers[l];
-    return {product(*own.out, Model::kHidden, Model::kHidden, 2, false, Into::kResidual, 0),
-            product(*own.gate_up, 2 * Model::kIntermediate, Model::kHidden, 0, true, Into::kActivated, 3),
-            product(*own.down, Model::kHidden, Model::kIntermediate, 3, false, Into::kResidual, 0),
+    constexpr int kHidden = Model::kHidden, kWide = Model::kIntermediate;
+    return {{own.out.get(), kHidden, kHidden, 2, false, Into::kResidual, 0},
+            {own.gate_up.get(), 2 * kWide, kHidden, 0, true, Into::kActivated, 3},
+            {own.down.get(), kHidden, kWide, 3, false, Into::kResidual, 0},
             l + 1 < Model::kLayers
                 ? qkv(l + 1)
-                : product(*model.head, Model::kVocabulary, Model::kHidden, 0, true, Into::kFloats, 4)};
+                : Product{model.head.get(), Model::kVocabulary, kHidden, 0, true, Into::kFloats, 4}};
   }
-  void multiply(const std::vector<Product> &products) {
-    for (const Product &p : products) launch_product(overlapping(2), p, 1);
+  void multiply(const std::vector<Product> &all) {
+    for (const Product &p : all) {
+      const WeightMatrix w{p.w->data, p.rows, p.columns, false};
+      const float *x = activations[p.from]->data;
+      if (p.is_normed)
+        products->multiply_normed(w, x, model.norm->data, 1e-5f, 1, normed->data, p.into,
+                                  activations[p.to]->data);
+      else
+        products->multiply(w, x, 1, p.into, activations[p.to]->data);
+    }
   }
   void first() {
-    launch_embedding(overlapping(2),
+    launch_embedding(launcher,
                      {model.embedding->data, Model::kHidden, best->data, &queries->data->seed,
                       sizeof(cuda::SampledQuery), activations[0]->data},
                      1);
     multiply({qkv(0)});
   }
-  void last() { launch_best(overlapping(2), activations[4]->data, Model::kVocabulary, best->data, 1); }
+  void last() { launch_best(launcher, activations[4]->data, Model::kVocabulary, best->data, 1); }
   void attention(int l) {
     const cuda::SampledStep step = step_of(l);
-    const cuda::Launcher own = overlapping(1);
+    cuda::Launcher own = launcher;
+    branches.give(own);
+    own.branch_count = std::min(options.branches, own.branch_count);
+    own.keys_of_part = options.part;
     if (l >= kDense) return cuda::launch_sampled_attention(own, step, new_rows_of(l));
     cuda::launch_prepare(own, step, new_rows_of(l));
     cuda::launch_exact_attention(own, step);
@@ -243,31 +257,8 @@ struct Bench {
     last();
   }
 
-  // Milliseconds of what `work_` launches, as a graph; the median.
   double time(const std::function<void()> &work_, int repeats = kRepeats) {
-    cudaGraph_t graph;
-    cudaGraphExec_t ready;
-    check(cudaStreamBeginCapture(launcher.stream, cudaStreamCaptureModeThreadLocal), "capture");
-    work_();
-    check(cudaStreamEndCapture(launcher.stream, &graph), "capture");
-    check(cudaGraphInstantiate(&ready, graph, 0), "make a graph");
-    cudaEvent_t from, to;
-    check(cudaEventCreate(&from), "make an event");
-    check(cudaEventCreate(&to), "make an event");
-    std::vector<float> times;
-    for (int i = -3; i < repeats; ++i) {
-      check(cudaEventRecord(from, launcher.stream), "record");
-      check(cudaGraphLaunch(ready, launcher.stream), "launch a graph");
-      check(cudaEventRecord(to, launcher.stream), "record");
-      finish("run a graph");
-      float ms = 0;
-      check(cudaEventElapsedTime(&ms, from, to), "time");
-      if (i >= 0) times.push_back(ms);
-    }
-    cudaGraphExecDestroy(ready);
-    cudaGraphDestroy(graph);
-    std::sort(times.begin(), times.end());
-    return times[times.size() / 2];
+    return median_ms(launcher.stream, work_, repeats);
   }
 
   // Rows that a KV head read, mean over layers and tokens since the last call.
@@ -281,6 +272,10 @@ struct Bench {
 
   Options options;
   cuda::Launcher launcher;
+  cuda::Branches branches{7};
+  std::unique_ptr<DeviceArray<char>> scratch;
+  std::unique_ptr<DeviceArray<uint16_t>> normed;
+  std::unique_ptr<cuda::Products> products;
   int context, bits, blocks;
   Model model;
   cuda::SampledQuery query{};

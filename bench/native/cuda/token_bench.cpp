@@ -8,7 +8,9 @@
 //   token_bench [name=value …]
 //     context=98304, and those between that are a power of four times 98304
 //     bits=2       of the sketches
-//     overlap=2    kernels begin before those before them end: 1 of attention, 2 of products
+//     branches=7   streams beside the first, for parts of the heads of attention
+//     part=49152   least keys of a part
+//     shuffle=1    0: blocks lie in the order of the context
 //     splits=0     thread blocks of a KV head's chosen rows; 0: as place_sampled has it
 //     stages=1     0: no stages
 //     variants=0   1: ways to launch beside each other instead
@@ -53,7 +55,7 @@ void print_stage(const char *name, double ms, double bytes, double rate) {
 
 // After a whole token: stages that use up what the ones before made come first.
 void print_stages(Bench &bench, const Figures &roof, double rows) {
-  const cuda::Launcher own = bench.overlapping(1);
+  const cuda::Launcher &own = bench.launcher;
   auto layers = [&](auto body) {
     return bench.time([&] {
       for (int l = kDense; l < Model::kLayers; ++l) body(bench.step_of(l), l);
@@ -107,12 +109,12 @@ void run_context(Bench &bench, int n, const Figures &roof) {
 // Ways to launch the same token, beside each other.
 void run_variants(Bench &bench, int n) {
   const Options asked = bench.options;
-  for (const int overlap : {0, 1, 2, 3})
+  for (const int branches : {0, 1, 3, 7})
     for (const int splits : {8, 16}) {
-      bench.options.overlap = overlap;
+      bench.options.branches = branches;
       bench.options.splits = splits;
       bench.place_work();
-      std::printf("context %7d  overlap %d  splits %2d ", n, overlap, splits);
+      std::printf("context %7d  branches %d  splits %2d ", n, branches, splits);
       for (const double budget : {0.005, 0.01, 0.02}) {
         bench.set_query(n, budget);
         std::printf("  %.1f %%: %7.3f ms", 100 * budget, bench.time([&] { bench.token(); }, 8));
@@ -126,9 +128,9 @@ void run_variants(Bench &bench, int n) {
 
 Options read_options(int count, char **arguments) {
   Options o;
-  const std::map<std::string, int *> names = {{"context", &o.context}, {"bits", &o.bits},
-                                              {"overlap", &o.overlap}, {"splits", &o.splits},
-                                              {"stages", &o.stages},   {"variants", &o.variants}};
+  const std::map<std::string, int *> names = {
+      {"context", &o.context}, {"bits", &o.bits},         {"branches", &o.branches}, {"splits", &o.splits},
+      {"stages", &o.stages},   {"variants", &o.variants}, {"shuffle", &o.shuffle},   {"part", &o.part}};
   for (int i = 1; i < count; ++i) {
     const std::string text = arguments[i];
     const size_t equals = text.find('=');

@@ -46,34 +46,49 @@ __device__ inline void mask(float (&scores)[KEYS / 8][4], int first_key, const i
   }
 }
 
-// From scores to weights exp2(scale * score - m), with the state brought to the new maximum m.
+// From scores to weights exp2(scale * score - m), and the sum l, with the new maximum m. Returns by what the
+// output of either row shrinks.
 template <int DIM, int KEYS>
-__device__ inline void weigh(float (&scores)[KEYS / 8][4], float scale, State<DIM> &state) {
+__device__ inline float2 weigh(float (&scores)[KEYS / 8][4], float scale, State<DIM> &state) {
+  float shrinks[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    float most = -INFINITY;
+    float low = -INFINITY, high = -INFINITY;
 #pragma unroll
-    for (int n = 0; n < KEYS / 8; ++n) most = fmaxf(most, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
+    for (int n = 0; n < KEYS / 8; ++n) {
+      low = fmaxf(low, scores[n][2 * r]);
+      high = fmaxf(high, scores[n][2 * r + 1]);
+    }
+    float most = fmaxf(low, high);
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
     const float m = fmaxf(state.m[r], most * scale);
     const float base = m == -INFINITY ? 0.0f : m;  // nothing seen yet: all weights are 0
-    const float shrink = exp2f(state.m[r] - base);
+    shrinks[r] = exp2_of(state.m[r] - base);
     state.m[r] = m;
-    state.l[r] *= shrink;
+    float sums[2] = {};
 #pragma unroll
     for (int n = 0; n < KEYS / 8; ++n) {
 #pragma unroll
-      for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        scores[n][i] = exp2f(scores[n][i] * scale - base);
-        state.l[r] += scores[n][i];
+      for (int i = 0; i < 2; ++i) {
+        float &own = scores[n][2 * r + i];
+        own = exp2_of(own * scale - base);
+        sums[i] += own;
       }
     }
+    state.l[r] = state.l[r] * shrinks[r] + (sums[0] + sums[1]);
+  }
+  return make_float2(shrinks[0], shrinks[1]);
+}
+
+template <int DIM>
+__device__ inline void shrink_output(State<DIM> &state, float2 shrink) {
 #pragma unroll
-    for (int d = 0; d < DIM / 8; ++d) {
-      state.output[d][2 * r] *= shrink;
-      state.output[d][2 * r + 1] *= shrink;
-    }
+  for (int d = 0; d < DIM / 8; ++d) {
+    state.output[d][0] *= shrink.x;
+    state.output[d][1] *= shrink.x;
+    state.output[d][2] *= shrink.y;
+    state.output[d][3] *= shrink.y;
   }
 }
 

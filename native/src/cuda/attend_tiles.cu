@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(32 * WARPS) tile_kernel(TileArgs args) {
     const bool all_seen = key + KEYS - 1 <= tile.position + first_token &&
                           (args.window == 0 || key > tile.position + last_token / group - args.window);
     if (!all_seen) mask<KEYS>(scores, key, positions, args.window);
-    weigh<DIM, KEYS>(scores, args.scale, state);
+    shrink_output(state, weigh<DIM, KEYS>(scores, args.scale, state));
     add_values<DIM, KEYS, S::kStride>(scores, v, state);
     __syncthreads();
   }

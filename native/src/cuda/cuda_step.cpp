@@ -122,8 +122,13 @@ void CudaDevice::multiply_qkv(int layer) {
   const ModelConfig &c = *config_;
   const LayerWeights &w = weights_->layers[size_t(layer)];
   DeviceState &s = *state_;
-  rms_norm(s.stream, s.x, w.attention_norm, c.norm_epsilon, rows_, c.hidden, c.f32, s.normed);
-  s.products->multiply(w.qkv, s.normed, rows_, Into::kFloats, s.qkv);
+  if (capturing_) {  // what the norm makes is looked at
+    rms_norm(s.stream, s.x, w.attention_norm, c.norm_epsilon, rows_, c.hidden, c.f32, s.normed);
+    s.products->multiply(w.qkv, s.normed, rows_, Into::kFloats, s.qkv);
+  } else {
+    s.products->multiply_normed(w.qkv, s.x, w.attention_norm, c.norm_epsilon, rows_, s.normed, Into::kFloats,
+                                s.qkv);
+  }
 }
 
 void CudaDevice::append(int layer) {
@@ -230,13 +235,10 @@ void CudaDevice::attend_sampling(int layer) {
 void CudaDevice::feed_forward(const LayerWeights &w) {
   const ModelConfig &c = *config_;
   DeviceState &s = *state_;
-  rms_norm(s.stream, s.x, w.feed_forward_norm, c.norm_epsilon, rows_, c.hidden, c.f32, s.normed);
-  if (can_stream(w.gate_up, rows_)) {
-    s.products->multiply(w.gate_up, s.normed, rows_, Into::kActivated, s.activated);
-  } else {
-    s.products->multiply(w.gate_up, s.normed, rows_, Into::kValues, s.gate_up);
-    silu_multiply(s.stream, s.gate_up, rows_, c.intermediate, c.f32, s.activated);
-  }
+  const bool streams = s.products->streams(w.gate_up, rows_);
+  s.products->multiply_normed(w.gate_up, s.x, w.feed_forward_norm, c.norm_epsilon, rows_, s.normed,
+                              streams ? Into::kActivated : Into::kValues, streams ? s.activated : s.gate_up);
+  if (!streams) silu_multiply(s.stream, s.gate_up, rows_, c.intermediate, c.f32, s.activated);
   s.products->multiply(w.down, s.activated, rows_, Into::kResidual, s.x);
 }
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "products.h"
 
+#include <instructions.cuh>
+
 #include "device_workspace.h"
+#include "errors.h"
 #include "failure.h"
+#include "row_kernels.h"
 #include "sounder.h"
 
 namespace sounder::cuda {
@@ -59,6 +63,10 @@ Products::Plan::~Plan() {
 }
 
 Products::Products(cudaStream_t stream, void *workspace) : stream_(stream), workspace_(workspace) {
+  int device = 0;
+  check(cudaGetDevice(&device), "say which it is");
+  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "describe itself");
+  check(cudaDeviceGetAttribute(&major_, cudaDevAttrComputeCapabilityMajor, device), "describe itself");
   check(cublasLtCreate(&handle_), "start");
 }
 
@@ -105,9 +113,30 @@ const Products::Plan &Products::plan_for(const Shape &shape) {
   return plan;
 }
 
+bool Products::streams(const WeightMatrix &w, int tokens) const {
+  return can_stream_hopper(w, tokens, major_) || can_stream(w, tokens);
+}
+
+// On Hopper a product begins to fetch its weights before the kernel before it has ended.
+void Products::stream(const WeightMatrix &w, const Activations &x, int tokens, Into into, void *y) {
+  if (!can_stream_hopper(w, tokens, major_)) return stream_weights(stream_, w, x.values, tokens, into, y);
+  Launcher launcher;
+  launcher.stream = stream_;
+  launcher.multiprocessors = multiprocessors_;
+  launcher.overlap = true;
+  stream_hopper(launcher, w, x, tokens, into, y);
+}
+
 void Products::multiply(const WeightMatrix &w, const void *x, int tokens, Into into, void *y) {
-  if (can_stream(w, tokens)) return stream_weights(stream_, w, x, tokens, into, y);
+  if (streams(w, tokens)) return stream(w, {x}, tokens, into, y);
   multiply_many(w, x, tokens, into, y);
+}
+
+void Products::multiply_normed(const WeightMatrix &w, const float *x, const float *norm, float epsilon,
+                               int tokens, void *normed, Into into, void *y) {
+  if (can_stream_hopper(w, tokens, major_)) return stream(w, {x, norm, epsilon}, tokens, into, y);
+  rms_norm(stream_, x, norm, epsilon, tokens, w.columns, w.is_f32, normed);
+  multiply(w, normed, tokens, into, y);
 }
 
 void Products::multiply_many(const WeightMatrix &w, const void *x, int tokens, Into into, void *y) {

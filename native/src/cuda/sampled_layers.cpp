@@ -14,6 +14,8 @@ namespace sounder::cuda {
 
 namespace {
 
+constexpr int kBranches = 7;  // for eight parts of the heads
+
 // Grids are made for contexts of this length or a step of a quarter above it, so that a graph lasts a while.
 int bucket_of(int context) {
   int64_t bucket = 2 * kChunkKeys;
@@ -57,7 +59,8 @@ SampledLayers::SampledLayers(const ModelConfig &config, int processors, const st
       places_(places),
       records_(records),
       staging_(device_workspace(config).queries, "pin memory for a step"),
-      found_(device_workspace(config).statistics, "pin memory for statistics") {
+      found_(device_workspace(config).statistics, "pin memory for statistics"),
+      branches_(kBranches) {
   static_assert(sizeof(SketchConstants) <= 6400);
   const SketchConstants constants = constants_of(config);
   check(cudaMemcpy(places_.constants, &constants, sizeof constants, cudaMemcpyHostToDevice),
@@ -68,6 +71,7 @@ Launcher SampledLayers::launcher(cudaStream_t stream) const {
   Launcher made;
   made.stream = stream;
   made.multiprocessors = processors_;
+  branches_.give(made);
   return made;
 }
 
@@ -127,6 +131,7 @@ void SampledLayers::seal(cudaStream_t stream, int layer, const void *rows, const
 SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output) const {
   SampledStep step{};
   step.shape = shape_;
+  step.served = {0, shape_.kv_heads};
   step.context = longest_;
   step.layer = layer;
   step.query = places_.queries;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attend.h"
+#include "branches.h"
 #include "buffer.h"
 #include "device.h"
 #include "sampled/sampled_cuda.h"
@@ -72,6 +73,7 @@ class SampledLayers {
   Places places_;
   const std::vector<Buffer> &records_;
   PinnedBuffer staging_, found_;
+  Branches branches_;
 
   std::vector<SampledQuery> queries_;
   std::vector<Filled> filled_;

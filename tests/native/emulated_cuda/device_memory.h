@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <instructions.cuh>
 #include <string>
 
 namespace device_memory {
@@ -14,5 +15,10 @@ inline void *take(size_t bytes) { return std::aligned_alloc(256, (bytes + 255) /
 inline void give_back(void *p) { std::free(p); }
 inline void copy(void *to, const void *from, size_t bytes) { __builtin_memcpy(to, from, bytes); }
 inline void finish() {}
+
+struct Branches {
+  int count;
+  void give(sounder::cuda::Launcher &launcher) const { launcher.branch_count = count; }
+};
 
 }  // namespace device_memory

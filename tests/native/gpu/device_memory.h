@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "cuda/branches.h"
+
 namespace device_memory {
 
 inline void check(cudaError_t error) {
@@ -38,5 +40,7 @@ inline void copy(void *to, const void *from, size_t bytes) {
   check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault));
 }
 inline void finish() { check(cudaDeviceSynchronize()); }
+
+using Branches = sounder::cuda::Branches;
 
 }  // namespace device_memory

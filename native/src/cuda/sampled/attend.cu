@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kThreads, 1) attend_kernel(SampledStep step) {
   __shared__ AttendShared<D, H> shared;
   let_next_start();
   wait_for_previous();
-  const int kv_head = static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
   const SampledQuery &own = step.query[query];
   const SampledMemory &m = step.memory;
   const int64_t view = view_index(step, query, kv_head);
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kThreads, 1) exact_kernel(SampledStep step) {
   __shared__ AttendShared<D, H> shared;
   let_next_start();
   wait_for_previous();
-  const int kv_head = static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
   const SampledQuery &own = step.query[query];
   const int64_t view = view_index(step, query, kv_head);
   const int splits = step.memory.splits, keys = own.position + 1;
@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kThreads, 1) exact_kernel(SampledStep step) {
 
 template <int D, int H>
 void launch_with(const Launcher &launcher, const SampledStep &step, bool is_exact) {
-  const dim3 grid{static_cast<unsigned>(step.memory.splits), static_cast<unsigned>(step.shape.kv_heads),
+  const dim3 grid{static_cast<unsigned>(step.memory.splits), static_cast<unsigned>(step.served.count()),
                   static_cast<unsigned>(step.queries)};
   const size_t starts = sizeof(int) * static_cast<size_t>(step.memory.keys / kChunkKeys + 1);
   if (is_exact)
@@ -208,11 +208,22 @@ void launch_exact_attention(const Launcher &launcher, const SampledStep &step) {
 
 void launch_sampled_attention(const Launcher &launcher, const SampledStep &step, const NewRows &rows) {
   launch_prepare(launcher, step, rows);
-  launch_scan(launcher, step);
-  launch_weigh(launcher, step);
-  launch_combine(launcher, step);
-  launch_choose(launcher, step);
-  launch_attend(launcher, step);
+  const int heads = step.served.count();
+  const int long_enough = step.context / launcher.keys_of_part;
+  const int parts = long_enough < 4 ? 1 : min(min(heads, launcher.branch_count + 1), long_enough);
+  Launcher own = launcher;
+  for (int p = 0; p < parts; ++p) {
+    SampledStep part = step;
+    part.served = {step.served.first + heads * p / parts, step.served.first + heads * (p + 1) / parts};
+    launch_scan(own, part);
+    const Launcher next = p + 1 < parts ? branch_off(launcher, own, p) : own;
+    launch_weigh(own, part);
+    launch_combine(own, part);
+    launch_choose(own, part);
+    launch_attend(own, part);
+    own = next;
+  }
+  for (int p = 0; p + 1 < parts; ++p) join_branch(launcher, p);
 }
 
 }  // namespace sounder::cuda

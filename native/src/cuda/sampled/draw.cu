@@ -72,7 +72,7 @@ __device__ inline uint32_t weigh_piece(const int16_t *scores, int first, int end
 __global__ void __launch_bounds__(32 * kWeighWarps) weigh_kernel(SampledStep step) {
   let_next_start();
   wait_for_previous();
-  const int kv_head = static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
   const SampledQuery &own = step.query[query];
   const SampledMemory &m = step.memory;
   const int group = step.shape.group(), pieces = (own.segment_keys + kPieceKeys - 1) / kPieceKeys;
@@ -257,7 +257,7 @@ __global__ void __launch_bounds__(kChunkThreads) combine_kernel(SampledStep step
   for (int i = thread; i <= kMostDistance; i += kChunkThreads) shared.last[i] = step.constants->draw.last[i];
   for (int i = thread; i < kHistogramBins; i += kChunkThreads) shared.bins[i] = 0;
   wait_for_previous();
-  const int kv_head = static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
   const SampledQuery &own = step.query[query];
   const SampledMemory &m = step.memory;
   const int64_t view = view_index(step, query, kv_head);
@@ -345,7 +345,7 @@ __global__ void __launch_bounds__(kChunkThreads) choose_kernel(SampledStep step)
   const int thread = static_cast<int>(threadIdx.x);
   for (int i = thread; i <= kMostDistance; i += kChunkThreads) shared.last[i] = step.constants->draw.last[i];
   wait_for_previous();
-  const int kv_head = static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
   const SampledQuery &own = step.query[query];
   const int64_t view = view_index(step, query, kv_head);
   if (static_cast<int>(blockIdx.x) * kChunkKeys >= own.end) return;
@@ -358,9 +358,9 @@ __global__ void __launch_bounds__(kChunkThreads) choose_kernel(SampledStep step)
 }
 
 dim3 grid_of(const Launcher &launcher, const SampledStep &step, int chunk, int blocks_at_once) {
-  const int views = step.queries * step.shape.kv_heads, chunks = (step.context + chunk - 1) / chunk;
+  const int views = step.queries * step.served.count(), chunks = (step.context + chunk - 1) / chunk;
   const int useful = (blocks_at_once * launcher.multiprocessors + views - 1) / views;
-  return {static_cast<unsigned>(min(chunks, useful)), static_cast<unsigned>(step.shape.kv_heads),
+  return {static_cast<unsigned>(min(chunks, useful)), static_cast<unsigned>(step.served.count()),
           static_cast<unsigned>(step.queries)};
 }
 

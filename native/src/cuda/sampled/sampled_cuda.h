@@ -105,10 +105,16 @@ constexpr int kMostAttendBlocks = 512;
 int64_t place_sampled(const SketchShape &shape, int queries, int context, int multiprocessors, char *memory,
                       SampledMemory *places);
 
+struct HeadRange {
+  int first, end;
+  constexpr int count() const { return end - first; }
+};
+
 struct SampledStep {
   SketchShape shape;
   int queries;
-  int context;  // no query's position is beyond it: grids are made for it
+  HeadRange served;  // KV heads that the kernels after `prepare` attend
+  int context;       // no query's position is beyond it: grids are made for it
   int layer;
   const SampledQuery *query;  // [queries]
   const SketchConstants *constants;
@@ -147,7 +153,8 @@ void launch_weigh(const Launcher &launcher, const SampledStep &step);
 void launch_combine(const Launcher &launcher, const SampledStep &step);
 void launch_choose(const Launcher &launcher, const SampledStep &step);
 void launch_attend(const Launcher &launcher, const SampledStep &step);
-// All of them.
+// All of them. With branches of the launcher the served heads of long contexts are attended in parts: while
+// the rows of one part come over the bus, sketches of the next one are scanned.
 void launch_sampled_attention(const Launcher &launcher, const SampledStep &step, const NewRows &rows);
 
 // Of queries with `verify`: the squared relative difference of what came out and of `exact`, likewise bf16

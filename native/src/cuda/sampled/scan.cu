@@ -270,16 +270,16 @@ __device__ inline void scan_blocks(const SampledStep &step, int query, int kv_he
   }
 }
 
-// Items [item, end) of all queries' KV heads' blocks.
+// Items [item, end) of all queries' served KV heads' blocks.
 template <int D, int kBits, int N>
 __device__ inline void scan_items(const SampledStep &step, int64_t item, int64_t end) {
   for (int query = 0; query < step.queries && item < end; ++query) {
     const int blocks = step.query[query].end / kIndexTokens;
-    const int64_t all = int64_t{blocks} * step.shape.kv_heads;
+    const int64_t all = int64_t{blocks} * step.served.count();
     for (; item < min(all, end);) {
       const int kv_head = static_cast<int>(item) / blocks, first = static_cast<int>(item) % blocks;
       const int last = static_cast<int>(min(int64_t{blocks}, first + end - item));
-      scan_blocks<D, kBits, N>(step, query, kv_head, first, last);
+      scan_blocks<D, kBits, N>(step, query, step.served.first + kv_head, first, last);
       item += last - first;
     }
     item -= all;
@@ -309,16 +309,16 @@ __global__ void __launch_bounds__(kThreads, H == 8 ? 2 : kScanBlocks) scan_kerne
   __shared__ MergeFactors factors;
   let_next_start();
   wait_for_previous();
-  const int near = step.queries * step.shape.kv_heads * kNearParts, block = static_cast<int>(blockIdx.x);
+  const int near = step.queries * step.served.count() * kNearParts, block = static_cast<int>(blockIdx.x);
   if (block < near) {
-    const int view = block / kNearParts;
-    attend_near<D, H>(step, view / step.shape.kv_heads, view % step.shape.kv_heads, block % kNearParts,
-                      shared, factors);
+    const int view = block / kNearParts, heads = step.served.count();
+    attend_near<D, H>(step, view / heads, step.served.first + view % heads, block % kNearParts, shared,
+                      factors);
     return;
   }
   int64_t items = 0;
   for (int q = 0; q < step.queries; ++q)
-    items += int64_t{step.query[q].end / kIndexTokens} * step.shape.kv_heads;
+    items += int64_t{step.query[q].end / kIndexTokens} * step.served.count();
   const int64_t warps = (static_cast<int>(gridDim.x) - near) * kWarps;
   const int64_t warp = (block - near) * kWarps + static_cast<int>(threadIdx.x) / 32;
   scan_items<D, kBits, H == 8 ? 2 : 1>(step, items * warp / warps, items * (warp + 1) / warps);
@@ -326,7 +326,7 @@ __global__ void __launch_bounds__(kThreads, H == 8 ? 2 : kScanBlocks) scan_kerne
 
 template <int D, int kBits>
 void launch_with_group(const Launcher &launcher, const SampledStep &step) {
-  const int near = step.queries * step.shape.kv_heads * kNearParts, group = step.shape.group();
+  const int near = step.queries * step.served.count() * kNearParts, group = step.shape.group();
   const dim3 grid{static_cast<unsigned>(near + kScanBlocks * launcher.multiprocessors), 1, 1};
   if (group == 1) return launch(launcher, scan_kernel<D, kBits, 1>, grid, kThreads, 0, step);
   if (group == 2) return launch(launcher, scan_kernel<D, kBits, 2>, grid, kThreads, 0, step);
