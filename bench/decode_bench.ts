@@ -6,7 +6,7 @@
  *   deno task bench:decode                                    recall at 32,000 tokens
  *   deno task bench:decode --lengths 8192,32000 --strategies full,sketch@0.02,lsh
  *   deno task bench:decode --dummy bench/shapes/8-layers.json --lengths 98304,262144
- *   deno task bench:decode --dense-layers none                 every layer samples
+ *   deno task bench:decode --dense-layers 0                    layer 0 is exact
  *
  * Contexts of recall are prefilled; those of random weights are filled with noise, since nobody would wait for
  * their prefill. Positions may pass the trained range: this measures speed.
@@ -111,7 +111,7 @@ const { values } = parseArgs({
     "dummy": { type: "string" },
     "bits": { type: "string", default: "2" },
     "lsh": { type: "string", default: "10x150" },
-    "dense-layers": { type: "string", default: "0" },
+    "dense-layers": { type: "string", default: "none" },
   },
 });
 const lengths = values.lengths.split(",").map(Number).toSorted((a, b) => a - b);

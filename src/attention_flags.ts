@@ -52,7 +52,7 @@ export const ATTENTION_FLAGS: Record<
   },
   "dense-layers": {
     value: "N,...|none",
-    help: "layers that never sample, from 0 up (default: 0)",
+    help: "layers that never sample, from 0 up (default: none; 0 with lsh)",
   },
   "sketch-centre": { value: "NAME", help: "block, context or off (default: block)" },
   "lsh-centre": { value: "NAME", help: "context or off (default: context)" },
@@ -108,7 +108,8 @@ export function readAttentionFlags(flags: FlagReader): AttentionOptions {
       leastRows: flags.integer("least-rows", 256, 1, MOST_CONTEXT),
       seed: 1,
     },
-    denseLayers: dense ?? (preset === null ? [0] : "published"),
+    // lsh was published with an exact first layer; sketches are as accurate without one.
+    denseLayers: dense ?? (preset !== null ? "published" : index.lsh !== null ? [0] : []),
     strategy,
     autoFrom: flags.integer("auto-from", 8192, 0, MOST_CONTEXT),
     budget: share(flags, "budget", 0.02, 1),

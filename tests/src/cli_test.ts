@@ -89,7 +89,7 @@ Deno.test("without flags, sketches of 2 bits serve prompts beyond 8,192 tokens",
       leastRows: 256,
       seed: 1,
     },
-    denseLayers: [0],
+    denseLayers: [],
     strategy: "auto",
     autoFrom: 8192,
     budget: 0.02,
@@ -150,6 +150,8 @@ Deno.test("a preset is the paper's index, strategy and dense layers, and flags g
   assertEquals([mixed.index.sketchBits, mixed.index.lsh?.tables], [1, 75]);
   assertEquals(mixed.strategy, "auto");
   assertEquals(read("--preset=magicpig-8x75", "--dense-layers=none").denseLayers, []);
+  assertEquals(read("--index=sketch,lsh:9x120").denseLayers, [0]);
+  assertEquals(read("--index=sketch:1").denseLayers, []);
   assertEquals(read("--index", "none").asked, false);
 });
 
