@@ -52,11 +52,20 @@ function errorResponses({ method, body, anthropic }: Operation): Record<string, 
   );
 }
 
+/** An event as OpenAPI 3.2 sees one: its fields, whose data is text; what does not read as JSON is `[DONE]`. */
+function eventSchema({ event, text }: NonNullable<Operation["streams"]>): JsonSchema {
+  const data = {
+    type: "string",
+    contentMediaType: "application/json",
+    contentSchema: reference(event),
+  };
+  const properties = { event: { type: "string" }, data };
+  return { description: text, type: "object", properties, required: ["data"] };
+}
+
 function success({ answer, streams }: Operation): JsonSchema {
   const text = { "text/plain": { schema: { type: "string" } } };
-  const events = streams && {
-    "text/event-stream": { schema: { ...reference(streams.event), description: streams.text } },
-  };
+  const events = streams && { "text/event-stream": { schema: eventSchema(streams) } };
   return {
     description: "Success",
     content: {
