@@ -3,9 +3,9 @@
 // Attention in float32: 128 keys at a time, each scored by one thread, with online softmax. It is for tests,
 // and slow.
 #include <cmath>
+#include <instructions.cuh>
 
 #include "attend.h"
-#include "errors.h"
 #include "kv_layout.cuh"
 #include "values.cuh"
 
@@ -74,8 +74,7 @@ __global__ void rows_kernel(AttendCall call, AttentionShape shape, const Row *ro
 void attend_rows(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call, const Row *rows,
                  int count) {
   if (count == 0) return;
-  rows_kernel<<<dim3(count, shape.heads), kThreads, 0, stream>>>(call, shape, rows);
-  check_launch("attend in float32");
+  launch({stream}, rows_kernel, dim3(count, shape.heads), kThreads, 0, call, shape, rows);
 }
 
 }  // namespace sounder::cuda

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "attend.h"
-#include "mma.cuh"
+#include <mma.cuh>
 #include "values.cuh"
 
 namespace sounder::cuda {

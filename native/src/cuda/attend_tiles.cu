@@ -4,10 +4,10 @@
 // queries' running maximum m, sum l and output o in registers while the thread block streams tiles of keys
 // and values through shared memory, two deep. The tiles of decode tokens are split over the keys and merged.
 #include <cmath>
+#include <instructions.cuh>
 
 #include "attend.h"
 #include "attend_state.cuh"
-#include "errors.h"
 #include "kv_layout.cuh"
 #include "values.cuh"
 
@@ -107,8 +107,7 @@ __device__ inline void add_values(const float (&weights)[KEYS / 8][4], const bf1
 template <int DIM, int KEYS, int WARPS, bool WHOLE>
 __global__ void __launch_bounds__(32 * WARPS) tile_kernel(TileArgs args) {
   using S = Shape<DIM, KEYS, WARPS>;
-  extern __shared__ uint4 shared_memory[];
-  bf16 *q = reinterpret_cast<bf16 *>(shared_memory), *stages = q + S::kQueries * S::kStride;
+  bf16 *q = dynamic_shared<bf16>(), *stages = q + S::kQueries * S::kStride;
   const AttendTile tile = args.tiles[blockIdx.z];
   const int kv_head = blockIdx.y, warp = threadIdx.x / 32, group = args.heads / args.kv_heads;
   const int first_token = tile.first_m / group;
@@ -182,24 +181,21 @@ __global__ void merge_kernel(TileArgs args, int queries) {
 }
 
 template <int DIM, int KEYS, int WARPS>
-void launch(cudaStream_t stream, const TileArgs &args, int count) {
+void launch_tiles(cudaStream_t stream, const TileArgs &args, int count) {
   using S = Shape<DIM, KEYS, WARPS>;
   const auto kernel =
       args.dim == DIM ? tile_kernel<DIM, KEYS, WARPS, true> : tile_kernel<DIM, KEYS, WARPS, false>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes),
-        "give attention its shared memory");
-  kernel<<<dim3(args.splits, args.kv_heads, count), S::kThreads, S::kBytes, stream>>>(args);
-  check_launch("attend");
+  launch({stream}, kernel, dim3(args.splits, args.kv_heads, count), S::kThreads, S::kBytes, args);
 }
 
 template <int WARPS>
 void launch_for_dim(cudaStream_t stream, const TileArgs &args, int count) {
   if (args.dim <= 64)
-    launch<64, 64, WARPS>(stream, args, count);
+    launch_tiles<64, 64, WARPS>(stream, args, count);
   else if (args.dim <= 128)
-    launch<128, 64, WARPS>(stream, args, count);
+    launch_tiles<128, 64, WARPS>(stream, args, count);
   else
-    launch<256, 16, WARPS>(stream, args, count);
+    launch_tiles<256, 16, WARPS>(stream, args, count);
 }
 
 }  // namespace
@@ -227,8 +223,7 @@ TileArgs tile_args(const AttentionShape &shape, const AttendCall &call, const At
 
 void merge_splits(cudaStream_t stream, const TileArgs &args, int count, int queries) {
   if (args.splits == 1) return;
-  merge_kernel<<<dim3(queries, args.kv_heads, count), 128, 0, stream>>>(args, queries);
-  check_launch("merge partial attention");
+  launch({stream}, merge_kernel, dim3(queries, args.kv_heads, count), 128, 0, args, queries);
 }
 
 void attend_tiles(cudaStream_t stream, const AttentionShape &shape, const AttendCall &call,

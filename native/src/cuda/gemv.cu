@@ -2,7 +2,8 @@
 //
 // Few tokens: every weight is read once, as fast as memory gives it. A warp takes two rows of W, its lanes 16
 // bytes of each at a time, and multiplies them with all tokens' x, which stays in the first cache.
-#include "errors.h"
+#include <instructions.cuh>
+
 #include "products.h"
 #include "values.cuh"
 
@@ -87,18 +88,18 @@ __global__ void __launch_bounds__(32 * kWarps)
 }
 
 template <typename T, int TOKENS>
-void launch(cudaStream_t stream, const WeightMatrix &w, const void *x, Into into, void *y) {
+void stream_rows(cudaStream_t stream, const WeightMatrix &w, const void *x, Into into, void *y) {
   const int pairs = (w.rows + 1) / 2;
-  gemv_kernel<T, TOKENS><<<(pairs + kWarps - 1) / kWarps, 32 * kWarps, 0, stream>>>(
-      static_cast<const T *>(w.data), w.rows, w.columns, static_cast<const T *>(x), into, y);
+  launch({stream}, gemv_kernel<T, TOKENS>, (pairs + kWarps - 1) / kWarps, 32 * kWarps, 0,
+         static_cast<const T *>(w.data), w.rows, w.columns, static_cast<const T *>(x), into, y);
 }
 
 template <typename T>
-void launch(cudaStream_t stream, const WeightMatrix &w, const void *x, int tokens, Into into, void *y) {
-  if (tokens == 1) launch<T, 1>(stream, w, x, into, y);
-  if (tokens == 2) launch<T, 2>(stream, w, x, into, y);
-  if (tokens == 3) launch<T, 3>(stream, w, x, into, y);
-  if (tokens == 4) launch<T, 4>(stream, w, x, into, y);
+void stream_rows(cudaStream_t stream, const WeightMatrix &w, const void *x, int tokens, Into into, void *y) {
+  if (tokens == 1) stream_rows<T, 1>(stream, w, x, into, y);
+  if (tokens == 2) stream_rows<T, 2>(stream, w, x, into, y);
+  if (tokens == 3) stream_rows<T, 3>(stream, w, x, into, y);
+  if (tokens == 4) stream_rows<T, 4>(stream, w, x, into, y);
   static_assert(kStreamTokens == 4);
 }
 
@@ -111,10 +112,9 @@ bool can_stream(const WeightMatrix &w, int tokens) {
 void stream_weights(cudaStream_t stream, const WeightMatrix &w, const void *x, int tokens, Into into,
                     void *y) {
   if (w.is_f32)
-    launch<float>(stream, w, x, tokens, into, y);
+    stream_rows<float>(stream, w, x, tokens, into, y);
   else
-    launch<bf16>(stream, w, x, tokens, into, y);
-  check_launch("stream weights");
+    stream_rows<bf16>(stream, w, x, tokens, into, y);
 }
 
 }  // namespace sounder::cuda

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "errors.h"
+#include <instructions.cuh>
+
 #include "kv_kernels.h"
 #include "kv_layout.cuh"
 #include "kv_noise.h"
@@ -45,8 +46,7 @@ __global__ void noise_kernel(T *slab, int layer, const int32_t *table, int kv_he
 
 void copy_rows(cudaStream_t stream, char *const *slabs, int layers, int kv_heads, int64_t row_bytes,
                int32_t from, int32_t to, int tokens) {
-  copy_kernel<<<dim3(kv_heads, layers), 256, 0, stream>>>(slabs, kv_heads, row_bytes, from, to, tokens);
-  check_launch("copy rows of a KV block");
+  launch({stream}, copy_kernel, dim3(kv_heads, layers), 256, 0, slabs, kv_heads, row_bytes, from, to, tokens);
 }
 
 void copy_block_rows(cudaStream_t stream, const char *from, char *to, int kv_heads, int64_t row_bytes,
@@ -61,12 +61,11 @@ void fill_noise(cudaStream_t stream, void *slab, int layer, const int32_t *table
                 bool f32, int first, int end, uint32_t seed) {
   const dim3 grid(end - first, kv_heads);
   if (f32)
-    noise_kernel<<<grid, 128, 0, stream>>>(static_cast<float *>(slab), layer, table, kv_heads, head_dim,
-                                           first, seed);
+    launch({stream}, noise_kernel<float>, grid, 128, 0, static_cast<float *>(slab), layer, table, kv_heads,
+           head_dim, first, seed);
   else
-    noise_kernel<<<grid, 128, 0, stream>>>(static_cast<bf16 *>(slab), layer, table, kv_heads, head_dim, first,
-                                           seed);
-  check_launch("fill KV with noise");
+    launch({stream}, noise_kernel<bf16>, grid, 128, 0, static_cast<bf16 *>(slab), layer, table, kv_heads,
+           head_dim, first, seed);
 }
 
 }  // namespace sounder::cuda

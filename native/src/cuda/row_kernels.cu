@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "errors.h"
+#include <instructions.cuh>
+
 #include "kv_layout.cuh"
 #include "row_kernels.h"
 #include "values.cuh"
@@ -122,57 +123,55 @@ unsigned blocks_for(int64_t count) { return static_cast<unsigned>((count + kThre
 void embed(cudaStream_t stream, const Row *rows, int count, const void *table, int width, bool f32,
            float *x) {
   if (f32)
-    embed_kernel<<<count, kThreads, 0, stream>>>(rows, static_cast<const float *>(table), width, x);
+    launch({stream}, embed_kernel<float>, count, kThreads, 0, rows, static_cast<const float *>(table), width,
+           x);
   else
-    embed_kernel<<<count, kThreads, 0, stream>>>(rows, static_cast<const bf16 *>(table), width, x);
-  check_launch("embed tokens");
+    launch({stream}, embed_kernel<bf16>, count, kThreads, 0, rows, static_cast<const bf16 *>(table), width,
+           x);
 }
 
 void rotate_table(cudaStream_t stream, const Row *rows, int count, const float *frequencies, int pairs,
                   float scale, float *cosine, float *sine) {
   if (pairs == 0) return;
-  rotate_table_kernel<<<count, 64, 0, stream>>>(rows, frequencies, pairs, scale, cosine, sine);
-  check_launch("compute RoPE's angles");
+  launch({stream}, rotate_table_kernel, count, 64, 0, rows, frequencies, pairs, scale, cosine, sine);
 }
 
 void rms_norm(cudaStream_t stream, const float *x, const float *weight, float epsilon, int count, int width,
               bool f32, void *normed) {
   const int threads = count <= kFewRows ? 1024 : kThreads;
   if (f32)
-    rms_norm_kernel<<<count, threads, 0, stream>>>(x, weight, epsilon, width, static_cast<float *>(normed));
+    launch({stream}, rms_norm_kernel<float>, count, threads, 0, x, weight, epsilon, width,
+           static_cast<float *>(normed));
   else
-    rms_norm_kernel<<<count, threads, 0, stream>>>(x, weight, epsilon, width, static_cast<bf16 *>(normed));
-  check_launch("normalise rows");
+    launch({stream}, rms_norm_kernel<bf16>, count, threads, 0, x, weight, epsilon, width,
+           static_cast<bf16 *>(normed));
 }
 
 void rotate_and_append(cudaStream_t stream, const AppendCall &call) {
   const int heads = call.heads + 2 * call.kv_heads, warps = 4;
   const dim3 grid(call.count, (heads + warps - 1) / warps);
   if (call.f32)
-    append_kernel<float><<<grid, 32 * warps, 0, stream>>>(call);
+    launch({stream}, append_kernel<float>, grid, 32 * warps, 0, call);
   else
-    append_kernel<bf16><<<grid, 32 * warps, 0, stream>>>(call);
-  check_launch("append keys and values");
+    launch({stream}, append_kernel<bf16>, grid, 32 * warps, 0, call);
 }
 
 void silu_multiply(cudaStream_t stream, const void *gate_up, int count, int width, bool f32,
                    void *activated) {
   const dim3 grid(count, blocks_for(width));
   if (f32)
-    silu_kernel<<<grid, kThreads, 0, stream>>>(static_cast<const float *>(gate_up), width,
-                                               static_cast<float *>(activated));
+    launch({stream}, silu_kernel<float>, grid, kThreads, 0, static_cast<const float *>(gate_up), width,
+           static_cast<float *>(activated));
   else
-    silu_kernel<<<grid, kThreads, 0, stream>>>(static_cast<const bf16 *>(gate_up), width,
-                                               static_cast<bf16 *>(activated));
-  check_launch("activate rows");
+    launch({stream}, silu_kernel<bf16>, grid, kThreads, 0, static_cast<const bf16 *>(gate_up), width,
+           static_cast<bf16 *>(activated));
 }
 
 void gather_rows(cudaStream_t stream, const void *from, int64_t stride, const int32_t *kept, int count,
                  int64_t row_bytes, void *to) {
   if (count == 0) return;
-  gather_kernel<<<count, kThreads, 0, stream>>>(static_cast<const uint32_t *>(from), stride / 4, kept,
-                                                row_bytes / 4, static_cast<uint32_t *>(to));
-  check_launch("gather rows");
+  launch({stream}, gather_kernel, count, kThreads, 0, static_cast<const uint32_t *>(from), stride / 4, kept,
+         row_bytes / 4, static_cast<uint32_t *>(to));
 }
 
 }  // namespace sounder::cuda

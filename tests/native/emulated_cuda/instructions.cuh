@@ -3,32 +3,56 @@
 // In place of native/src/cuda/gpu/instructions.cuh where kernels run on the CPU.
 #pragma once
 
-#include "cuda_runtime.h"
+#include <stdexcept>
+#include <string>
+#include <tuple>
 
-struct CUstream_st;
-struct CUevent_st;
+#include "cuda_runtime.h"
+#include "streams.h"
 
 namespace sounder::cuda {
 
 struct Branch {
-  CUstream_st *stream;
-  CUevent_st *begins, *ends;
+  cudaStream_t stream;
+  cudaEvent_t begins, ends;
 };
+
 struct Launcher {
-  CUstream_st *stream = nullptr;
+  cudaStream_t stream = nullptr;
   int multiprocessors = 4;
   bool overlap = false;
   const Branch *branches = nullptr;
   int branch_count = 0;
   int keys_of_part = 49152;
 };
-inline Launcher branch_off(const Launcher &launcher, const Launcher &, int) { return launcher; }
-inline void join_branch(const Launcher &, int) {}
+
+inline Launcher branch_off(const Launcher &launcher, const Launcher &from, int branch) {
+  const Branch &own = launcher.branches[branch];
+  if (cudaEventRecord(own.begins, from.stream) != cudaSuccess ||
+      cudaStreamWaitEvent(own.stream, own.begins, 0) != cudaSuccess)
+    throw std::runtime_error("Cannot launch kernels beside others");
+  Launcher made = launcher;
+  made.stream = own.stream;
+  return made;
+}
+inline void join_branch(const Launcher &launcher, int branch) {
+  const Branch &own = launcher.branches[branch];
+  if (cudaEventRecord(own.ends, own.stream) != cudaSuccess ||
+      cudaStreamWaitEvent(launcher.stream, own.ends, 0) != cudaSuccess)
+    throw std::runtime_error("Cannot wait for kernels beside others");
+}
 
 template <typename... P, typename... A>
-void launch(const Launcher &, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes, A... args) {
-  auto body = [&] { kernel(static_cast<P>(args)...); };
-  emulated::run_grid(grid, static_cast<unsigned>(threads), shared_bytes, body);
+void launch(const Launcher &launcher, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,
+            A... args) {
+  auto grid_of_blocks = [=, values = std::tuple<P...>(static_cast<P>(args)...)] {
+    emulated::run_grid(grid, static_cast<unsigned>(threads), shared_bytes,
+                       [&] { std::apply(kernel, values); });
+  };
+  const cudaError_t error =
+      emulated::launch_work(launcher.stream, grid, threads, shared_bytes, grid_of_blocks);
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string("Cannot launch a kernel: ") + cudaGetErrorString(error));
 }
 
 inline void wait_for_previous() {}
@@ -36,7 +60,7 @@ inline void let_next_start() {}
 
 template <typename T>
 T *dynamic_shared() {
-  char *start = emulated::block.shared.data();
+  char *start = emulated::shared_memory();
   return reinterpret_cast<T *>(start + (128 - reinterpret_cast<uintptr_t>(start) % 128) % 128);
 }
 
@@ -51,7 +75,7 @@ inline void mma_u8_s8(int (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t
   struct Registers {
     uint32_t a[4], b[2];
   } own{{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  const emulated::Slot *slots = emulated::exchange(emulated::slot_of(own));
+  const emulated::Slot *slots = emulated::exchange(own);
   const int group = emulated::lane() / 4, quad = emulated::lane() % 4;
   for (int i = 0; i < 4; ++i) {
     const int row = group + i / 2 * 8, column = 2 * quad + i % 2;

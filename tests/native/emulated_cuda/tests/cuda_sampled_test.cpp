@@ -1,2 +1,2 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../cuda_sampled_test.h"
+#include "cuda_sampled_test.h"
