@@ -14,7 +14,7 @@ foreach(kernel ${EMULATED_KERNELS})
 endforeach()
 
 add_library(emulated_cuda_objects OBJECT ${EMULATED_HOST} ${EMULATED_RUNTIME})
-target_include_directories(emulated_cuda_objects PUBLIC ${EMULATED_SOURCES} include src src/cuda)
+target_include_directories(emulated_cuda_objects PUBLIC ${EMULATED_SOURCES} include src)
 target_compile_options(emulated_cuda_objects PRIVATE ${SOUNDER_WARNINGS} -Wno-unknown-pragmas -Wno-sign-compare
                        -ffp-contract=off)
 if(SOUNDER_SANITIZE)
