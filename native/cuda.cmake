@@ -79,9 +79,7 @@ foreach(objects sounder_cuda_objects sounder_hopper_objects)
   target_link_libraries(${objects} PUBLIC ${SOUNDER_CUBLAS})
 endforeach()
 
-# Sounder's own sources that both objects are made of.
-add_library(sounder_cuda SHARED src/failure.cpp src/device_workspace.cpp src/sampled/device_memory.cpp
-            src/sampled/draw.cpp src/sampled/rotation.cpp)
+add_library(sounder_cuda SHARED ${SOUNDER_IN_BOTH})
 target_link_libraries(sounder_cuda PRIVATE sounder_cuda_objects sounder_hopper_objects)
 set_target_properties(sounder_cuda PROPERTIES LINKER_LANGUAGE CUDA)
 target_link_options(sounder_cuda PRIVATE -Wl,-z,nodelete)

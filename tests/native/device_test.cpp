@@ -24,9 +24,6 @@ bool has_gpu() {
   return there;
 }
 
-// The emulated GPU is slow: it gets less to do.
-bool is_emulated() { return std::getenv("SOUNDER_EMULATED") != nullptr; }
-
 // A config whose contexts are long, filled with noise: attention is all there is to look at.
 Config long_config(int head_dim, int heads, int kv_heads, bool f32) {
   Config config;
@@ -147,7 +144,8 @@ TEST("layers lie in host memory only where a GPU computes, and no more than ther
 
 TEST("a GPU attends long contexts as the CPU does, and so do forks") {
   if (!has_gpu()) return;
-  const std::vector<int> lengths = is_emulated() ? std::vector{1, 130, 600} : std::vector{1, 130, 1000, 7777};
+  const std::vector<int> lengths =
+      tiny::is_emulated() ? std::vector{1, 130, 600} : std::vector{1, 130, 1000, 7777};
   for (int tokens : lengths) {
     expect_same_attention(long_config(128, 8, 2, false), tokens);
     expect_same_attention(long_config(64, 9, 9, false), tokens);
@@ -179,7 +177,8 @@ void expect_same_in_pieces(Config config, int filled) {
   config.max_step_tokens = 512;
   Engine engine;
   CHECK(engine.load(tiny::make_model(config)) == SOUNDER_OK);
-  const std::vector<int32_t> tokens = tiny::random_tokens(is_emulated() ? 100 : 500, config.vocabulary, 8);
+  const std::vector<int32_t> tokens =
+      tiny::random_tokens(tiny::is_emulated() ? 100 : 500, config.vocabulary, 8);
   const int32_t whole = engine.create(), pieces = engine.create();
   for (int32_t context : {whole, pieces})
     if (filled > 0) CHECK(sounder_context_fill(engine.handle(), context, filled, 3) == SOUNDER_OK);
@@ -196,7 +195,7 @@ void expect_same_in_pieces(Config config, int filled) {
 
 TEST("a long step attends as many short ones do") {
   if (!has_gpu()) return;
-  const std::vector<int> lengths = is_emulated() ? std::vector{0, 270} : std::vector{0, 77, 3000};
+  const std::vector<int> lengths = tiny::is_emulated() ? std::vector{0, 270} : std::vector{0, 77, 3000};
   for (int filled : lengths) {
     expect_same_in_pieces(long_config(128, 8, 2, false), filled);
     expect_same_in_pieces(long_config(128, 7, 1, false), filled);
@@ -204,7 +203,7 @@ TEST("a long step attends as many short ones do") {
     expect_same_in_pieces(long_config(256, 4, 1, false), filled);
     expect_same_in_pieces(long_config(128, 4, 1, true), filled);
     Config windowed = long_config(128, 8, 2, false);
-    windowed.sliding_window = is_emulated() ? 33 : 333;
+    windowed.sliding_window = tiny::is_emulated() ? 33 : 333;
     expect_same_in_pieces(windowed, filled);
     for (bool f32 : {false, true}) {
       Config placed = long_config(128, 8, 2, f32);

@@ -31,6 +31,9 @@ inline int test_host_layers() {
   return test_device() < 0 || count == nullptr ? 0 : std::atoi(count);
 }
 
+// Whether the GPU is an emulated one (emulated_cuda/), which is slow: tests give it less to do.
+inline bool is_emulated() { return test_device() >= 0 && std::getenv("SOUNDER_EMULATED") != nullptr; }
+
 // Whether deterministic engines are to be had: results that do not depend on the batch. On a GPU values that
 // would be equal are near.
 inline bool has_deterministic() { return test_device() < 0; }

@@ -21,9 +21,9 @@ if(SOUNDER_SANITIZE)
   target_compile_options(emulated_cuda_objects PUBLIC -fsanitize=address,undefined -fno-sanitize-recover=undefined
                          -fno-omit-frame-pointer -g -O1)
 endif()
-add_library(emulated_cuda SHARED src/failure.cpp src/device_workspace.cpp)
+add_library(emulated_cuda SHARED ${SOUNDER_IN_BOTH})
 target_link_libraries(emulated_cuda PRIVATE emulated_cuda_objects)
-target_link_options(emulated_cuda PRIVATE -Wl,-z,nodelete)
+target_link_options(emulated_cuda PRIVATE -Wl,-z,nodelete -Wl,--no-undefined)
 set_target_properties(emulated_cuda PROPERTIES OUTPUT_NAME sounder_cuda LIBRARY_OUTPUT_DIRECTORY ${EMULATED_FOLDER})
 add_dependencies(emulated_cuda sounder)
 add_custom_command(TARGET emulated_cuda POST_BUILD COMMAND ${CMAKE_COMMAND} -E create_symlink
@@ -36,8 +36,15 @@ target_compile_options(cuda_emulated_test PRIVATE ${SOUNDER_WARNINGS})
 target_link_libraries(cuda_emulated_test PRIVATE sounder_objects emulated_cuda_objects)
 add_test(NAME cuda_emulated_test COMMAND cuda_emulated_test)
 
+# The emulated GPU itself.
+add_executable(cuda_emulated_streams_test ../tests/native/emulated_cuda/tests/streams_test.cpp)
+target_include_directories(cuda_emulated_streams_test PRIVATE ../tests/native)
+target_compile_options(cuda_emulated_streams_test PRIVATE ${SOUNDER_WARNINGS})
+target_link_libraries(cuda_emulated_streams_test PRIVATE sounder_objects emulated_cuda_objects)
+add_test(NAME cuda_emulated_streams_test COMMAND cuda_emulated_streams_test)
+
 # The tests of the forward, on it.
-foreach(name device_test transformer_test transformer_bf16_test contexts_test api_threads_test)
+foreach(name device_test device_sampled_test transformer_test transformer_bf16_test contexts_test api_threads_test)
   add_custom_command(TARGET ${name} POST_BUILD COMMAND ${CMAKE_COMMAND} -E make_directory ${EMULATED_FOLDER}
                      COMMAND ${CMAKE_COMMAND} -E create_symlink $<TARGET_FILE:${name}> ${EMULATED_FOLDER}/${name})
   add_dependencies(${name} emulated_cuda)
