@@ -53,8 +53,7 @@ void copy_block_rows(cudaStream_t stream, const char *from, char *to, int kv_hea
                      int tokens) {
   const int64_t bytes = tokens * row_bytes, pieces = (bytes + 15) / 16;
   const dim3 grid(static_cast<unsigned>((pieces + 255) / 256), kv_heads);
-  copy_block_kernel<<<grid, 256, 0, stream>>>(from, to, kBlockTokens * row_bytes, bytes);
-  check_launch("copy rows of a KV block");
+  launch({stream}, copy_block_kernel, grid, 256, 0, from, to, kBlockTokens * row_bytes, bytes);
 }
 
 void fill_noise(cudaStream_t stream, void *slab, int layer, const int32_t *table, int kv_heads, int head_dim,
