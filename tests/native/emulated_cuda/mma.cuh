@@ -40,6 +40,8 @@ inline void load_transposed(uint32_t (&to)[4], const void *row) {
 
 void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 
+inline float exp2_of(float x) { return exp2f(x); }
+
 inline uint32_t pack(float low, float high) {
   const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
   return emulated::bits_as<uint32_t>(both);
