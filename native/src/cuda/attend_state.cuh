@@ -5,9 +5,9 @@
 #pragma once
 
 #include <cmath>
+#include <mma.cuh>
 
 #include "attend.h"
-#include <mma.cuh>
 #include "values.cuh"
 
 namespace sounder::cuda {

@@ -2,8 +2,8 @@
 //
 // The instructions of the matrix units and of copies into shared memory, for sm_80 and later. A fragment is
 // what the 32 lanes of a warp hold of a small matrix: lane l has, of an accumulator of 16 by 8, the columns
-// 2 (l % 4) and the next of the rows l / 4 (values 0, 1) and l / 4 + 8 (values 2, 3). Kernels include this by its name
-// alone, so that tests without a GPU can put their own in its place (tests/native/emulated_cuda).
+// 2 (l % 4) and the next of the rows l / 4 (values 0, 1) and l / 4 + 8 (values 2, 3). Kernels include this by
+// its name alone, so that tests without a GPU can put their own in its place (tests/native/emulated_cuda).
 #pragma once
 
 #include <cuda_bf16.h>
