@@ -98,15 +98,17 @@ void check_device(const int32_t *ints) {
   if (ints[SOUNDER_CONFIG_DEVICE] == SOUNDER_DEVICE_CPU) {
     if (host_layers == 0 && ints[SOUNDER_CONFIG_HOST_ATTENTION] == SOUNDER_HOST_ATTENTION_GPU) return;
     fail(SOUNDER_INVALID,
-         "On the CPU all KV lies in host memory and the CPU attends: the number of such layers and who "
-         "attends "
-         "there are 0.");
+         "On the CPU all KV lies in host memory, and the CPU attends: leave both figures 0.");
   }
   if (ints[SOUNDER_CONFIG_DETERMINISTIC] != 0)
     fail(SOUNDER_INVALID, "On a GPU results depend on the batch: deterministic engines run on the CPU.");
+  const int32_t sampling = layers - ints[SOUNDER_CONFIG_DENSE_LAYERS];
+  if (ints[SOUNDER_CONFIG_HOST_ATTENTION] == SOUNDER_HOST_ATTENTION_CPU && host_layers >= sampling) return;
   if (ints[SOUNDER_CONFIG_LSH_BITS] != 0 || ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 ||
       ints[SOUNDER_CONFIG_YARDSTICKS] != 0)
-    fail(SOUNDER_INVALID, "On a GPU attention samples by sketches: an engine there has no other index.");
+    fail(SOUNDER_INVALID,
+         "A GPU samples by sketches alone: with another index the KV of all layers that sample lies in host "
+         "memory, and the CPU attends there.");
   const int heads = ints[SOUNDER_CONFIG_HEADS], kv_heads = ints[SOUNDER_CONFIG_KV_HEADS];
   const int head_dim = ints[SOUNDER_CONFIG_HEAD_DIM], bits = ints[SOUNDER_CONFIG_SKETCH_BITS];
   if (bits == 0) return;

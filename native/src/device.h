@@ -83,6 +83,17 @@ class Device {
   virtual void begin(const DeviceStep &step) = 0;
   virtual void project(int layer) = 0;
   virtual void complete(int layer) = 0;
+  // Between these two where the CPU attends (ModelConfig::cpu_attends): what the sampled rows of the step
+  // ask, after RoPE, and where answers are expected, which complete takes, in the values of KV; both [rows, H
+  // D]. K and V of the step lie in the host's slab then. The first own_heads KV heads of these rows the
+  // device attends itself, behind the call's back.
+  struct Handover {
+    const float *queries;
+    char *answers;
+  };
+  virtual Handover hand_over(int layer, int own_heads) = 0;
+  // Milliseconds that its own heads took since begin, once wait has returned.
+  virtual double own_heads_ms() = 0;
   virtual void keep(const DeviceStep &step, const std::vector<int32_t> &kept) = 0;
   virtual void normalise() = 0;
   // The logits of rows [first, first + count), count ≤ kLogitsRows, in host memory until the next call.

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "batch_rows.h"
-#include "failure.h"
 #include "plan.h"
 
 namespace sounder {
@@ -33,10 +32,10 @@ void DeviceForward::describe(const Batch &batch) {
 }
 
 void DeviceForward::add_sampled_rows(const BatchSequence &s, int index) {
-  const int position = s.position + s.count - s.rows;
-  for (int i = exact_rows(shape_, s.params, position, s.rows, 0); i < s.rows; ++i) {
+  const int position = s.position + s.count - s.rows, covers = covered(s.lsh);
+  for (int i = exact_rows(shape_, s.params, position, s.rows, covers); i < s.rows; ++i) {
     DeviceStep::SampledRow row{s.first_row + i, index, position + i, {}, &s.params, i == s.rows - 1};
-    sampled_range(shape_, s.params, row.position, 0, &row.range);
+    sampled_range(shape_, s.params, row.position, covers, &row.range);
     step_.sampled.push_back(row);
   }
 }
@@ -51,23 +50,24 @@ void DeviceForward::count_sampled(Batch &batch, int layers) const {
   }
 }
 
-// The device's sums; layers and keys to choose from were counted here.
+// Layers and keys to choose from were counted before.
 void DeviceForward::read_statistics(Batch &batch) {
   const bool any = std::any_of(batch.sequences.begin(), batch.sequences.end(),
                                [](const BatchSequence &s) { return s.statistics.layers > 0; });
   if (!any) return;
-  const std::vector<SampledStatistics> found = device_.statistics();
-  for (size_t i = 0; i < found.size(); ++i) {
-    SampledStatistics &own = batch.sequences[i].statistics;
-    const int layers = own.layers, offloaded = own.offloaded;
-    own = found[i];
-    own.layers = layers;
-    own.offloaded = offloaded;
+  for (const std::vector<SampledStatistics> &found : {device_.statistics(), host_found_}) {
+    for (size_t i = 0; i < found.size(); ++i) {
+      SampledStatistics &own = batch.sequences[i].statistics;
+      own.chosen_keys += found[i].chosen_keys;
+      own.chosen_rows += found[i].chosen_rows;
+      own.inverse_samples += found[i].inverse_samples;
+      own.squared_error += found[i].squared_error;
+      own.verify_error += found[i].verify_error;
+    }
   }
 }
 
 void DeviceForward::decode(Batch &batch, const UseLogits &use_logits) {
-  describe(batch);
   const float *logits = device_.decode(step_);
   batch.clock.lap(SOUNDER_STAGE_OTHER);
   count_sampled(batch, config_.sampling_layers());
@@ -79,20 +79,29 @@ void DeviceForward::decode(Batch &batch, const UseLogits &use_logits) {
 
 void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   place_rows(batch);
+  if (host_ != nullptr) extend_before(batch);
   mark_cancelled(batch);
-  if (is_decode(batch)) return decode(batch, use_logits);
-  try {
-    run_layers(batch, use_logits);
-  } catch (...) {
+  describe(batch);
+  host_ms_ = 0;
+  host_found_.assign(host_ == nullptr ? 0 : batch.sequences.size(), {});
+  // A step that the CPU has a part in goes layer by layer.
+  const bool alone = host_ == nullptr || step_.sampled.empty();
+  if (alone && is_decode(batch)) {
+    decode(batch, use_logits);
+  } else {
+    try {
+      run_layers(batch, use_logits);
+    } catch (...) {
+      device_.wait();
+      throw;
+    }
     device_.wait();
-    throw;
+    read_statistics(batch);
   }
-  device_.wait();
-  read_statistics(batch);
+  if (host_ != nullptr) finish_on_host(batch);
 }
 
 void DeviceForward::run_layers(Batch &batch, const UseLogits &use_logits) {
-  describe(batch);
   device_.begin(step_);
   capture(batch, SOUNDER_CAPTURE_EMBEDDING, 0);
   const int layers = config_.layers;
@@ -105,6 +114,7 @@ void DeviceForward::run_layers(Batch &batch, const UseLogits &use_logits) {
     if (last && batch.capture == nullptr &&
         !keep_rows(batch, [&](size_t row) { return row_is_needed(batch, row); }))
       return;
+    if (host_ != nullptr && config_.cpu_attends(layer)) attend_on_host(batch, layer);
     device_.complete(layer);
     if (config_.layer_samples(layer)) count_sampled(batch, 1);
     capture(batch, SOUNDER_CAPTURE_ATTENTION, layer);
@@ -178,23 +188,19 @@ void DeviceForward::attend_alone(int layer, const AttendRequest &request) {
   step_.sequences.push_back({0, 1, request.position, request.blocks});
   step_.tokens.push_back(0);
   DeviceStep::SampledRow row{0, 0, request.position, {}, &request.params, true};
-  if (config_.layer_samples(layer) && sampled_range(shape_, request.params, request.position, 0, &row.range))
+  const int covers = request.lsh == nullptr ? 0 : request.lsh->covered(layer);
+  if (config_.layer_samples(layer) &&
+      sampled_range(shape_, request.params, request.position, covers, &row.range)) {
+    if (host_ != nullptr && config_.cpu_attends(layer))
+      return attend_alone_on_host(layer, request, row.range);
     step_.sampled.push_back(row);
+  }
   device_.attend(layer, request.q, step_, request.output);
   *request.statistics = {};
   if (step_.sampled.empty()) return;
   *request.statistics = device_.statistics()[0];
   request.statistics->layers = 1;
   request.statistics->offloaded = row.range.end - row.range.begin;
-}
-
-void DeviceForward::fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) {
-  device_.fill_with_noise(blocks, first, end, seed);
-}
-
-// config.cpp refuses an engine with tables on a GPU.
-void DeviceForward::extend_lsh_of(LshTables &, const int32_t *, int) {
-  fail(SOUNDER_INTERNAL, "There are no lsh tables on a GPU.");
 }
 
 std::string DeviceForward::description() const { return device_.name() + ", cuBLASLt"; }

@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "device.h"
 #include "forward.h"
+#include "head_split.h"
+#include "host_attention.h"
 
 namespace sounder {
 
 // The forward of a step on a device: decides which rows there are, and lets the device compute.
 class DeviceForward : public Forward {
  public:
-  DeviceForward(const ModelConfig &config, Device &device)
-      : config_(config), device_(device), shape_(sampled_shape(config)) {}
+  // host: attends where the CPU does (ModelConfig::cpu_attends); nullptr where it does so nowhere.
+  DeviceForward(const ModelConfig &config, Device &device, std::unique_ptr<HostAttention> host = nullptr)
+      : config_(config),
+        device_(device),
+        host_(std::move(host)),
+        split_(config.kv_heads),
+        shape_(sampled_shape(config)) {}
 
   void run(Batch &batch, const UseLogits &use_logits) override;
   void attend_alone(int layer, const AttendRequest &request) override;
@@ -36,11 +45,29 @@ class DeviceForward : public Forward {
   void add_hidden(Batch &batch);
   void output(Batch &batch, const UseLogits &use_logits);
   void capture(Batch &batch, int what, int layer);
+  void attend_alone_on_host(int layer, const AttendRequest &request, const SampledRange &range);
+
+  // device_forward_host.cpp: what the CPU does in a step. Before it, tables grow over keys that are there; at
+  // a layer, sampled rows are attended; after it, blocks that are full get records, and tables grow over the
+  // keys that came.
+  int covered(const LshTables *tables) const;
+  void extend_before(Batch &batch);
+  void attend_on_host(Batch &batch, int layer);
+  // KV heads of sampled rows that the device attends beside the CPU.
+  int device_heads() const;
+  void finish_on_host(Batch &batch);
+  void extend(BatchSequence &sequence);
 
   const ModelConfig &config_;
   Device &device_;
+  std::unique_ptr<HostAttention> host_;
+  HeadSplit split_;     // where heads are divided
+  double host_ms_ = 0;  // that the CPU attended in this step
   SampledShape shape_;
   DeviceStep step_;
+  std::vector<HostAttention::Row> host_rows_;
+  std::vector<SampledStatistics> host_found_;  // by sequence of the batch
+  SampledStatistics other_rows_;               // of rows that are not the last of their sequence
 };
 
 }  // namespace sounder

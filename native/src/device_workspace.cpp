@@ -70,6 +70,8 @@ DeviceWorkspace device_workspace(const ModelConfig &c) {
   if (c.can_sample()) {
     bytes.tiles *= 3;  // of all rows, of those that attend exactly, of those that are verified
     bytes.spare = 4 * rows * std::max(hidden, q);
+  }
+  if (c.device_samples()) {
     bytes.sampled = sampled_bytes(c);
     bytes.queries = int64_t{sizeof(cuda::SampledQuery)} * rows;
     bytes.statistics = int64_t{4} * cuda::kStatistics * sequences * c.heads;

@@ -48,7 +48,12 @@ namespace {
 constexpr int32_t kPinningThousandths = 200;
 
 std::unique_ptr<Forward> make_forward(LoadedModel &model) {
-  if (model.device != nullptr) return std::make_unique<DeviceForward>(model.config, *model.device);
+  if (model.device != nullptr) {
+    std::unique_ptr<HostAttention> host;
+    if (model.config.cpu_samples())
+      host = std::make_unique<HostAttention>(model.config, model.blocks, model.team, model.kernels);
+    return std::make_unique<DeviceForward>(model.config, *model.device, std::move(host));
+  }
   return std::make_unique<Transformer>(model.config, model.weights.model(), model.blocks, model.team,
                                        model.kernels);
 }

@@ -83,6 +83,15 @@ struct ModelConfig {
   bool cpu_attends(int layer) const {
     return host_attention != SOUNDER_HOST_ATTENTION_GPU && layer_samples(layer) && layer_on_host(layer);
   }
+  // Whether the CPU attends for a GPU somewhere.
+  bool cpu_samples() const {
+    return can_sample() && host_layers > 0 && host_attention != SOUNDER_HOST_ATTENTION_GPU;
+  }
+  // Whether a GPU samples at some layer.
+  bool device_samples() const {
+    const bool all_cpu = host_attention == SOUNDER_HOST_ATTENTION_CPU && host_layers >= sampling_layers();
+    return can_sample() && !all_cpu;
+  }
   // The rows of a KV block at one layer, and the records beside them of a sealed one (sampled/index.h).
   int64_t layer_block_bytes() const {
     return int64_t{kv_heads} * kBlockTokens * 2 * head_dim * value_bytes();

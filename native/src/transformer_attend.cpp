@@ -2,9 +2,8 @@
 //
 // The attention of a layer: which rows read every key and which sample, the index that sampling needs, and
 // the exact result beside the sampled one where a request asks to verify.
-#include <cmath>
-
 #include "failure.h"
+#include "sampled/output_error.h"
 #include "transformer.h"
 
 namespace sounder {
@@ -80,24 +79,6 @@ void Transformer::attend(Batch &batch, int index) {
   capture(batch, SOUNDER_CAPTURE_ATTENTION, index, attended_, out_stride);
 }
 
-namespace {
-
-// Mean over heads of |sampled - exact|² / |exact|².
-double squared_error(const float *sampled, const float *exact, int heads, int head_dim) {
-  double sum = 0;
-  for (int head = 0; head < heads; ++head, sampled += head_dim, exact += head_dim) {
-    double difference = 0, size = 0;
-    for (int i = 0; i < head_dim; ++i) {
-      difference += (double{sampled[i]} - exact[i]) * (double{sampled[i]} - exact[i]);
-      size += double{exact[i]} * exact[i];
-    }
-    if (size > 0) sum += difference / size;
-  }
-  return sum / heads;
-}
-
-}  // namespace
-
 // The last row of each sequence that asks for it, exactly.
 void Transformer::verify(Batch &batch, int index) {
   jobs_.clear();
@@ -117,7 +98,7 @@ void Transformer::verify(Batch &batch, int index) {
     BatchSequence &sequence = *verified_[i];
     const int64_t row = sequence.first_row + sequence.rows - 1;
     sequence.statistics.verify_error +=
-        squared_error(attended_ + row * config_.q_width(), jobs_[i].output, config_.heads, config_.head_dim);
+        output_error(attended_ + row * config_.q_width(), jobs_[i].output, config_.heads, config_.head_dim);
     sequence.layers_verified = sequence.statistics.layers;
   }
 }
@@ -139,7 +120,7 @@ void Transformer::attend_alone(int index, const AttendRequest &request) {
     if (request.params.verify) {
       exact.output = exact_.data();
       attention_.run(blocks_.slab(index), &exact, 1);
-      statistics.verify_error = squared_error(request.output, exact.output, config_.heads, config_.head_dim);
+      statistics.verify_error = output_error(request.output, exact.output, config_.heads, config_.head_dim);
     }
   } else {
     attention_.run(blocks_.slab(index), &exact, 1);

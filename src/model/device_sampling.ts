@@ -78,6 +78,8 @@ export function deviceSamplingBytes(
     maxStepSequences: number;
     context: number;
     index: IndexSettings;
+    hostLayers: number;
+    hostAttention: HostAttention;
   },
   { tiles, spare }: { tiles: number; spare: number },
 ): number {
@@ -88,7 +90,12 @@ export function deviceSamplingBytes(
   const query = kvHeads * keys * (2 * heads / kvHeads + 10);
   const most = Math.min(sequences, MOST_SAMPLED_QUERIES);
   const queries = Math.min(Math.max(Math.floor(MOST_SAMPLED_BYTES / query), 1), most);
-  return 2 * tiles + rows * (4 * Math.max(hidden, heads * headDim) - spare) +
+  const planned = 2 * tiles + rows * (4 * Math.max(hidden, heads * headDim) - spare);
+  // Where the CPU attends wherever layers sample, the GPU chooses nothing.
+  if (settings.hostAttention === "cpu" && settings.hostLayers >= samplingLayers(config, index)) {
+    return planned;
+  }
+  return planned +
     workBytes(config, index.sketchBits, queries, keys) + QUERY_BYTES * rows +
     16 * sequences * heads + CONSTANT_BYTES;
 }

@@ -42,10 +42,13 @@ Deno.test("as few layers as must have their KV on the host, and no more memory i
   assertEquals(placeLayers(config, settings, all).hostLayers, 0);
   assertEquals(all.host, 0);
   const layer = 1000 * 8 * 128 * 2 * 128 * 2;
-  const less = { vram: all.vram - 2.5 * layer, host: 4 * layer };
+  // What a layer on the host frees, less what its staging takes.
+  const needed = memoryOf(config, { ...settings, hostLayers: 3 });
+  const less = { vram: needed.vram, host: 4 * layer };
   const placed = placeLayers(config, settings, less);
   assertEquals(placed.hostLayers, 3);
-  assertEquals(memoryOf(config, placed), { vram: all.vram - 3 * layer, host: 3 * layer });
+  assertEquals(memoryOf(config, placed), needed);
+  assertEquals(needed.host, 3 * layer);
   assertThrows(
     () => placeLayers(config, settings, { ...less, host: 2 * layer }),
     Failure,

@@ -24,6 +24,8 @@ class FakeDevice : public sounder::Device {
   void begin(const sounder::DeviceStep &) override {}
   void project(int) override {}
   void complete(int) override {}
+  Handover hand_over(int, int) override { return {}; }
+  double own_heads_ms() override { return 0; }
   void keep(const sounder::DeviceStep &, const std::vector<int32_t> &) override {}
   void normalise() override {}
   const float *logits(int, int) override { return nullptr; }

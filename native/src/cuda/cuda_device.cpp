@@ -103,7 +103,7 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
     host = std::make_unique<HostLayers>(
         config, HostLayers::Memory{copied_in, appended, cut.take<int32_t>(bytes.identity)}, stream);
   }
-  if (!config.can_sample()) return;
+  if (!config.device_samples()) return;
   SampledLayers::Places places{};
   places.work = cut.take(bytes.sampled);
   places.queries = cut.take<SampledQuery>(bytes.queries);

@@ -29,7 +29,9 @@ struct DeviceState {
   std::vector<char *> slabs;      // [layers] where kernels find a layer's rows; nullptr: not pinned yet
   std::vector<void *> pinned;     // host memory that unpin gives back
   PinnedBuffer logits_out;
-  PinnedBuffer staging;  // of what begin and keep upload
+  PinnedBuffer staging;   // of what begin and keep upload
+  PinnedBuffer handover;  // queries of rows that the CPU attends, then what they attended
+  Event own_begin{cudaEventDefault}, own_end{cudaEventDefault};
   Stream stream, copies;
   Event layer_done[2];
 
@@ -68,11 +70,15 @@ class CudaDevice : public Device {
   void begin(const DeviceStep &step) override;
   void project(int layer) override;
   void complete(int layer) override;
+  Handover hand_over(int layer, int own_heads) override;
+  double own_heads_ms() override { return own_heads_ms_; }
   void keep(const DeviceStep &step, const std::vector<int32_t> &kept) override;
   void normalise() override;
   const float *logits(int first, int count) override;
   const float *decode(const DeviceStep &step) override;
-  std::vector<SampledStatistics> statistics() override { return state_->sampled->statistics(); }
+  std::vector<SampledStatistics> statistics() override {
+    return state_->sampled == nullptr ? std::vector<SampledStatistics>() : state_->sampled->statistics();
+  }
   std::vector<float> read_rows(int what) override;
   void wait() override;
 
@@ -94,7 +100,9 @@ class CudaDevice : public Device {
   void append(int layer);
   void append_rows(int layer, int first, int count, const RowPlace &place);
   // Whether rows of the step sample at this layer.
-  bool samples(int layer) const { return sampled_rows() > 0 && config_->layer_samples(layer); }
+  bool samples(int layer) const {
+    return sampled_rows() > 0 && config_->layer_samples(layer) && !config_->cpu_attends(layer);
+  }
   int sampled_rows() const { return state_->sampled == nullptr ? 0 : state_->sampled->rows(); }
   void attend_layer(int layer);
   void attend_exactly(int layer, const AttendPlan &plan, char *output);
@@ -110,6 +118,14 @@ class CudaDevice : public Device {
   void output(int first, int count);
   // Noise as the rows of one layer, and its index.
   void fill_rows(int layer, const RowPlace &place, int first, int end, uint32_t seed);
+
+  // cuda_handover.cpp: whether rows of the step are the CPU's to attend at this layer, and what comes back.
+  bool hands_over(int layer) const { return !handed_.empty() && config_->cpu_attends(layer); }
+  void list_handed(const DeviceStep &step);
+  void attend_handed(int layer);
+  void attend_own_heads(int layer, int heads);
+  void count_own_heads();
+  void take_answers();
 
   // cuda_host_step.cpp: whether the step stages contexts at this layer, and how it goes then.
   bool stages(int layer) const;
@@ -135,6 +151,13 @@ class CudaDevice : public Device {
   // Of all rows; where rows sample: of the others, and of those that are verified.
   AttendPlan plan_, exact_plan_, verify_plan_;
   Graphs graphs_;
+  // Rows of the step that sample, where the CPU attends at some layer, and what there is to hand them over
+  // in.
+  std::vector<int32_t> handed_;
+  int64_t handover_bytes_ = 0;
+  int own_heads_ = 0;  // that the device attends at the layer that was handed over last
+  bool is_timing_ = false;
+  double own_heads_ms_ = 0;
 };
 
 }  // namespace sounder::cuda

@@ -60,4 +60,14 @@ void CudaDevice::fill_host_layer(int layer, const int32_t *blocks, int first, in
   state_->host->end_fill(layer, blocks, first, end);
 }
 
+// Rows that are appended late go to both places.
+void CudaDevice::describe_near(const DeviceStep &step) {
+  NearCache *near = state_->near.get();
+  if (near == nullptr) return;
+  near_ = appends_late_ && near->serves(step) && 2 * rows_ <= config_->max_step_tokens;
+  if (!near_) return near->forget_written(step);
+  near->prepare(state_->stream, step);
+  state_->sampled->describe_near(state_->stream, near->tables());
+}
+
 }  // namespace sounder::cuda

@@ -100,11 +100,13 @@ void CudaDevice::describe(const DeviceStep &step) {
   describe_rows(step);
   upload_tables(step, reinterpret_cast<int32_t *>(state_->staging.data() + bytes.rows + bytes.kept));
   plan_tiles(step);
+  list_handed(step);
   if (state_->sampled != nullptr) state_->sampled->describe(state_->stream, step, state_->tables);
 }
 
 void CudaDevice::begin(const DeviceStep &step) {
   describe(step);
+  own_heads_ms_ = 0;
   if (state_->host != nullptr) state_->host->begin(step);
   if (state_->near != nullptr) state_->near->forget_written(step);
   if (state_->sampled != nullptr) state_->sampled->clear_statistics(state_->stream);
@@ -146,7 +148,7 @@ void CudaDevice::append_rows(int layer, int first, int count, const RowPlace &pl
                     {s.rows + row, count, s.qkv + row * c.qkv_width(), w.qkv_bias, w.q_norm, w.k_norm,
                      c.norm_epsilon, s.cosine + angles, s.sine + angles, c.heads, c.kv_heads, c.head_dim,
                      c.rope_pairs(), s.q + row * c.q_width() * c.value_bytes(), place.slab, place.tables,
-                     place.table_width, c.f32, capturing_ || samples(layer)});
+                     place.table_width, c.f32, capturing_ || samples(layer) || hands_over(layer)});
 }
 
 void CudaDevice::project(int layer) {
@@ -168,6 +170,7 @@ void CudaDevice::seal_blocks(int layer) {
 
 void CudaDevice::attend_layer(int layer) {
   if (samples(layer)) return attend_sampling(layer);
+  if (hands_over(layer)) return attend_handed(layer);
   attend_exactly(layer, plan_, state_->attended);
 }
 
@@ -269,7 +272,8 @@ void CudaDevice::keep(const DeviceStep &step, const std::vector<int32_t> &kept) 
   const int64_t value = c.value_bytes();
   close_up(s.x, int64_t{4} * c.hidden, int64_t{4} * c.hidden);
   close_up(s.q, value * c.q_width(), value * c.q_width());
-  if (sampled_rows() > 0) close_up(s.qkv, int64_t{4} * c.qkv_width(), int64_t{4} * c.q_width());
+  if (!handed_.empty() || sampled_rows() > 0)
+    close_up(s.qkv, int64_t{4} * c.qkv_width(), int64_t{4} * c.q_width());
   rotate_table(s.stream, s.rows, rows_, s.frequencies, c.rope_pairs(), c.rope_scale, s.cosine, s.sine);
 }
 
@@ -308,16 +312,6 @@ void CudaDevice::decode_all() {
   output(0, rows_);
 }
 
-// Rows that are appended late go to both places.
-void CudaDevice::describe_near(const DeviceStep &step) {
-  NearCache *near = state_->near.get();
-  if (near == nullptr) return;
-  near_ = appends_late_ && near->serves(step) && 2 * rows_ <= config_->max_step_tokens;
-  if (!near_) return near->forget_written(step);
-  near->prepare(state_->stream, step);
-  state_->sampled->describe_near(state_->stream, near->tables());
-}
-
 // Blocks that are full now are sealed behind the recorded part: few steps fill one, and a token does not
 // choose among the keys of its own block.
 const float *CudaDevice::decode(const DeviceStep &step) {
@@ -343,6 +337,7 @@ const float *CudaDevice::decode(const DeviceStep &step) {
 void CudaDevice::wait() {
   if (state_->sampled != nullptr) state_->sampled->fetch_statistics(state_->stream);
   synchronize();
+  count_own_heads();
   if (state_->host != nullptr) state_->host->wait();
 }
 

@@ -156,8 +156,9 @@ void SampledLayers::for_waves(SampledStep step, const Body &body) const {
 }
 
 void SampledLayers::attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows,
-                           uint16_t *output) {
+                           uint16_t *output, int only) {
   SampledStep all = step_of(layer, slab, output);
+  if (only > 0) all.served = {0, only};
   if (rows.near_rows != slab) {
     all.query += this->rows();
     all.near_rows = rows.near_rows;

@@ -50,8 +50,9 @@ class SampledLayers {
             int first, int end);
 
   // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16. Their sinks and tails lie in
-  // rows.near_rows: in the slab, or as describe_near says.
-  void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output);
+  // rows.near_rows: in the slab, or as describe_near says. only > 0: the first so many KV heads alone.
+  void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output,
+              int only = 0);
   // How far `output` of rows that are verified is from `exact`.
   void verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact);
 

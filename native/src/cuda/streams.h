@@ -25,7 +25,9 @@ class Stream {
 
 class Event {
  public:
-  Event() { check(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming), "make an event"); }
+  explicit Event(unsigned flags = cudaEventDisableTiming) {
+    check(cudaEventCreateWithFlags(&handle_, flags), "make an event");
+  }
   ~Event() { cudaEventDestroy(handle_); }
   Event(const Event &) = delete;
   Event &operator=(const Event &) = delete;

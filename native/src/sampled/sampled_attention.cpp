@@ -200,8 +200,9 @@ void SampledAttention::State::finish(View &view, const SampledJob &job) {
 void SampledAttention::State::add_up(const SampledJob *jobs) {
   const double kv_heads = views.shape().attention.kv_heads, heads = views.shape().attention.heads;
   for (size_t i = 0; i < views.all().size(); ++i) {
-    SampledStatistics &statistics = *jobs[views.all()[i].job].statistics;
-    if (views.all()[i].strategy_view.kv_head == 0) {
+    const SampledJob &job = jobs[views.all()[i].job];
+    SampledStatistics &statistics = *job.statistics;
+    if (views.all()[i].strategy_view.kv_head == job.first_kv_head) {
       ++statistics.layers;
       statistics.offloaded = views.all()[i].strategy_view.end - views.all()[i].strategy_view.begin;
     }

@@ -28,6 +28,7 @@ struct SampledJob {
   const SampledParams *params;
   const LshTables *lsh;  // of this context, for that strategy
   SampledStatistics *statistics;
+  int first_kv_head = 0;  // those before it are somebody else's: neither their outputs nor their figures
 };
 
 class SampledAttention {

@@ -128,7 +128,7 @@ void SampledViews::make(int layer, const void *slab, const char *records, const 
     SampledRange range{};
     const int covered = jobs[i].lsh == nullptr ? 0 : jobs[i].lsh->covered(layer);
     sampled_range(shape_, *jobs[i].params, jobs[i].position, covered, &range);
-    for (int kv_head = 0; kv_head < shape_.attention.kv_heads; ++kv_head)
+    for (int kv_head = jobs[i].first_kv_head; kv_head < shape_.attention.kv_heads; ++kv_head)
       add(layer, slab, records, jobs[i], i, kv_head, range);
   }
   int segments = 0;

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rows that the CPU attends where a layer's KV lies in host memory: their queries go out, what they attended
+// comes back.
+#include "cuda_device.h"
+
+namespace sounder::cuda {
+
+namespace {
+
+// Calls use(i, length) for runs of rows that follow each other, from rows[i] on.
+template <typename Use>
+void each_run(const std::vector<int32_t> &rows, const Use &use) {
+  for (size_t first = 0, end; first < rows.size(); first = end) {
+    end = first + 1;
+    while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
+    use(first, end - first);
+  }
+}
+
+}  // namespace
+
+void CudaDevice::list_handed(const DeviceStep &step) {
+  handed_.clear();
+  if (config_->host_attention == SOUNDER_HOST_ATTENTION_GPU) return;
+  for (const DeviceStep::SampledRow &row : step.sampled) handed_.push_back(row.row);
+}
+
+// The other rows, and what the CPU made of these.
+void CudaDevice::attend_handed(int layer) {
+  attend_exactly(layer, exact_plan_, state_->attended);
+  take_answers();
+}
+
+// The stream is idle when queries are there: what it appended is seen here.
+Device::Handover CudaDevice::hand_over(int layer, int own_heads) {
+  DeviceState &s = *state_;
+  const size_t width = size_t(config_->q_width()) * 4, stride = size_t(config_->qkv_width()) * 4;
+  const int64_t bytes = int64_t(handed_.size()) * config_->q_width() * (4 + config_->value_bytes());
+  if (bytes > handover_bytes_) {
+    synchronize();
+    s.handover = PinnedBuffer(bytes, "pin memory for queries");
+    handover_bytes_ = bytes;
+  }
+  each_run(handed_, [&](size_t first, size_t count) {
+    const float *from = s.qkv + int64_t{handed_[first]} * config_->qkv_width();
+    check(cudaMemcpy2DAsync(s.handover.data() + first * width, width, from, stride, width, count,
+                            cudaMemcpyDeviceToHost, s.stream),
+          "hand queries over");
+  });
+  if (stages(layer)) s.host->await_written();
+  synchronize();
+  count_own_heads();
+  own_heads_ = own_heads;
+  if (own_heads > 0) attend_own_heads(layer, own_heads);
+  return {reinterpret_cast<const float *>(s.handover.data()), s.handover.data() + handed_.size() * width};
+}
+
+void CudaDevice::attend_own_heads(int layer, int heads) {
+  DeviceState &s = *state_;
+  NewRows rows{};
+  rows.qkv = s.qkv;
+  rows.is_done = true;
+  rows.near_rows = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
+  s.own_begin.record(s.stream);
+  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, reinterpret_cast<uint16_t *>(s.attended),
+                    heads);
+  s.own_end.record(s.stream);
+  is_timing_ = true;
+}
+
+// The stream is idle.
+void CudaDevice::count_own_heads() {
+  if (!is_timing_) return;
+  float ms = 0;
+  check(cudaEventElapsedTime(&ms, state_->own_begin, state_->own_end), "say how long it took");
+  own_heads_ms_ += double{ms};
+  is_timing_ = false;
+}
+
+void CudaDevice::take_answers() {
+  DeviceState &s = *state_;
+  const size_t value = size_t(config_->value_bytes()), width = size_t(config_->q_width()) * value;
+  const size_t group = size_t(config_->heads / config_->kv_heads) * size_t(config_->head_dim);
+  const size_t own = size_t(own_heads_) * group * value;  // of each row, which the device has
+  const char *answers = s.handover.data() + handed_.size() * size_t(config_->q_width()) * 4 + own;
+  each_run(handed_, [&](size_t first, size_t count) {
+    check(cudaMemcpy2DAsync(s.attended + size_t(handed_[first]) * width + own, width, answers + first * width,
+                            width, width - own, count, cudaMemcpyHostToDevice, s.stream),
+          "take back what was attended");
+  });
+}
+
+}  // namespace sounder::cuda

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The CPU's part of a step on a device, where it attends the rows that sample, and keeps the index of what
+// lies in host memory.
+#include <chrono>
+#include <vector>
+
+#include "device_forward.h"
+#include "failure.h"
+
+namespace sounder {
+
+// Tables cover the same keys at all layers that have them.
+int DeviceForward::covered(const LshTables *tables) const {
+  if (tables == nullptr) return 0;
+  for (int layer = 0; layer < config_.layers; ++layer)
+    if (config_.layer_samples(layer)) return tables->covered(layer);
+  return 0;
+}
+
+// Tables that cannot be had end their sequence, not the others'.
+void DeviceForward::extend(BatchSequence &sequence) {
+  try {
+    host_->extend(*sequence.lsh, sequence.blocks, sequence.lsh_until);
+  } catch (const Failure &failure) {
+    sequence.failure = failure.status();
+    sequence.problem = failure.what();
+    sequence.cancelled = true;
+  }
+}
+
+void DeviceForward::extend_before(Batch &batch) {
+  for (BatchSequence &sequence : batch.sequences)
+    if (sequence.lsh != nullptr && sequence.lsh_until <= sequence.position) extend(sequence);
+}
+
+// A row that is verified is the CPU's as a whole.
+int DeviceForward::device_heads() const {
+  if (config_.host_attention != SOUNDER_HOST_ATTENTION_SPLIT) return 0;
+  for (const DeviceStep::SampledRow &row : step_.sampled)
+    if (row.is_last && row.params->verify) return 0;
+  return split_.device_heads();
+}
+
+void DeviceForward::attend_on_host(Batch &batch, int layer) {
+  if (step_.sampled.empty()) return;
+  batch.clock.lap(SOUNDER_STAGE_OTHER);
+  const int own_heads = device_heads();
+  const Device::Handover handover = device_.hand_over(layer, own_heads);
+  batch.clock.lap(SOUNDER_STAGE_MATMUL);
+  host_rows_.clear();
+  const int64_t width = config_.q_width();
+  for (const DeviceStep::SampledRow &row : step_.sampled) {
+    const BatchSequence &sequence = batch.sequences[size_t(row.sequence)];
+    const int64_t place = static_cast<int64_t>(host_rows_.size()) * width;
+    SampledStatistics *found = row.is_last ? &host_found_[size_t(row.sequence)] : &other_rows_;
+    host_rows_.push_back({handover.queries + place, handover.answers + place * config_.value_bytes(),
+                          row.position, sequence.blocks, row.params, sequence.lsh, found, row.is_last});
+  }
+  const auto start = std::chrono::steady_clock::now();
+  host_->attend(layer, host_rows_.data(), static_cast<int>(host_rows_.size()), own_heads);
+  const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
+  host_ms_ += taken.count();
+  batch.clock.lap(SOUNDER_STAGE_ATTENTION);
+}
+
+void DeviceForward::finish_on_host(Batch &batch) {
+  if (device_heads() > 0 && host_ms_ > 0) split_.record(device_.own_heads_ms(), host_ms_);
+  std::vector<Sealer::Job> jobs;
+  for (BatchSequence &sequence : batch.sequences) {
+    if (sequence.cancelled) continue;
+    const int first = sequence.position / kBlockTokens;
+    const int end = (sequence.position + sequence.count) / kBlockTokens;
+    if (end > first) jobs.push_back({sequence.blocks, first, end});
+  }
+  for (int layer = 0; layer < config_.layers && !jobs.empty(); ++layer)
+    if (config_.cpu_attends(layer)) host_->seal(layer, jobs);
+  for (BatchSequence &sequence : batch.sequences)
+    if (!sequence.cancelled && sequence.lsh != nullptr && sequence.lsh_until > sequence.position)
+      extend(sequence);
+}
+
+// The answer comes in the values of KV, as in a step.
+void DeviceForward::attend_alone_on_host(int layer, const AttendRequest &request, const SampledRange &range) {
+  const size_t width = static_cast<size_t>(config_.q_width());
+  SampledStatistics found;
+  std::vector<char> answer(width * size_t(config_.value_bytes()));
+  const HostAttention::Row row{request.q,       answer.data(), request.position, request.blocks,
+                               &request.params, request.lsh,   &found,           true};
+  host_->attend(layer, &row, 1);
+  host_->widen(answer.data(), request.output);
+  *request.statistics = found;
+  request.statistics->layers = 1;
+  request.statistics->offloaded = range.end - range.begin;
+}
+
+void DeviceForward::fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) {
+  device_.fill_with_noise(blocks, first, end, seed);
+  if (host_ == nullptr || end / kBlockTokens == first / kBlockTokens) return;
+  for (int layer = 0; layer < config_.layers; ++layer)
+    if (config_.cpu_attends(layer)) host_->seal(layer, {{blocks, first / kBlockTokens, end / kBlockTokens}});
+}
+
+// config.cpp refuses tables where the CPU does not attend.
+void DeviceForward::extend_lsh_of(LshTables &tables, const int32_t *blocks, int until) {
+  if (host_ == nullptr) fail(SOUNDER_INTERNAL, "There are no lsh tables on a GPU.");
+  host_->extend(tables, blocks, until);
+}
+
+}  // namespace sounder
