@@ -15,22 +15,9 @@ namespace {
 
 using tiny::Config;
 using tiny::Engine;
+using tiny::has_gpu;
 using tiny::Sequence;
 using tiny::StepResult;
-
-bool has_gpu() {
-  static const bool there = [] {
-    Engine engine;
-    int64_t figures[SOUNDER_DEVICE_COUNT];
-    if (sounder_device_figures(engine.handle(), 0, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_OK) return true;
-    std::printf("  no GPU is tested: %s\n", engine.error().c_str());
-    return false;
-  }();
-  return there;
-}
-
-// The emulated GPU is slow: it gets less to do.
-bool is_emulated() { return std::getenv("SOUNDER_EMULATED") != nullptr; }
 
 Config config_of(int host_layers, bool f32) {
   Config config;
@@ -133,7 +120,7 @@ void walk(int host_layers, bool f32, int steps) {
 
 TEST("steps with layers in host memory are those with all KV on the GPU") {
   if (!has_gpu()) return;
-  if (is_emulated()) return walk(3, true, 4);
+  if (tiny::is_emulated()) return walk(3, true, 4);
   for (bool f32 : {true, false})
     for (int host_layers : {1, 3, 4}) walk(host_layers, f32, 40);
 }
@@ -143,7 +130,7 @@ TEST("contexts that are cancelled amid a step are as before it, and the others g
   Pair pair(3, true);
   const std::vector<int32_t> contexts = {pair.create(), pair.create(), pair.create()};
   for (int32_t context : contexts) pair.fill(context, 300);
-  for (uint64_t i = 0; i < (is_emulated() ? 3 : 30); ++i) {
+  for (uint64_t i = 0; i < (tiny::is_emulated() ? 3 : 30); ++i) {
     std::vector<Sequence> sequences;
     for (size_t c = 0; c < 3; ++c) sequences.push_back(scored(contexts[c], 90, 6 * (10 * i + c)));
     const StepResult expected = pair.near.step(sequences);

@@ -13,20 +13,10 @@ namespace {
 using tiny::Asked;
 using tiny::Attended;
 using tiny::Config;
+using tiny::has_gpu;
 using tiny::SampledEngine;
 using tiny::Sequence;
 using tiny::StepResult;
-
-bool has_gpu() {
-  static const bool there = [] {
-    tiny::Engine engine;
-    int64_t figures[SOUNDER_DEVICE_COUNT];
-    if (sounder_device_figures(engine.handle(), 0, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_OK) return true;
-    std::printf("  no GPU is tested: %s\n", engine.error().c_str());
-    return false;
-  }();
-  return there;
-}
 
 Config sketched(int device, int heads = 8, int kv_heads = 2, int head_dim = 64) {
   Config config;

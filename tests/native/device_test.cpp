@@ -12,17 +12,7 @@ namespace {
 
 using tiny::Config;
 using tiny::Engine;
-
-bool has_gpu() {
-  static const bool there = [] {
-    Engine engine;
-    int64_t figures[SOUNDER_DEVICE_COUNT];
-    if (sounder_device_figures(engine.handle(), 0, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_OK) return true;
-    std::printf("  no GPU is tested: %s\n", engine.error().c_str());
-    return false;
-  }();
-  return there;
-}
+using tiny::has_gpu;
 
 // A config whose contexts are long, filled with noise: attention is all there is to look at.
 Config long_config(int head_dim, int heads, int kv_heads, bool f32) {

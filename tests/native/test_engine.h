@@ -3,6 +3,7 @@
 // The ABI with the comfort that tests like: an engine that closes itself, and steps as values.
 #pragma once
 
+#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -146,5 +147,17 @@ class Engine {
  private:
   sounder_engine *handle_;
 };
+
+// Whether there is a GPU to test; says so once when there is none.
+inline bool has_gpu() {
+  static const bool there = [] {
+    Engine engine;
+    int64_t figures[SOUNDER_DEVICE_COUNT];
+    if (sounder_device_figures(engine.handle(), 0, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_OK) return true;
+    std::printf("  no GPU is tested: %s\n", engine.error().c_str());
+    return false;
+  }();
+  return there;
+}
 
 }  // namespace tiny

@@ -7,40 +7,11 @@
 #include <string>
 #include <tuple>
 
+#include "cuda/launcher.h"
 #include "cuda_runtime.h"
 #include "streams.h"
 
 namespace sounder::cuda {
-
-struct Branch {
-  cudaStream_t stream;
-  cudaEvent_t begins, ends;
-};
-
-struct Launcher {
-  cudaStream_t stream = nullptr;
-  int multiprocessors = 4;
-  bool overlap = false;
-  const Branch *branches = nullptr;
-  int branch_count = 0;
-  int keys_of_part = 49152;
-};
-
-inline Launcher branch_off(const Launcher &launcher, const Launcher &from, int branch) {
-  const Branch &own = launcher.branches[branch];
-  if (cudaEventRecord(own.begins, from.stream) != cudaSuccess ||
-      cudaStreamWaitEvent(own.stream, own.begins, 0) != cudaSuccess)
-    throw std::runtime_error("Cannot launch kernels beside others");
-  Launcher made = launcher;
-  made.stream = own.stream;
-  return made;
-}
-inline void join_branch(const Launcher &launcher, int branch) {
-  const Branch &own = launcher.branches[branch];
-  if (cudaEventRecord(own.ends, own.stream) != cudaSuccess ||
-      cudaStreamWaitEvent(launcher.stream, own.ends, 0) != cudaSuccess)
-    throw std::runtime_error("Cannot wait for kernels beside others");
-}
 
 template <typename... P, typename... A>
 void launch(const Launcher &launcher, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,
