@@ -86,17 +86,17 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   host_found_.assign(host_ == nullptr ? 0 : batch.sequences.size(), {});
   // A step that the CPU has a part in goes layer by layer.
   const bool alone = host_ == nullptr || step_.sampled.empty();
-  if (alone && is_decode(batch)) {
-    decode(batch, use_logits);
-  } else {
-    try {
+  try {
+    if (alone && is_decode(batch)) {
+      decode(batch, use_logits);
+    } else {
       run_layers(batch, use_logits);
-    } catch (...) {
       device_.wait();
-      throw;
+      read_statistics(batch);
     }
-    device_.wait();
-    read_statistics(batch);
+  } catch (...) {
+    device_.wait();  // what is queued writes to blocks that are given back next
+    throw;
   }
   if (host_ != nullptr) finish_on_host(batch);
 }

@@ -4,7 +4,9 @@
 #include "device_forward.h"
 
 #include "check.h"
+#include "failure.h"
 #include "fake_device.h"
+#include "sounder.h"
 
 namespace {
 
@@ -21,6 +23,7 @@ class FakeDevice : public check::FakeDevice {
   DeviceStep step;
   std::vector<int32_t> kept;
   std::function<void(int layer)> during_layer = [](int) {};
+  std::function<void()> during_decode = [] {};
 
   void attend(int, const float *, const DeviceStep &given, float *) override { step = given, calls += "a"; }
   void begin(const DeviceStep &given) override { step = given, calls += "b"; }
@@ -39,6 +42,7 @@ class FakeDevice : public check::FakeDevice {
   }
   const float *decode(const DeviceStep &given) override {
     step = given, calls += "d";
+    during_decode();
     return make_logits(0, int(step.tokens.size()));
   }
   // Each sequence read as many rows as its number says, and one more.
@@ -118,6 +122,22 @@ TEST("a step of one token a context, each followed by another, is one call") {
   const DeviceStep &step = world.device.step;
   CHECK(step.sequences[1].first_row == 1 && step.sequences[1].position == 130);
   CHECK(step.sequences[1].rows == 1 && step.sequences[1].blocks == world.blocks);
+}
+
+TEST("what is queued when a decode step fails is waited for, before its blocks are given back") {
+  World world;
+  world.add(1, 5, true);
+  world.device.during_decode = [] {
+    sounder::fail(SOUNDER_INTERNAL, "The GPU failed to run a recorded step.");
+  };
+  bool failed = false;
+  try {
+    world.run();
+  } catch (const sounder::Failure &) {
+    failed = true;
+  }
+  CHECK(failed);
+  CHECK(world.device.calls == "dw");
 }
 
 TEST("where nobody asks what follows, the last layer ends with keys and values, and is waited for") {
