@@ -5,7 +5,7 @@ import { streamFrames } from "./answer.ts";
 import { errorEvent, messageEvents, wholeMessage } from "./anthropic_events.ts";
 import type { ApiError } from "./errors.ts";
 import type { Deps, Handler } from "./context.ts";
-import { readAsked, requireChat } from "./models.ts";
+import { readConversation } from "./models.ts";
 import { parseConversation, parseMessagesRequest } from "./schemas/anthropic.ts";
 import { typedFrame, typedFrames } from "./sse.ts";
 import { clientLeft, wholeAnswer } from "./whole_answer.ts";
@@ -14,11 +14,8 @@ import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 export function messages(deps: Deps): Handler {
   const { service } = deps;
   return async (c) => {
-    const { signal } = c.req.raw;
-    const { model, body } = await readAsked(c, deps, parseMessagesRequest);
-    requireChat(model);
-    const prompt = await service.encodeChat(body.messages, body.template);
-    if (signal.aborted) return clientLeft();
+    const { model, body, prompt } = await readConversation(c, deps, parseMessagesRequest);
+    if (c.req.raw.signal.aborted) return clientLeft();
     const id = newId("msg");
     const job = await submit(c, service, { id, model: model.id, stream: body.stream }, [prompt], {
       ...body.settings,
@@ -43,11 +40,8 @@ export function messages(deps: Deps): Handler {
 
 /** How many tokens the conversation has as a prompt. */
 export function countTokens(deps: Deps): Handler {
-  const { service } = deps;
   return async (c) => {
-    const { model, body } = await readAsked(c, deps, parseConversation);
-    requireChat(model);
-    const prompt = await service.encodeChat(body.messages, body.template);
+    const { prompt } = await readConversation(c, deps, parseConversation);
     return c.json({ input_tokens: prompt.length });
   };
 }

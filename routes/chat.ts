@@ -5,7 +5,7 @@ import { admit, newHead, tokensWanted } from "./admission.ts";
 import type { Deps, Handler } from "./context.ts";
 import { ChatWriter, wholeChoice } from "./chat_choices.ts";
 import { promptLogprobs } from "./logprobs.ts";
-import { readAsked, requireChat } from "./models.ts";
+import { readConversation } from "./models.ts";
 import { type ChatBody, parseChat } from "./schemas/chat.ts";
 import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 
@@ -13,11 +13,8 @@ import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 export function chatCompletions(deps: Deps): Handler {
   const { service, options } = deps;
   return async (c) => {
-    const { signal } = c.req.raw;
-    const { model, body } = await readAsked(c, deps, parseChat);
-    requireChat(model);
-    const prompt = await service.encodeChat(body.messages, body.template);
-    if (signal.aborted) return clientLeft();
+    const { model, body, prompt } = await readConversation(c, deps, parseChat);
+    if (c.req.raw.signal.aborted) return clientLeft();
     const head = newHead(
       "chatcmpl",
       body.stream ? "chat.completion.chunk" : "chat.completion",

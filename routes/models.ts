@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The models as clients see them, and which names mean ours. */
+/** The models as clients see them, which names mean ours, and what every request to a model begins with. */
+import type { ChatMessage, ChatOptions } from "../src/tokenizer/tokenizer.ts";
 import type { ModelInfo } from "../src/types.ts";
 import { readJson } from "./body.ts";
 import type { Context, Deps, Handler } from "./context.ts";
@@ -53,10 +54,25 @@ export async function readAsked<T>(
   return { model, body: parse(json, model) };
 }
 
-/** Throws a 400 unless the model knows conversations. */
-export function requireChat(model: ModelInfo, param = "messages"): void {
-  if (model.hasChatTemplate) return;
-  throw invalid(param, "This model has no chat template: use /v1/completions");
+/** A conversation to go on with. */
+interface Conversation {
+  messages: readonly ChatMessage[];
+  template: ChatOptions;
+}
+
+/** What a request asks for that brings a conversation, in the field `param`, and the prompt that it makes. */
+export async function readConversation<T extends Conversation>(
+  c: Context,
+  deps: Deps,
+  parse: (json: Record<string, unknown>, model: ModelInfo) => T,
+  param = "messages",
+): Promise<{ model: ModelInfo; body: T; prompt: Int32Array }> {
+  const { model, body } = await readAsked(c, deps, parse);
+  if (!model.hasChatTemplate) {
+    throw invalid(param, "This model has no chat template: use /v1/completions");
+  }
+  const prompt = await deps.service.encodeChat(body.messages, body.template);
+  return { model, body, prompt };
 }
 
 /** The model, if `name` means it; absent, null and "" do. */

@@ -4,7 +4,7 @@ import { newId, submit } from "./admission.ts";
 import { streamFrames } from "./answer.ts";
 import type { Deps, Handler } from "./context.ts";
 import type { ApiError } from "./errors.ts";
-import { readAsked, requireChat } from "./models.ts";
+import { readConversation } from "./models.ts";
 import { ResponseBuilder, wholeResponse } from "./response_events.ts";
 import { parseResponses } from "./schemas/responses.ts";
 import { typedFrame, typedFrames } from "./sse.ts";
@@ -14,11 +14,8 @@ import { clientLeft, wholeAnswer } from "./whole_answer.ts";
 export function responses(deps: Deps): Handler {
   const { service } = deps;
   return async (c) => {
-    const { signal } = c.req.raw;
-    const { model, body } = await readAsked(c, deps, parseResponses);
-    requireChat(model, "input");
-    const prompt = await service.encodeChat(body.messages, body.template);
-    if (signal.aborted) return clientLeft();
+    const { model, body, prompt } = await readConversation(c, deps, parseResponses, "input");
+    if (c.req.raw.signal.aborted) return clientLeft();
     const id = newId("resp");
     const job = await submit(
       c,

@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `POST /tokenize`, `POST /detokenize` and `GET /tokenizer_info`, for clients of vLLM and of llama.cpp. */
 import type { Service } from "../src/types.ts";
-import { readJson } from "./body.ts";
 import type { Deps, Handler } from "./context.ts";
 import { invalid } from "./errors.ts";
-import { requireModel } from "./models.ts";
+import { readAsked } from "./models.ts";
 import { parseDetokenize, parseTokenize, type TokenizeBody } from "./schemas/tokenize.ts";
 
 /** Text or messages to tokens. */
 export function tokenize(deps: Deps): Handler {
-  const { service, options } = deps;
+  const { service } = deps;
   return async (c) => {
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const model = requireModel(deps, json["model"]);
-    const body = parseTokenize(json);
+    const { model, body } = await readAsked(c, deps, parseTokenize);
     if ("messages" in body.source && !model.hasChatTemplate) {
       throw invalid("messages", "This model has no chat template: send prompt instead");
     }
@@ -30,11 +26,10 @@ export function tokenize(deps: Deps): Handler {
 
 /** Tokens to text; special tokens are written out. */
 export function detokenize(deps: Deps): Handler {
-  const { service, options } = deps;
+  const { service } = deps;
   return async (c) => {
-    service.model();
-    const json = await readJson(c.req.raw, options.maxBodyBytes);
-    const text = service.decode(parseDetokenize(json, requireModel(deps, json["model"])));
+    const { body: tokens } = await readAsked(c, deps, parseDetokenize);
+    const text = service.decode(tokens);
     return c.json({ prompt: text, content: text });
   };
 }
