@@ -8,7 +8,7 @@ import { Failure } from "../errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { GrammarConstraint } from "./constraint.ts";
 import { parseGbnf } from "./gbnf.ts";
-import { choice, type Grammar, GrammarBuilder, text, tooLarge } from "./grammar.ts";
+import { type Grammar, GrammarBuilder, oneText, tooLarge } from "./grammar.ts";
 import { JsonRules } from "./json_grammar.ts";
 import { parseRegex } from "./regex.ts";
 import { schemaGrammar } from "./schema/convert.ts";
@@ -48,7 +48,7 @@ export function formatGrammar(format: AnswerFormat): Grammar {
     case "grammar":
       return parseGbnf(format.grammar);
     case "choice":
-      return new GrammarBuilder().build(choice(...format.texts.map(text)));
+      return new GrammarBuilder().build(oneText(format.texts));
   }
 }
 

@@ -42,6 +42,44 @@ export function choice(...items: Node[]): Node {
   return items.length === 1 ? items[0]! : { kind: "choice", items };
 }
 
+/** One of these texts, as a tree: what they begin with alike is read once, however many there are. */
+export function oneText(texts: readonly string[]): Node {
+  const sorted = [...new Set(texts)].sort();
+  return textsFrom(sorted, 0, sorted.length, 0);
+}
+
+/** The rest, from a code unit on, of sorted texts that are alike before it. */
+function textsFrom(texts: readonly string[], from: number, to: number, at: number): Node {
+  const first = texts[from] ?? "";
+  if (to - from === 1) return text(first.slice(at));
+  const branches: Node[] = [];
+  let i = from;
+  // The shortest comes first.
+  if (i < to && first.length === at) {
+    branches.push(EMPTY);
+    i++;
+  }
+  while (i < to) {
+    const start = i;
+    const code = texts[start]!.codePointAt(at)!;
+    while (i < to && texts[i]!.codePointAt(at) === code) i++;
+    const end = commonEnd(texts[start]!, texts[i - 1]!, at);
+    const beginning = text(texts[start]!.slice(at, end));
+    branches.push(sequence(beginning, textsFrom(texts, start, i, end)));
+  }
+  return choice(...branches);
+}
+
+/** Where the first and last of sorted texts, and so all between, begin to differ: not within a character. */
+function commonEnd(first: string, last: string, from: number): number {
+  let end = from;
+  for (;;) {
+    const code = first.codePointAt(end);
+    if (code === undefined || code !== last.codePointAt(end)) return end;
+    end += code > 0xffff ? 2 : 1;
+  }
+}
+
 export function optional(item: Node): Node {
   return { kind: "choice", items: [item, EMPTY] };
 }

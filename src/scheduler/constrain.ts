@@ -9,7 +9,9 @@ type Fail = (job: Job, failure: Failure) => void;
 
 function unfollowable(error: unknown): Failure {
   const why = error instanceof Error ? error.message : String(error);
-  return new Failure("engine", `The answer's constraint ${why}`, { cause: error });
+  // A grammar that is too ambiguous is the client's: trying again would not help.
+  const kind = error instanceof Failure ? error.kind : "engine";
+  return new Failure(kind, `The answer's constraint ${why}`, { cause: error });
 }
 
 /** Looks up what each entry may sample; whose constraint can't say leaves the batch and fails alone. */

@@ -4,7 +4,7 @@
  * can't be kept are refused by name. Not every valid document is a text of the grammar: properties come in
  * the schema's order, and objects whose properties are named have no others unless the schema says so.
  */
-import { choice, type Grammar, GrammarBuilder, type Node, text } from "../grammar.ts";
+import { choice, type Grammar, GrammarBuilder, type Node, oneText, text } from "../grammar.ts";
 import { JsonRules } from "../json_grammar.ts";
 import { arrayNode } from "./arrays.ts";
 import { areDisjoint, mergeSchemas, REMARKS } from "./merge.ts";
@@ -244,7 +244,7 @@ class SchemaConverter implements Conversion {
       const types = [schema["type"]].flat();
       values = values.filter((value) => types.some((type) => isOfType(value, type)));
     }
-    return choice(...values.map((value) => text(JSON.stringify(value))));
+    return oneText(values.map((value) => JSON.stringify(value)));
   }
 
   #types(schema: Schema, path: string): Node {

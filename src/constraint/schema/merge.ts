@@ -18,6 +18,8 @@ export const REMARKS = new Set([
   "$anchor",
   "$defs",
   "definitions",
+  // OpenAPI's: it names the property by which branches are told apart, which they say themselves.
+  "discriminator",
 ]);
 
 /** One schema that says what both say. */
@@ -28,14 +30,22 @@ export function mergeSchemas(a: Schema, b: Schema, path: string): Schema {
     if (there === undefined || REMARKS.has(keyword)) merged[keyword] = value;
     else if (!equalJson(there, value)) merged[keyword] = joined(keyword, there, value, path);
   }
-  const closed = [a, b].some((schema) => schema["additionalProperties"] === false);
-  if (closed && !equalJson(namesOf(a), namesOf(b))) {
+  if (limits(a, b) || limits(b, a)) {
     refuseSchema(
-      'has an "allOf" or "anyOf" around "additionalProperties": false, which isn\'t supported',
+      'has an "allOf" or "anyOf" that names properties beside "additionalProperties" of a schema that doesn\'t ' +
+        "name them, which isn't supported",
       path,
     );
   }
   return merged;
+}
+
+/** Whether `additionalProperties` of the one schema says something of properties that only the other one names. */
+function limits(one: Schema, other: Schema): boolean {
+  const others = one["additionalProperties"];
+  if (others === undefined || others === true) return false;
+  const names = new Set(namesOf(one));
+  return namesOf(other).some((name) => !names.has(name));
 }
 
 function namesOf({ properties }: Schema): string[] {

@@ -95,6 +95,8 @@ Deno.test("a constraint that becomes too ambiguous fails its own request alone",
     Failure,
   );
   assert(/too many ways/.test(failure.message), failure.message);
+  // A client that takes it for the server's fault would ask again.
+  assertEquals(failure.kind, "invalid");
   assertEquals((await other!).length > 2, true);
 });
 

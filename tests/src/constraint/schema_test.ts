@@ -111,6 +111,69 @@ Deno.test("a format that isn't known is a remark unless the schema is strict", (
   assertEquals(typeof JSON.parse(answer!), "string");
 });
 
+Deno.test("branches that are told apart by OpenAPI's discriminator may be closed, and so may those beside a type", () => {
+  const pet = (type: string, field: string) => ({
+    type: "object",
+    properties: { type: { const: type }, [field]: { type: "boolean" } },
+    required: ["type", field],
+    additionalProperties: false,
+  });
+  const branches = [{ $ref: "#/$defs/Dog" }, { $ref: "#/$defs/Cat" }];
+  const pydantic = {
+    $defs: { Dog: pet("dog", "barks"), Cat: pet("cat", "purrs") },
+    type: "object",
+    properties: {
+      pet: {
+        oneOf: branches,
+        discriminator: { propertyName: "type", mapping: { dog: "#/$defs/Dog" } },
+      },
+    },
+    required: ["pet"],
+    additionalProperties: false,
+  };
+  assertDrawsValid(pydantic, 10);
+  assert(allows(pydantic, '{"pet":{"type":"cat","purrs":true}}'));
+  assertEquals(allows(pydantic, '{"pet":{"type":"cat","barks":true}}'), false);
+  const typed = { $defs: pydantic.$defs, type: "object", anyOf: branches };
+  assertDrawsValid(typed, 10);
+  assert(allows(typed, '{"type":"dog","barks":false}'));
+});
+
+Deno.test("additional properties that must fit a schema bind those that another schema of allOf names", () => {
+  const bound = {
+    allOf: [{ additionalProperties: { type: "integer" } }, {
+      properties: { a: { type: "string" } },
+    }],
+  };
+  assertThrows(
+    () => formatGrammar({ kind: "schema", strict: false, schema: bound }),
+    Failure,
+    "additionalProperties",
+  );
+  const named = { type: "object", properties: { a: { type: "integer" } } };
+  const both = { allOf: [named, { ...named, additionalProperties: { type: "boolean" } }] };
+  assertDrawsValid(both, 10);
+  assert(allows(both, '{"a":1,"b":true}') && !allows(both, '{"a":1,"b":1}'));
+});
+
+Deno.test("one of thousands of values that begin alike is read without ambiguity", () => {
+  const values = Array.from({ length: 9000 }, (_, i) => `value ${i}`);
+  const schema = { enum: [...values, "", "😀", "😁", "value", 1, 12, true, null] };
+  const constraint = constraintFor({ kind: "schema", schema, strict: true });
+  const fits = (answer: string) => {
+    const matcher = constraint.matcher(new Set());
+    matcher.read(new TextEncoder().encode(answer));
+    return matcher.accepting;
+  };
+  for (const value of schema.enum) assert(fits(JSON.stringify(value)), `${value}`);
+  for (const other of ['"value 9000"', '"val"', "123", '"😂"']) assertEquals(fits(other), false);
+  const texts = constraintFor({ kind: "choice", texts: ["", ...values, "😀", "😁"] });
+  for (let seed = 0; seed < 20; seed++) {
+    const answer = drawAnswer(texts, seed) ?? "cut";
+    assert(values.includes(answer) || ["", "😀", "😁"].includes(answer), answer);
+  }
+});
+
 Deno.test("answers need no white space, and never have much", () => {
   const schema = { type: "object", properties: { a: { type: "array", items: true } } };
   assert(allows(schema, '{"a":[1,2]}') && allows(schema, '{\n  "a": [\n    1,\n    2\n  ]\n}'));
