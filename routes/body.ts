@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads a request's JSON within limits, whatever its content type says (`curl -d` sends none of ours). */
 import { ApiError, invalid } from "./errors.ts";
+import { show } from "./schemas/fields.ts";
 
 /** Deepest nesting of a body: no honest one needs more, and deep ones break recursive readers. */
 export const MAX_JSON_DEPTH = 64;
@@ -17,6 +18,10 @@ export async function readJson(
   maxBytes: number,
   seconds = BODY_SECONDS,
 ): Promise<Record<string, unknown>> {
+  const encoding = request.headers.get("content-encoding") ?? "identity";
+  if (encoding.toLowerCase() !== "identity") {
+    throw invalid(null, `The body has the content-encoding ${show(encoding)}: send it as it is`);
+  }
   const bytes = await readBytes(request, maxBytes, seconds);
   if (bytes.length === 0) throw invalid(null, "The body is empty: send a JSON object");
   const excess = jsonExcess(bytes);

@@ -9,7 +9,9 @@ export function show(value: unknown): string {
   if (typeof value === "string") {
     return JSON.stringify((value.length > 60 ? `${value.slice(0, 60)}…` : value).toWellFormed());
   }
-  if (Array.isArray(value)) return value.length === 0 ? "an empty array" : "an array";
+  if (Array.isArray(value)) {
+    return value.length === 0 ? "an empty array" : `an array of ${value.length}`;
+  }
   return typeof value === "object" && value !== null ? "an object" : String(value);
 }
 
@@ -36,19 +38,23 @@ export function share(max: number): z.ZodNumber {
 
 /** A whole number from `min` to `max`. */
 export function integer(min: number, max: number): z.ZodType<number> {
-  const rule = must(`a whole number from ${min} to ${max}`);
-  const schema = z.number(rule).refine(
+  const schema = wholeNumber(min, max, `from ${min} to ${max}`);
+  return shownAs(schema, { type: "integer", minimum: min, maximum: max });
+}
+
+function wholeNumber(min: number, max: number, which: string): z.ZodType<number> {
+  const rule = must(`a whole number ${which}`);
+  return z.number(rule).refine(
     (value) => Number.isInteger(value) && value >= min && value <= max,
     rule,
   );
-  return shownAs(schema, { type: "integer", minimum: min, maximum: max });
 }
 
 /** Most tokens that any count of tokens may say: they are 32-bit in the engine. */
 export const MAX_INT32 = 2 ** 31 - 1;
 
 /** A 64-bit seed, with a sign or without. */
-export const seed: z.ZodType<number> = shownAs(integer(-(2 ** 63), 2 ** 63), {
+export const seed: z.ZodType<number> = shownAs(wholeNumber(-(2 ** 63), 2 ** 63, "of 64 bits"), {
   type: "integer",
 });
 

@@ -45,6 +45,13 @@ Deno.test("a slow body that keeps on coming is read", async () => {
   assertEquals(await readJson(request, 1 << 20, 5), { a: 1 });
 });
 
+Deno.test("a compressed body is told to come as it is", async () => {
+  const app = appOver(new FakeService());
+  const headers = { "content-encoding": "gzip" };
+  const response = await app.request(CHAT, { method: "POST", headers, body: "x" });
+  assertStringIncludes((await failed(response, 400)).message, 'content-encoding "gzip"');
+});
+
 Deno.test("long names, many biases: a 400 that names the field", async () => {
   const app = appOver(new FakeService());
   const long = "x".repeat(MAX_NAME + 1);
