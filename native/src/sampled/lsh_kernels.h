@@ -55,6 +55,10 @@ struct LshRetrieveTask {
   int first_key;             // the key of id 0
   int32_t *found;            // [until - from] keys, ascending
   uint8_t *counters;         // [kLshMostKeys] scratch, aligned to 64 bytes
+  // What the caller reads next, if anything: it comes to the second cache while ids are counted, which waits
+  // for no memory.
+  const void *next = nullptr;
+  int next_bytes = 0;
 };
 
 struct LshKernels {

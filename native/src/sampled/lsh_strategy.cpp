@@ -195,6 +195,8 @@ void LshStrategy::choose_heads(const StrategyView &view, int segment, int first,
     find_buckets(own, tables, scratch.codes, view.heads, first, count, buckets);
     for (int i = 0; i < count; ++i) {
       task.buckets = buckets + int64_t{i} * shape.tables;
+      task.next = i == 0 ? own.inverse_norms + task.from : nullptr;
+      task.next_bytes = i == 0 ? 2 * (task.until - task.from) : 0;
       retrieve(view, task, own, scratch.figures[first + i].unit, choices[i]);
     }
   }
