@@ -2,7 +2,6 @@
 //
 // That the weights of the keys that lsh finds are the inverse of how likely each was to be found.
 #include "lsh_world.h"
-#include "sampled/gather.h"
 #include "threads.h"
 
 using namespace lsh_world;
@@ -122,49 +121,8 @@ TEST("over seeds, a key is found as often as the formula says of its angle") {
 
 namespace {
 
-// Attends what was found as the driver does.
-std::vector<float> attend(const Asker &asker, Found &found, int head, const char *level) {
-  const int d = asker.view.head_dim;
-  std::vector<float> signs(d, 1.0f), state(sampled_floats(d)), scratch(gather_scratch_floats(d) + 16);
-  GatherTask task{};
-  task.rows = asker.view.rows;
-  task.block_stride = asker.view.block_stride;
-  task.blocks = asker.view.blocks;
-  task.keys = found.keys.data();
-  task.count = static_cast<int>(found.keys.size());
-  task.offsets = found.offsets.data();
-  task.collision = &found.collision;
-  task.q = asker.q.data() + size_t(head) * d;
-  task.queries = 1;
-  task.head_dim = d;
-  task.signs = signs.data();
-  task.states = state.data();
-  task.state_stride = sampled_floats(d);
-  const auto start = reinterpret_cast<uintptr_t>(scratch.data());
-  task.scratch = scratch.data() + (64 - start % 64) % 64 / 4;
-  asker.view.kv_is_f32 ? gather_kernels(level)->gather_f32(task) : gather_kernels(level)->gather_bf16(task);
-  return state;
-}
-
 // V beside K: value i of a key is its number, scaled, in every dimension, so that sums are easy to know.
 double value_of(int key, int dimension) { return 1 + (key % 16) / 16.0 + dimension % 4; }
-void write_values(Keys &keys) {
-  const int d = keys.shape.head_dim;
-  for (std::vector<char> &slab : keys.slabs)
-    for (int h = 0; h < keys.shape.kv_heads; ++h)
-      for (int i = 0; i < keys.count; ++i) {
-        const size_t row = (size_t(keys.blocks[i / 128]) * keys.shape.kv_heads + h) * 128 + i % 128;
-        for (int j = 0; j < d; ++j) {
-          const float value = float(value_of(i, j));
-          const uint16_t narrow = as_bf16(value);
-          const size_t place = row * 2 * d + d + j;
-          if (keys.shape.kv_is_f32)
-            std::memcpy(slab.data() + place * 4, &value, 4);
-          else
-            std::memcpy(slab.data() + place * 2, &narrow, 2);
-        }
-      }
-}
 
 }  // namespace
 
@@ -176,7 +134,7 @@ TEST("over seeds, the weighted sums of numerator and denominator tend to those o
   for (int collisions : {1, 2, 3}) {
     const LshShape shape = shape_of(kDim, 2, 12);
     Keys keys(shape, kCount, 3);
-    write_values(keys);
+    keys.write_values(value_of);
     const auto strategy = strategy_of(shape, level);
     double sum[3] = {}, square[3] = {}, exact[3] = {};
     for (int seed = 0; seed < kSeeds; ++seed) {
@@ -230,7 +188,7 @@ TEST("keys parallel to the query, opposite to it, equal to the mean and of zero 
                                               : -q * float(1 << i % 4);
             }
           keys.lay_out();
-          write_values(keys);
+          keys.write_values(value_of);
           LshTables tables(make_lsh_index(shape, level, 1, kPlenty));
           keys.cover(tables, team, 256);
           Asker asker(keys, tables, 4, 0, 256, collisions);
@@ -256,7 +214,7 @@ TEST("keys that are all equal are found as often as their weight says") {
   Keys keys(shape, 128, 3);
   for (int i = 1; i < 128; ++i) std::copy_n(keys.key(0, 0), 64, keys.key(0, i));
   keys.lay_out();
-  write_values(keys);
+  keys.write_values(value_of);
   const auto strategy = strategy_of(shape, "scalar");
   double mean = 0;
   for (int seed = 0; seed < kSeeds; ++seed) {

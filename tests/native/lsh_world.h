@@ -15,6 +15,7 @@
 #include "check.h"
 #include "cpu/kernels.h"
 #include "reference/lsh.h"
+#include "sampled/gather.h"
 #include "sampled/lsh_index.h"
 #include "sampled/strategies.h"
 
@@ -84,6 +85,26 @@ class Keys {
             if (!shape.kv_is_f32) from[j] = of_bf16(narrow);
             std::memcpy(to + j * width, shape.kv_is_f32 ? static_cast<void *>(from + j) : (void *)&narrow,
                         width);
+          }
+        }
+  }
+
+  // V beside K, the same in all layers and heads: value_of(key, dimension).
+  template <typename F>
+  void write_values(const F &value_of) {
+    const int d = shape.head_dim;
+    for (std::vector<char> &slab : slabs)
+      for (int h = 0; h < shape.kv_heads; ++h)
+        for (int i = 0; i < count; ++i) {
+          const size_t row = (size_t(blocks[i / 128]) * shape.kv_heads + h) * 128 + i % 128;
+          for (int j = 0; j < d; ++j) {
+            const float value = float(value_of(i, j));
+            const uint16_t narrow = as_bf16(value);
+            const size_t place = row * 2 * d + d + j;
+            if (shape.kv_is_f32)
+              std::memcpy(slab.data() + place * 4, &value, 4);
+            else
+              std::memcpy(slab.data() + place * 2, &narrow, 2);
           }
         }
   }
@@ -236,6 +257,34 @@ class Asker {
   std::vector<int32_t> chosen_keys;
   std::vector<float> chosen_offsets;
 };
+
+// The sampled state of a head over what was found, attended as the driver does.
+inline std::vector<float> attend(const Asker &asker, Found &found, int head, const char *level,
+                                 const std::vector<float> &signs) {
+  const int d = asker.view.head_dim;
+  std::vector<float> state(sampled_floats(d)), scratch(gather_scratch_floats(d) + 16);
+  GatherTask task{};
+  task.rows = asker.view.rows;
+  task.block_stride = asker.view.block_stride;
+  task.blocks = asker.view.blocks;
+  task.keys = found.keys.data();
+  task.count = static_cast<int>(found.keys.size());
+  task.offsets = found.offsets.data();
+  task.collision = &found.collision;
+  task.q = asker.q.data() + size_t(head) * d;
+  task.queries = 1;
+  task.head_dim = d;
+  task.signs = signs.data();
+  task.states = state.data();
+  task.state_stride = sampled_floats(d);
+  const auto start = reinterpret_cast<uintptr_t>(scratch.data());
+  task.scratch = scratch.data() + (64 - start % 64) % 64 / 4;
+  asker.view.kv_is_f32 ? gather_kernels(level)->gather_f32(task) : gather_kernels(level)->gather_bf16(task);
+  return state;
+}
+inline std::vector<float> attend(const Asker &asker, Found &found, int head, const char *level) {
+  return attend(asker, found, head, level, std::vector<float>(size_t(asker.view.head_dim), 1.0f));
+}
 
 inline std::unique_ptr<Strategy> strategy_of(const LshShape &shape, const char *level, int heads = 1) {
   return make_lsh_strategy(

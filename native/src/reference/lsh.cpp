@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lsh.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace sounder::reference {
@@ -35,9 +36,16 @@ std::vector<int> lsh_retrieve(const std::vector<uint32_t> &codes, int keys,
   return found;
 }
 
+namespace {
+
+double angle_of(double cosine) { return std::acos(cosine > 1 ? 1 : cosine < -1 ? -1 : cosine); }
+
+double log_factorial(int n) { return std::lgamma(n + 1.0); }
+
+}  // namespace
+
 double lsh_probability(int bits, int tables, int collisions, double cosine) {
-  const double angle = std::acos(cosine > 1 ? 1 : cosine < -1 ? -1 : cosine);
-  const double same = std::pow(1 - angle / std::acos(-1.0), bits);
+  const double same = std::pow(1 - angle_of(cosine) / std::acos(-1.0), bits);
   double sum = 0;
   for (int agree = collisions; agree <= tables; ++agree) {
     if ((agree > 0 && same == 0) || (agree < tables && same == 1)) continue;
@@ -48,6 +56,27 @@ double lsh_probability(int bits, int tables, int collisions, double cosine) {
     sum += std::exp(logarithm);
   }
   return sum;
+}
+
+double lsh_pair_probability(int bits, int tables, int collisions, double cosine, double other,
+                            double between) {
+  // Three vectors lie on the same side of a random plane with probability 1 - (sum of their angles) / 2π.
+  const double pi = std::acos(-1.0), one = angle_of(cosine), two = angle_of(other);
+  const double both = std::pow(std::max(0.0, 1 - (one + two + angle_of(between)) / (2 * pi)), bits);
+  const double first = std::max(0.0, std::pow(1 - one / pi, bits) - both);
+  const double second = std::max(0.0, std::pow(1 - two / pi, bits) - both);
+  const double neither = 1 - both - first - second;
+  double few = 0;  // that each is in too few tables: in both, the first's and the second's alone
+  for (int b = 0; b < collisions; ++b)
+    for (int f = 0; b + f < collisions; ++f)
+      for (int s = 0; b + s < collisions && b + f + s <= tables; ++s) {
+        const int none = tables - b - f - s;
+        const double ways = std::exp(log_factorial(tables) - log_factorial(b) - log_factorial(f) -
+                                     log_factorial(s) - log_factorial(none));
+        few += ways * std::pow(both, b) * std::pow(first, f) * std::pow(second, s) * std::pow(neither, none);
+      }
+  return lsh_probability(bits, tables, collisions, cosine) +
+         lsh_probability(bits, tables, collisions, other) - 1 + few;
 }
 
 }  // namespace sounder::reference

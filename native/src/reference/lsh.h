@@ -25,4 +25,8 @@ std::vector<int> lsh_retrieve(const std::vector<uint32_t> &codes, int keys,
 // The probability of that at this cosine: the upper tail of a binomial distribution, term by term.
 double lsh_probability(int bits, int tables, int collisions, double cosine);
 
+// The probability of that for two keys at once, by their cosines to the query and to each other.
+double lsh_pair_probability(int bits, int tables, int collisions, double cosine, double other,
+                            double between);
+
 }  // namespace sounder::reference
