@@ -41,7 +41,12 @@ export function memoryOf(config: ModelConfig, settings: EngineSettings): Memory 
   const plan = planMemory(config, settings);
   const all = plan.weightBytes + plan.workspaceBytes + plan.kvBytes;
   if (settings.device === CPU) return { vram: 0, host: all + plan.lshBytes };
-  return { vram: all - plan.hostKvBytes, host: plan.hostKvBytes + plan.lshBytes };
+  return {
+    vram: all - plan.hostKvBytes,
+    host: settings.hostLayers === 0
+      ? 0
+      : plan.hostKvBytes + plan.hostWorkspaceBytes + plan.lshBytes,
+  };
 }
 
 /**

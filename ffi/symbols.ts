@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 7;
+export const ABI_VERSION = 8;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -165,7 +165,8 @@ export const PLAN_WORKSPACE_BYTES = 3;
 export const PLAN_INDEX_BYTES = 4;
 export const PLAN_LSH_BYTES = 5;
 export const PLAN_HOST_KV_BYTES = 6;
-export const PLAN_COUNT = 7;
+export const PLAN_HOST_WORKSPACE_BYTES = 7;
+export const PLAN_COUNT = 8;
 export const SAVED_TOKENS = 0;
 export const SAVED_EXACT = 1;
 export const SAVED_NOTE_BYTES = 2;

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { ATTENTION_FLAGS, type AttentionOptions, readAttentionFlags } from "./attention_flags.ts";
 import { DEVICE_FLAGS, readDevice } from "./device_flags.ts";
+import type { HostAttention } from "./engine/settings.ts";
 import { Failure } from "./errors.ts";
 import { STEP_MS } from "./scheduler/pace.ts";
 import type { LogFormat } from "./log.ts";
@@ -27,6 +28,8 @@ export interface Options {
   device: number;
   /** Of the GPU's memory, as `memory`; null: nearly all that is free. */
   vram: string | null;
+  /** On a GPU: who attends rows that sample where KV lies in host memory. */
+  hostAttention: HostAttention;
   /** Longest context in tokens; null: what the model was made for, as far as memory goes. */
   context: number | null;
   /** Keys of which clients must send one; with those of `apiKeyFile`. None: everybody may ask. */
@@ -80,7 +83,8 @@ const FLAGS: Record<string, Flag> = {
     value: "SIZE",
     help:
       "memory of the server, mostly weights and KV cache, as 12GiB or 50% (default: 80% of what is free); with cuda: host " +
-      "memory for KV cache beside the GPU's (default: what a --context takes that the GPU cannot hold)",
+      "memory for KV cache beside the GPU's, and for what the CPU attends there with (default: what a --context " +
+      "takes that the GPU cannot hold)",
   },
   ...DEVICE_FLAGS,
   "context": { value: "TOKENS", help: "longest prompt and answer together (default: the model's)" },

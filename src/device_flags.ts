@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The flags of the command line that say what computes, and with how much of its memory. */
-import { CPU, parseDevice } from "./engine/settings.ts";
+import { CPU, HOST_ATTENTION, type HostAttention, parseDevice } from "./engine/settings.ts";
 
 /** The flags in the order of the help text. */
 export const DEVICE_FLAGS: Record<string, { value: string; help: string }> = {
@@ -9,6 +9,12 @@ export const DEVICE_FLAGS: Record<string, { value: string; help: string }> = {
     value: "SIZE",
     help: "with cuda: memory of the GPU for weights and KV cache (default: 90% of what is free)",
   },
+  "host-attention": {
+    value: "NAME",
+    help:
+      "with cuda: who attends where sampling layers have their KV in host memory: gpu, cpu (puts " +
+      "them all there; any --index), split (both, heads divided by measured rates; default: gpu)",
+  },
 };
 
 /** What they say of a device and of its memory. `invalid` throws. */
@@ -16,7 +22,7 @@ export function readDevice(
   text: (name: string) => string | null,
   deterministic: boolean,
   invalid: (sentence: string) => never,
-): { device: number; vram: string | null } {
+): { device: number; vram: string | null; hostAttention: HostAttention } {
   const name = text("device") ?? "cpu";
   const device = parseDevice(name) ?? invalid(`--device takes cpu, cuda or cuda:N, not "${name}"`);
   const vram = text("vram");
@@ -24,5 +30,9 @@ export function readDevice(
   if (device !== CPU && deterministic) {
     invalid("On a GPU results depend on what else runs: --deterministic is for the CPU");
   }
-  return { device, vram };
+  const who = text("host-attention");
+  if (device === CPU && who !== null) invalid("--host-attention is for a GPU: --device cuda");
+  const hostAttention = who === null ? "gpu" : HOST_ATTENTION.find((known) => known === who) ??
+    invalid(`--host-attention takes ${HOST_ATTENTION.join(", ")}, not "${who}"`);
+  return { device, vram, hostAttention };
 }

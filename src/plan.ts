@@ -2,7 +2,6 @@
 /** What the command line, the model and the machine make of each other, before anything is loaded. */
 import type { Options } from "./cli.ts";
 import type { AttentionPolicy } from "./engine/attention.ts";
-import { BLOCK_TOKENS } from "./engine/engine.ts";
 import {
   CPU,
   type EngineSettings,
@@ -13,9 +12,9 @@ import {
 import { Failure } from "./errors.ts";
 import { lackingKernels } from "./model/device_sampling.ts";
 import { fitMemory, type MemoryFit } from "./model/fit.ts";
-import { lshBytes, publishedLshBytes } from "./model/index_memory.ts";
-import { formatBytes } from "./model/memory.ts";
+import { canSample, samplingLayers } from "./model/index_memory.ts";
 import type { ModelConfig } from "./model/model.ts";
+import { thousands } from "./plan_text.ts";
 import { hostMemory, ownMemory, usableMemory } from "./usable_memory.ts";
 
 /** Tokens of the largest step: long enough for full speed of the matrix products. */
@@ -26,9 +25,6 @@ const MAX_DEVICE_STEP_TOKENS = 4096;
 const MAX_STEP_SEQUENCES = 32;
 /** Contexts at once: those in steps, and those that pause with their KV kept. */
 const MAX_CONTEXTS = 256;
-/** Answer tokens that one request reserves, for the number of requests that `plan` prints. */
-const ANSWER_TOKENS = 1024;
-
 /** How a server will use the machine. */
 export interface ServerPlan {
   settings: EngineSettings;
@@ -50,27 +46,35 @@ function publishedDenseLayers(layers: number): number[] {
   return (layers < 64 ? [0, 16] : [0, 16, 32, 48]).filter((layer) => layer < layers);
 }
 
+/** Whether the GPU itself samples; else the CPU attends whatever samples. */
+function gpuSamples({ device, hostAttention }: Options): boolean {
+  return device !== CPU && hostAttention !== "cpu";
+}
+
 /** Why a GPU doesn't sample with this model's sketches; null when it does, or when there are none. */
-function deviceLack(config: ModelConfig, { attention, device }: Options): string | null {
-  const { sketchBits } = attention.index;
-  if (device === CPU || sketchBits === 0 || config.slidingWindow > 0) return null;
+function deviceLack(config: ModelConfig, options: Options): string | null {
+  const { sketchBits } = options.attention.index;
+  if (!gpuSamples(options) || sketchBits === 0 || config.slidingWindow > 0) return null;
   return lackingKernels(config, sketchBits);
 }
 
 /** Refuses what a GPU doesn't do; what nobody asked for is left out silently. */
 function checkDeviceIndex(config: ModelConfig, options: Options): void {
-  if (options.device === CPU) return;
+  if (!gpuSamples(options)) return;
   const { asked, index: { lsh, questPage, yardsticks } } = options.attention;
   if (lsh !== null || questPage > 0 || yardsticks) {
     throw new Failure(
       "invalid",
       "A GPU samples by sketches alone: leave out --preset, --experimental and all of --index but " +
-        "sketch, or use --device cpu.",
+        "sketch, let the CPU attend with --host-attention cpu, or use --device cpu.",
     );
   }
   const lack = deviceLack(config, options);
   if (lack !== null && asked) {
-    throw new Failure("invalid", `A GPU cannot sample with ${lack}. --device cpu can.`);
+    throw new Failure(
+      "invalid",
+      `A GPU cannot sample with ${lack}. --host-attention cpu and --device cpu can.`,
+    );
   }
 }
 
@@ -117,15 +121,18 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     maxStepSequences: MAX_STEP_SEQUENCES,
     maxContexts: MAX_CONTEXTS,
     device: options.device,
-    hostAttention: "gpu" as const,
+    hostAttention: options.hostAttention,
   };
   const wanted = indexFor(config, options);
   const flag = options.device === CPU ? "--memory" : "--vram";
   const { context } = options;
   const host = hostMemory(options, machine);
   const processBytes = ownMemory(options, memory);
-  const engine = { memory: memory - processBytes, host, flag, context, index: wanted } as const;
-  const fit = fitMemory(config, { ...limits, ...engine });
+  const leastHostLayers = options.hostAttention === "cpu" && canSample(config, wanted)
+    ? samplingLayers(config, wanted)
+    : 0;
+  const request = { ...limits, leastHostLayers, host, flag, context, index: wanted } as const;
+  const fit = fitMemory(config, { ...request, memory: memory - processBytes });
   const index = { ...wanted, lshTokens: fit.lshTokens };
   const { strategy, autoFrom, budget, beta, collisions, verify } = options.attention;
   return {
@@ -155,135 +162,4 @@ export function planFor(config: ModelConfig, options: Options, machine: Machine)
     },
     notes: notesOf(config, options),
   };
-}
-
-function thousands(count: number): string {
-  return Math.floor(count).toLocaleString("en-US");
-}
-
-/** Some prompt lengths up to the longest context, and how many such requests fit at once. */
-function requestLines({ fit }: ServerPlan): string[] {
-  const lengths = [1024, 4096, 16384, 65536, 262144, 1048576].filter((n) => n < fit.context);
-  return [...lengths, fit.context].map((tokens) => {
-    const blocks = Math.ceil(Math.min(tokens + ANSWER_TOKENS, fit.context) / BLOCK_TOKENS);
-    const requests = Math.min(MAX_CONTEXTS, Math.max(1, Math.floor(fit.kvBlocks / blocks)));
-    return `  ${thousands(tokens).padStart(11)} tokens of prompt: ${thousands(requests)} at once`;
-  });
-}
-
-function kvSummary({ fit, settings }: ServerPlan): string {
-  const { kvBytes, hostKvBytes } = fit;
-  if (settings.device === CPU) return `${formatBytes(kvBytes)} KV cache (grows as it is used)`;
-  const own = `${formatBytes(kvBytes - hostKvBytes)} KV cache on the GPU`;
-  return hostKvBytes === 0 ? own : `${own} and ${formatBytes(hostKvBytes)} in host memory`;
-}
-
-/** Where the KV of the layers lies, when some lies in host memory. */
-function placementLines(config: ModelConfig, { fit, hostMemory }: ServerPlan): string[] {
-  const { hostLayers, kvBytes, hostKvBytes } = fit;
-  if (hostLayers === 0) return [];
-  const layers = (count: number) => `${count} ${count === 1 ? "layer" : "layers"}`;
-  return [
-    `  placement  ${layers(config.layers - hostLayers)}${
-      fit.indexBytes > 0 ? " and the index" : ""
-    }` +
-    ` on the GPU: ${formatBytes(kvBytes - hostKvBytes)}; ${layers(hostLayers)} in pinned host ` +
-    `memory: ${formatBytes(hostKvBytes)} of ${formatBytes(hostMemory)}`,
-  ];
-}
-
-/** The two lines about memory in the start message. */
-export function planSummary(plan: ServerPlan): string {
-  const { fit } = plan;
-  return [
-    `  memory   ${formatBytes(fit.weightBytes)} weights, ${kvSummary(plan)}, ${
-      fit.lshBytes > 0 ? `${formatBytes(fit.lshBytes)} lsh tables, ` : ""
-    }` +
-    `${formatBytes(fit.workspaceBytes)} workspace`,
-    `  context  ${thousands(fit.context)} tokens, ${
-      thousands(fit.kvBlocks * BLOCK_TOKENS)
-    } over all requests`,
-    `  attends  ${attentionSummary(plan.policy)}`,
-    ...plan.notes.map((note) => `  note     ${note}`),
-  ].join("\n");
-}
-
-/** What requests get that say nothing. */
-function attentionSummary({ strategy, autoFrom, budget, index, slidingWindow }: AttentionPolicy) {
-  const share = (name: string) =>
-    name === "lsh" ? "" : ` with ${Number((100 * budget).toPrecision(4))} % of the rows`;
-  if (slidingWindow > 0 || strategy === "full") return "exactly";
-  if (strategy !== "auto") return `by ${strategy}${share(strategy)}`;
-  const name = index.sketchBits > 0 ? "sketch" : index.lsh !== null ? "lsh" : null;
-  if (name === null) return "exactly";
-  return `exactly up to ${thousands(autoFrom)} tokens of prompt, beyond them by ${name}${
-    share(name)
-  }`;
-}
-
-/** What the index takes: beside each token's KV, and the lsh tables with what published code takes. */
-function indexLines(config: ModelConfig, { fit, settings: { index } }: ServerPlan): string[] {
-  const lines: string[] = [];
-  if (fit.indexBytes > 0) {
-    const names = [
-      ...(index.sketchBits > 0 ? [`sketch of ${index.sketchBits} bits`] : []),
-      ...(index.questPage > 0 ? [`bounds of ${index.questPage}-token pages`] : []),
-    ];
-    const kv = fit.blockBytes - fit.indexBytes;
-    lines.push(
-      `  index      ${names.join(", ")}: ${formatBytes(fit.indexBytes / BLOCK_TOKENS)} of these, ` +
-        `${(100 * fit.indexBytes / kv).toFixed(1)} % of K and V`,
-    );
-  }
-  if (index.lsh !== null && fit.lshBytes > 0) {
-    const { context } = fit;
-    const ours = lshBytes(config, index, context);
-    const published = publishedLshBytes(config, index, context);
-    const perToken = (bytes: number) => formatBytes(bytes / context);
-    lines.push(
-      `  lsh        K = ${index.lsh.bits}, L = ${index.lsh.tables}: ${
-        perToken(ours)
-      } a token of a ` +
-        `context of ${thousands(context)}, ${formatBytes(fit.lshBytes)} beside the KV cache in all`,
-      `             (the published tables would take ${perToken(published)} a token)`,
-    );
-  }
-  return lines;
-}
-
-function machineMemory({ machine, memory }: ServerPlan): string {
-  const of = (free: number, total: number) => `${formatBytes(free)} of ${formatBytes(total)} free`;
-  const { device } = machine;
-  const own = of(machine.memoryAvailable, machine.memoryTotal);
-  const gpu = device === undefined ? "" : `, on the GPU ${of(device.free, device.total)}`;
-  return `${own}${gpu}; ${formatBytes(memory)}`;
-}
-
-/** What `plan` prints: weights, bytes a token, contexts, tokens. */
-export function planText(config: ModelConfig, plan: ServerPlan): string {
-  const { fit, machine } = plan;
-  const perToken = fit.blockBytes / BLOCK_TOKENS;
-  return [
-    `  shape      ${config.architecture}: ${config.layers} layers, hidden ${config.hidden}, ` +
-    `${config.heads} heads over ${config.kvHeads} KV heads of ${config.headDim}, ` +
-    `vocabulary ${thousands(config.vocabulary)}`,
-    `  machine    ${machine.cores} cores, ${machineMemory(plan)} may be used`,
-    `  weights    ${formatBytes(fit.weightBytes)} in bfloat16`,
-    `  workspace  ${formatBytes(fit.workspaceBytes)}${
-      plan.processBytes > 0 ? `, and ${formatBytes(plan.processBytes)} for the server itself` : ""
-    }`,
-    `  KV cache   ${formatBytes(perToken)} a token, ${thousands(fit.kvBlocks)} blocks of ` +
-    `${BLOCK_TOKENS} tokens = ${formatBytes(fit.kvBytes)}`,
-    ...placementLines(config, plan),
-    ...indexLines(config, plan),
-    `  context    up to ${thousands(fit.context)} tokens (the model was made for ` +
-    `${thousands(config.context)}), ${
-      thousands(fit.kvBlocks * BLOCK_TOKENS)
-    } tokens over all requests`,
-    `  attention  ${attentionSummary(plan.policy)}`,
-    ...plan.notes.map((note) => `  note       ${note}`),
-    "",
-    `Requests that fit at once, each with up to ${thousands(ANSWER_TOKENS)} tokens of answer:`,
-    ...requestLines(plan),
-  ].join("\n");
 }

@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 7
+#define SOUNDER_ABI_VERSION 8
 
 typedef struct sounder_engine sounder_engine;
 
@@ -271,13 +271,14 @@ enum sounder_info {
 /* The memory formula, as int64 indexed by this enum. src/model/memory.ts states the same formula. */
 enum sounder_plan {
   SOUNDER_PLAN_WEIGHT_BYTES = 0,
-  SOUNDER_PLAN_BLOCK_BYTES = 1,     /* one KV block over all layers */
-  SOUNDER_PLAN_KV_BYTES = 2,        /* KV_BLOCKS blocks */
-  SOUNDER_PLAN_WORKSPACE_BYTES = 3, /* activations of the largest step */
-  SOUNDER_PLAN_INDEX_BYTES = 4,     /* the part of BLOCK_BYTES that is index */
-  SOUNDER_PLAN_LSH_BYTES = 5,       /* lsh tables of LSH_TOKENS tokens */
-  SOUNDER_PLAN_HOST_KV_BYTES = 6,   /* on a GPU: the part of KV_BYTES that lies in host memory */
-  SOUNDER_PLAN_COUNT = 7
+  SOUNDER_PLAN_BLOCK_BYTES = 1,          /* one KV block over all layers */
+  SOUNDER_PLAN_KV_BYTES = 2,             /* KV_BLOCKS blocks */
+  SOUNDER_PLAN_WORKSPACE_BYTES = 3,      /* activations of the largest step */
+  SOUNDER_PLAN_INDEX_BYTES = 4,          /* the part of BLOCK_BYTES that is index */
+  SOUNDER_PLAN_LSH_BYTES = 5,            /* lsh tables of LSH_TOKENS tokens */
+  SOUNDER_PLAN_HOST_KV_BYTES = 6,        /* on a GPU: the part of KV_BYTES that lies in host memory */
+  SOUNDER_PLAN_HOST_WORKSPACE_BYTES = 7, /* there: what the CPU works with, pinned memory included */
+  SOUNDER_PLAN_COUNT = 8
 };
 
 /* What a saved context is, as int64 indexed by this enum. */

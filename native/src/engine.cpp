@@ -16,11 +16,14 @@ namespace sounder {
 namespace {
 
 // The device knows what fits into its own memory.
-void require_host_kv_fits(const ModelConfig &config, int64_t total) {
-  if (host_kv_bytes(config) <= total) return;
-  fail(SOUNDER_OUT_OF_MEMORY,
-       "The KV cache of %d layers takes %s of host memory; there are %s. A smaller KV cache takes less.",
-       config.host_layers, size_text(host_kv_bytes(config)).c_str(), size_text(total).c_str());
+void require_host_fits(const ModelConfig &config, int64_t total) {
+  const int64_t kv = host_kv_bytes(config) + planned_lsh_bytes(config), work = host_workspace_bytes(config);
+  if (kv + work <= total) return;
+  fail(
+      SOUNDER_OUT_OF_MEMORY,
+      "The KV cache of %d layers takes %s of host memory, and the CPU %s to work in; there are %s. A smaller "
+      "KV cache takes less.",
+      config.host_layers, size_text(kv).c_str(), size_text(work).c_str(), size_text(total).c_str());
 }
 
 // Memory that is not there would be found missing only when it is touched, by the system's out-of-memory
@@ -28,7 +31,7 @@ void require_host_kv_fits(const ModelConfig &config, int64_t total) {
 void require_fits(const ModelConfig &config) {
   int64_t memory[SOUNDER_MACHINE_COUNT];
   if (sounder_machine_figures(memory, SOUNDER_MACHINE_COUNT) != SOUNDER_OK) return;
-  if (config.device >= 0) return require_host_kv_fits(config, memory[SOUNDER_MACHINE_MEMORY_TOTAL]);
+  if (config.device >= 0) return require_host_fits(config, memory[SOUNDER_MACHINE_MEMORY_TOTAL]);
   int64_t weights = weight_bytes(config), kv = block_bytes(config) * config.kv_blocks;
   int64_t lsh = planned_lsh_bytes(config);
   int64_t workspace = workspace_bytes(config), total = memory[SOUNDER_MACHINE_MEMORY_TOTAL];

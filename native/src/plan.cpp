@@ -25,6 +25,10 @@
 //
 // and on a GPU, where these lie in its memory,
 //   workspace = that of device_workspace.h
+//   host workspace = its logits, rows, kept, tables and tiles, pinned + 24 * W * V
+//             + R * H D * (4 + b) + Attention::workspace_bytes(W, 1, 1, context)
+//             + SampledAttention::workspace_bytes(W, S, context) + Sealer::workspace_bytes(W)
+//             + 4 * (S + 1) * H D                       these four where the CPU attends sampled rows
 //
 // Those of classes are stated beside their code (matmul.cpp, attention/attention.cpp, sampled/). Padding of
 // tensors to cache lines, page tables and the lists of tokens (4 bytes a token of a context) are left out:
@@ -119,6 +123,17 @@ int64_t workspace_bytes(const ModelConfig &c) {
          sampling_bytes(c);
 }
 
+int64_t host_workspace_bytes(const ModelConfig &c) {
+  if (c.device < 0) return 0;
+  const DeviceWorkspace w = device_workspace(c);
+  const int64_t own =
+      w.logits + w.rows + w.kept + w.tables + w.tiles + Sampler::workspace_bytes(c.vocabulary, c.threads);
+  if (!c.cpu_samples()) return own;
+  const int64_t handover = int64_t{c.max_step_tokens} * c.q_width() * (4 + c.value_bytes());
+  return own + handover + Attention::workspace_bytes(c.attention_shape(), c.threads, 1, 1, c.context) +
+         sampling_bytes(c) + int64_t{4} * c.q_width();
+}
+
 }  // namespace sounder
 
 extern "C" int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, int64_t *figures,
@@ -134,6 +149,7 @@ extern "C" int32_t sounder_plan_memory(const int32_t *ints, int32_t int_count, i
     figures[SOUNDER_PLAN_INDEX_BYTES] = sounder::index_bytes(config);
     figures[SOUNDER_PLAN_LSH_BYTES] = sounder::planned_lsh_bytes(config);
     figures[SOUNDER_PLAN_HOST_KV_BYTES] = sounder::host_kv_bytes(config);
+    figures[SOUNDER_PLAN_HOST_WORKSPACE_BYTES] = sounder::host_workspace_bytes(config);
     return SOUNDER_OK;
   } catch (const sounder::Failure &failure) {
     return failure.status();

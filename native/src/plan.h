@@ -19,6 +19,7 @@ int64_t index_bytes(const ModelConfig &config);    // the part of block_bytes th
 int64_t host_kv_bytes(const ModelConfig &config);  // the part of the KV that a GPU finds in host memory
 int64_t planned_lsh_bytes(const ModelConfig &config);
 int64_t workspace_bytes(const ModelConfig &config);
+int64_t host_workspace_bytes(const ModelConfig &config);  // beside a GPU, in host memory
 
 // The figures of the model that lsh tables depend on.
 LshShape lsh_shape(const ModelConfig &config);

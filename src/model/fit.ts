@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What of the machine's memory becomes KV blocks, and how long a context may then be. */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
+import { CPU } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
 import { formatBytes, type MemoryPlan, type MemorySettings, planMemory } from "./memory.ts";
 import type { ModelConfig } from "./model.ts";
@@ -19,6 +20,8 @@ export interface FitRequest extends Omit<MemorySettings, "kvBlocks" | "context" 
   memory: number;
   /** What KV may take of host memory beside that; null: it all lies with what computes. */
   host: HostMemory | null;
+  /** Layers whose KV lies there at least. */
+  leastHostLayers?: number;
   /** Longest context in tokens; null: as long as the model's, as far as memory goes. */
   context: number | null;
   /** The flag that says how much memory. */
@@ -57,10 +60,24 @@ function wantedContext(config: ModelConfig, { context }: FitRequest): number {
   return Math.min(context ?? config.context, MOST_CONTEXT);
 }
 
-function fits(plan: MemoryPlan, { memory, host }: FitRequest): boolean {
+/** What a plan takes of host memory beside a GPU: none that is planned, where no KV lies there. */
+function hostBytes(plan: MemoryPlan & { hostLayers: number }, tables: boolean): number {
+  if (plan.hostLayers === 0) return 0;
+  return plan.hostKvBytes + plan.hostWorkspaceBytes + (tables ? plan.lshBytes : 0);
+}
+
+/** `lsh` tables lie with who attends by them. */
+export function tablesOnHost(
+  { device, hostAttention }: Pick<MemorySettings, "device" | "hostAttention">,
+): boolean {
+  return device !== CPU && hostAttention === "cpu";
+}
+
+function fits(plan: MemoryFit, request: FitRequest): boolean {
   const { weightBytes, workspaceBytes, kvBytes, lshBytes, hostKvBytes } = plan;
-  return weightBytes + workspaceBytes + kvBytes - hostKvBytes + lshBytes <= memory &&
-    hostKvBytes <= (host?.bytes ?? 0);
+  const tables = tablesOnHost(request);
+  return weightBytes + workspaceBytes + kvBytes - hostKvBytes + (tables ? 0 : lshBytes) <=
+      request.memory && hostBytes(plan, tables) <= (request.host?.bytes ?? 0);
 }
 
 /** The most blocks that fit; 0 when none does. Everything grows with their number. */
@@ -88,17 +105,19 @@ export function fitMemory(config: ModelConfig, request: FitRequest): MemoryFit {
     config.layers,
     request.host,
     (hostLayers) => mostBlocks(config, request, hostLayers),
-    { needed: least, useful: useful(wanted) },
+    { needed: least, useful: useful(wanted), least: request.leastHostLayers ?? 0 },
   );
   const { blocks, hostLayers } = placement;
-  if (blocks === 0) refuseModel(config, request);
+  if (blocks === 0) refuseModel(config, request, hostLayers);
   if (blocks < least) refuseContext(config, request, placement, least);
   const { context } = planOf(config, request, blocks, hostLayers);
   return planOf(config, request, Math.min(blocks, useful(context)), hostLayers);
 }
 
-function refuseModel(config: ModelConfig, request: FitRequest): never {
-  const { weightBytes, workspaceBytes } = planOf(config, request, 0, 0);
+/** Unless it is host memory that lacks. */
+function refuseModel(config: ModelConfig, request: FitRequest, hostLayers: number): void {
+  const { weightBytes, workspaceBytes } = planOf(config, request, 0, hostLayers);
+  if (hostLayers > 0 && weightBytes + workspaceBytes <= request.memory) return;
   throw new Failure(
     "memory",
     `The model takes ${formatBytes(weightBytes)} for weights and ` +

@@ -4,7 +4,7 @@ import { BLOCK_TOKENS } from "../engine/engine.ts";
 import { CPU, type HostAttention, type IndexSettings } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
 import { deviceSamplingBytes, nearBytes } from "./device_sampling.ts";
-import { indexBytes, lshBytes, samplingBytes, samplingLayers } from "./index_memory.ts";
+import { canSample, indexBytes, lshBytes, samplingBytes, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
 /** What the formula wants to know besides the model. */
@@ -40,6 +40,8 @@ export interface MemoryPlan {
   lshBytes: number;
   /** The part of `kvBytes` that a GPU finds in host memory. */
   hostKvBytes: number;
+  /** What the CPU works with in host memory beside a GPU: pinned memory, and scratch of its attention. */
+  hostWorkspaceBytes: number;
 }
 
 /** Rows of logits that are computed at a time. */
@@ -111,12 +113,40 @@ function matmulBytes(config: ModelConfig, { threads, maxStepTokens }: MemorySett
   return threads * thread + 2 * roundUp(maxStepTokens, TOKEN_QUANTUM) * columns;
 }
 
-function attentionBytes(config: ModelConfig, settings: MemorySettings): number {
+/** Exact attention of so many sequences at once, and choosing and attending. */
+function attentionBytes(
+  config: ModelConfig,
+  settings: MemorySettings,
+  sequences = settings.maxStepSequences,
+): number {
   const { heads, kvHeads, headDim } = config;
   const floats = 512 * roundUp(headDim, 32) + 17408;
   const sequence = 4 * MOST_PARTIALS * heads * (headDim + 2) + 4 * kvHeads + SEQUENCE_BYTES;
-  return settings.threads * 4 * floats + settings.maxStepSequences * sequence +
+  return settings.threads * 4 * floats + sequences * sequence +
     samplingBytes(config, settings, floats);
+}
+
+/** Tiles of a step's exact attention on a GPU. */
+function tileBytes(
+  { heads, kvHeads }: ModelConfig,
+  { maxStepTokens: rows, maxStepSequences: sequences }: MemorySettings,
+): number {
+  const group = heads / kvHeads;
+  return 32 * (sequences * (Math.floor(group / 16) + 5) + Math.floor(rows * group / 64) + 1);
+}
+
+/** Host memory beside a GPU that is no KV, as native/src/plan.cpp states it. */
+function hostWorkspaceBytes(config: ModelConfig, settings: MemorySettings): number {
+  const { maxStepTokens: rows, hostAttention, hostLayers, index } = settings;
+  if (settings.device === CPU) return 0;
+  const samples = canSample(config, index), { q } = widths(config);
+  const pinned = 4 * Math.min(rows, LOGITS_ROWS) * config.vocabulary + 20 * rows +
+    4 * settings.maxStepSequences * Math.ceil(settings.context / BLOCK_TOKENS) +
+    (samples ? 3 : 1) * tileBytes(config, settings);
+  const own = pinned + 24 * settings.threads * config.vocabulary;
+  if (!samples || hostLayers === 0 || hostAttention === "gpu") return own;
+  const handover = rows * q * (4 + valueBytes(settings.precision));
+  return own + handover + attentionBytes(config, settings, 1) + 4 * q;
 }
 
 /** The workspace on a GPU, as native/src/device_workspace.h states it. */
@@ -124,11 +154,11 @@ function deviceWorkspaceBytes(config: ModelConfig, settings: MemorySettings): nu
   const { hidden, intermediate, vocabulary } = config;
   const { maxStepTokens: rows, maxStepSequences: sequences } = settings;
   const { q, qkv } = widths(config);
-  const value = valueBytes(settings.precision), group = config.heads / config.kvHeads;
+  const value = valueBytes(settings.precision);
   const spare = Math.max(4 * hidden, value * q);
   const row = 4 * hidden + value * hidden + 4 * qkv + 2 * value * q + 3 * value * intermediate +
     spare + 8 * config.rope.frequencies.length + 20;
-  const tiles = 32 * (sequences * (Math.floor(group / 16) + 5) + Math.floor(rows * group / 64) + 1);
+  const tiles = tileBytes(config, settings);
   return rows * row + 4 * Math.min(rows, LOGITS_ROWS) * vocabulary +
     4 * DEVICE_PARTIALS * (config.headDim + 2) + DEVICE_PRODUCT_BYTES +
     4 * sequences * Math.ceil(settings.context / BLOCK_TOKENS) + tiles +
@@ -170,6 +200,7 @@ export function planMemory(config: ModelConfig, settings: MemorySettings): Memor
     indexBytes: ofIndex.all,
     lshBytes: lshBytes(config, index, index.lshTokens),
     hostKvBytes: kvBlocks * (hostLayers * layerBlockBytes(config, precision) + ofIndex.host),
+    hostWorkspaceBytes: hostWorkspaceBytes(config, settings),
   };
 }
 

@@ -18,17 +18,18 @@ export interface Placement {
  * @param most the most blocks that fit with so many layers in host memory
  * @param needed blocks that are needed at least
  * @param useful blocks beyond which more have no use
+ * @param least layers that go there in any case
  */
 export function placeLayers(
   layers: number,
   host: HostMemory | null,
   most: (hostLayers: number) => number,
-  { needed, useful }: { needed: number; useful: number },
+  { needed, useful, least = 0 }: { needed: number; useful: number; least?: number },
 ): Placement {
-  let best = { hostLayers: 0, blocks: most(0) };
+  let best = { hostLayers: least, blocks: most(least) };
   if (host === null) return best;
   const enough = host.asked ? useful : needed;
-  for (let hostLayers = 1; hostLayers <= layers && best.blocks < enough; hostLayers++) {
+  for (let hostLayers = least + 1; hostLayers <= layers && best.blocks < enough; hostLayers++) {
     const blocks = most(hostLayers);
     if (blocks > best.blocks) best = { hostLayers, blocks };
   }

@@ -4,6 +4,7 @@ import { layersForCpu, memoryOf, placeLayers } from "../../bench/device.ts";
 import { readDeviceFlags } from "../../bench/eval/flags.ts";
 import { DEFAULT_SETTINGS, NO_INDEX } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
+import { planMemory } from "../../src/model/memory.ts";
 import { dummyModel } from "../../src/model/source.ts";
 
 const PLAIN = { device: "cpu", "host-attention": "gpu" };
@@ -48,7 +49,8 @@ Deno.test("as few layers as must have their KV on the host, and no more memory i
   const placed = placeLayers(config, settings, less);
   assertEquals(placed.hostLayers, 3);
   assertEquals(memoryOf(config, placed), needed);
-  assertEquals(needed.host, 3 * layer);
+  const { hostWorkspaceBytes } = planMemory(config, { ...settings, hostLayers: 3 });
+  assertEquals(needed.host, 3 * layer + hostWorkspaceBytes);
   assertThrows(
     () => placeLayers(config, settings, { ...less, host: 2 * layer }),
     Failure,

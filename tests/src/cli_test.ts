@@ -40,6 +40,7 @@ Deno.test("every flag arrives where it belongs, with a space or an equals sign",
     memory: "50%",
     device: CPU,
     vram: null,
+    hostAttention: "gpu",
     context: 4096,
     apiKeys: ["k", "l"],
     apiKeyFile: "f",
@@ -71,6 +72,14 @@ Deno.test("a device is cpu, cuda or cuda:N, and its flags are its own", () => {
     assertStringIncludes(refusal("--device", name), `cpu, cuda or cuda:N, not "${name}"`);
   }
   assertStringIncludes(refusal("--vram", "24G"), "--device cuda");
+  const attention = (name: string) =>
+    parseCommandLine(["--device=cuda", `--host-attention=${name}`], DEFAULTS).hostAttention;
+  assertEquals(["gpu", "cpu", "split"].map(attention), ["gpu", "cpu", "split"]);
+  assertStringIncludes(refusal("--host-attention", "cpu"), "--device cuda");
+  assertStringIncludes(
+    refusal("--device=cuda", "--host-attention=both"),
+    '--host-attention takes gpu, cpu, split, not "both"',
+  );
   assertEquals(parseCommandLine(["--device=cuda", "--memory=24G"], DEFAULTS).memory, "24G");
   assertStringIncludes(refusal("--device=cuda", "--deterministic"), "--deterministic");
 });

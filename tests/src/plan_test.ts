@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseCommandLine } from "../../src/cli.ts";
 import { Failure } from "../../src/errors.ts";
-import { planFor, planSummary, planText } from "../../src/plan.ts";
+import { planFor } from "../../src/plan.ts";
+import { planSummary, planText } from "../../src/plan_text.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
 import { openModel } from "../../src/model/source.ts";
 import { LLAMA_8B } from "./model/shapes.ts";
@@ -84,6 +85,52 @@ Deno.test("what a GPU cannot sample with is refused when it was asked for, else 
     assertStringIncludes(notes[0]!, "every request is exact");
     assertEquals(planOf(shape, "--attention=sketch").settings.index.sketchBits, 2);
   }
+});
+
+Deno.test("where the CPU attends for a GPU every index is allowed, and lies in host memory with the KV", () => {
+  const cpu = "--host-attention=cpu";
+  const four = planOnGpu({ ...config, headDim: 96 }, cpu, "--index=sketch:4", "--memory=8GiB");
+  assertEquals([four.settings.hostAttention, four.settings.index.sketchBits], ["cpu", 4]);
+  assertEquals([four.settings.hostLayers, four.notes], [config.layers, []]);
+  const preset = planOnGpu(LLAMA_8B, cpu, "--preset=magicpig-10x150", "--memory=18GiB");
+  // Layers 0 and 16 are dense: they stay with the GPU.
+  assertEquals(preset.settings.hostLayers, 30);
+  const { hostKvBytes, lshBytes, hostWorkspaceBytes, kvBytes, weightBytes } = preset.fit;
+  assert(lshBytes > hostKvBytes / 2 && hostWorkspaceBytes > 0);
+  assert(hostKvBytes + lshBytes + hostWorkspaceBytes <= 18 * GIB);
+  assert(weightBytes + kvBytes - hostKvBytes < 24 * GIB);
+  const text = planText(LLAMA_8B, preset);
+  assertStringIncludes(text, "placement  2 layers on the GPU");
+  assertStringIncludes(text, "30 layers in pinned host memory");
+  assertStringIncludes(text, "lsh tables: ");
+  assertStringIncludes(text, "in host memory: by the CPU");
+  const all = ["--experimental", "--index=sketch,lsh:8x75,quest:16", "--memory=8GiB"];
+  const { index } = planOnGpu(config, cpu, ...all).settings;
+  assertEquals([index.sketchBits, index.questPage, index.yardsticks], [2, 16, true]);
+  assertEquals(planOnGpu(config, cpu, "--index=none").settings.hostLayers, 0);
+});
+
+Deno.test("too little host memory for what the CPU attends is refused with the flag that gives more", () => {
+  const args = ["--host-attention=cpu", "--preset=magicpig-10x150", "--context=65536"];
+  const { message } = assertThrows(
+    () => planOnGpu(LLAMA_8B, ...args, "--memory=2GiB"),
+    Failure,
+    "2.0 GiB of host memory",
+  );
+  assertStringIncludes(message, "--vram or --memory");
+});
+
+Deno.test("where both attend, sketches lie in both memories, and other indexes are refused", () => {
+  const args = ["--vram=24GiB", "--memory=18GiB"];
+  const split = planOnGpu(LLAMA_8B, "--host-attention=split", ...args);
+  const gpu = planOnGpu(LLAMA_8B, ...args);
+  assert(split.settings.hostLayers > 0 && split.fit.indexBytes > gpu.fit.indexBytes);
+  assertStringIncludes(planText(LLAMA_8B, split), "by GPU and CPU, who divide the heads");
+  assertThrows(
+    () => planOnGpu(config, "--host-attention=split", "--preset=magicpig-8x75"),
+    Failure,
+    "--host-attention cpu",
+  );
 });
 
 Deno.test("what cannot fit is refused with figures and the flag to change", () => {
