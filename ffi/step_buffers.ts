@@ -17,8 +17,7 @@ import * as abi from "./symbols.ts";
 
 const FAILURES: Record<number, StepFailure> = {
   [abi.OUT_OF_BLOCKS]: "out_of_blocks",
-  // The memory of lsh tables is used up: like blocks, it comes back when others end.
-  [abi.OUT_OF_MEMORY]: "out_of_blocks",
+  [abi.OUT_OF_MEMORY]: "out_of_memory",
   [abi.CANCELLED]: "cancelled",
   [abi.UNKNOWN_CONTEXT]: "unknown_context",
   [abi.CONTEXT_FULL]: "context_full",

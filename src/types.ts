@@ -6,7 +6,7 @@ import type { CallRequest } from "./tools/compile_calls.ts";
 import type { DialectName } from "./tools/dialect.ts";
 import type { SamplingParams, Strategy, TokenLogprob } from "./engine/engine.ts";
 import type { Priority } from "./scheduler/priority.ts";
-import type { CacheFigures } from "./scheduler/prefix_cache.ts";
+import type { CacheFigures } from "./scheduler/context_cache.ts";
 import type { ChatMessage, ChatOptions, TokenizerInfo } from "./tokenizer/tokenizer.ts";
 
 /** One prompt and what to do with it. A request with several prompts is several of these. */

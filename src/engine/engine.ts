@@ -122,6 +122,8 @@ export interface StepSequence {
 export type StepFailure =
   | "cancelled"
   | "out_of_blocks"
+  /** Of memory for `lsh` tables. */
+  | "out_of_memory"
   | "context_full"
   | "not_finite"
   | "no_token"

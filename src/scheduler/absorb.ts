@@ -10,12 +10,15 @@ import type { BatchEntry } from "./plan.ts";
 import type { PrefixSharing } from "./prefix_sharing.ts";
 import type { Roster } from "./roster.ts";
 
-/** Times that a job may be run again because the engine had no block for it. */
+/** Times that a job may be run again because the engine had no memory for it. */
 const MOST_REFUSALS = 3;
 
 const SENTENCES: Record<StepFailure, string> = {
   cancelled: "The engine was stopped while it computed this request.",
   out_of_blocks: "The engine had no free KV block for this request.",
+  out_of_memory:
+    "There is no memory left for the lsh tables of this request. Try again when others have " +
+    'ended, ask for "sounder": {"attention": "full"}, or give the server more memory or fewer tables.',
   context_full: "The request passed the engine's longest context.",
   not_finite: "The logits contain NaN or infinity; the model's weights may be damaged.",
   no_token: "No token of the model's vocabulary goes on with this answer within its constraint.",
@@ -71,14 +74,31 @@ export class Absorber {
   }
 
   #fail(job: Job, failure: StepFailure): void {
-    if (failure === "out_of_blocks" && job.refusals++ < MOST_REFUSALS) {
-      this.#roster.release(job);
-      // What lies idle may hold what the ledger doesn't know of: memory of lsh tables.
-      this.#sharing.forget();
-      return;
+    const refused = failure === "out_of_blocks" || failure === "out_of_memory";
+    if (refused && job.refusals++ < MOST_REFUSALS) {
+      if (failure === "out_of_memory") {
+        if (this.#makeTableRoom(job)) return;
+      } else {
+        this.#roster.release(job);
+        this.#sharing.forget();
+        return;
+      }
     }
-    const kind = failure === "out_of_blocks" ? "memory" : "engine";
-    this.#events.failed(job, new Failure(kind, SENTENCES[failure]));
+    this.#events.failed(job, new Failure(refused ? "memory" : "engine", SENTENCES[failure]));
+  }
+
+  /**
+   * Frees memory of `lsh` tables, of which the ledger knows nothing: that of what lies idle, and the job goes on
+   * with its KV; where only others that run have any, the job gives up its own. False: nobody else has any.
+   */
+  #makeTableRoom(job: Job): boolean {
+    if (this.#sharing.forgetTables()) return true;
+    if (!this.#roster.jobs.some((other) => other !== job && this.#sharing.hasTables(other))) {
+      return false;
+    }
+    this.#roster.release(job);
+    this.#sharing.forgetTables();
+    return true;
   }
 
   /** `given[i]` belongs to the token after position `start + i`. */

@@ -20,6 +20,8 @@ export class Contexts {
   #busy = false;
   readonly #running = new Set<ContextId>();
   readonly #doomed = new Map<ContextId, (context: ContextId) => void>();
+  /** Those that hold memory of `lsh` tables, made for them or for what they were forked from. */
+  readonly #withTables = new Set<ContextId>();
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -45,6 +47,7 @@ export class Contexts {
   create(owner: Owner): ContextId {
     const context = this.#engine.createContext();
     this.blocks.add(context, owner);
+    if (!owner.sharesBlocks) this.#withTables.add(context);
     return context;
   }
 
@@ -63,6 +66,7 @@ export class Contexts {
     }
     const fork = this.#engine.forkContext(context, tokens);
     this.blocks.fork(fork, context, tokens, owner);
+    if (!owner.sharesBlocks || this.hasTables(context)) this.#withTables.add(fork);
     return fork;
   }
 
@@ -76,6 +80,10 @@ export class Contexts {
   truncate(context: ContextId, tokens: number): void {
     this.#engine.truncateContext(context, tokens);
     this.blocks.resize(context, tokens);
+  }
+
+  hasTables(context: ContextId): boolean {
+    return this.#withTables.has(context);
   }
 
   length(context: ContextId): number {
@@ -118,6 +126,7 @@ export class Contexts {
   /** An engine that fails to free a context has lost it or is broken: either way nothing is left to free. */
   free(context: ContextId): void {
     this.blocks.remove(context);
+    this.#withTables.delete(context);
     try {
       this.#engine.freeContext(context);
     } catch (error) {

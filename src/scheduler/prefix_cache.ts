@@ -3,21 +3,11 @@
  * The KV of sequences that ended, kept until its memory is needed. A request that begins with the same tokens
  * forks it and runs only the rest. What lies idle counts as free memory: whoever needs blocks evicts, least
  * recently used first and from the end of a context, so that what many share goes last.
- *
- * Sessions (contexts on disk) work with a {@linkcode ContextCache}. Except for `figures`, call it within
- * `Scheduler.alone`, which runs between two steps; what it gives back may be used and let go at any time:
- *
- * - `idle()` lists what could be saved: tokens, provenance, scope, last use, and the engine's context id.
- * - `hold(cached)` keeps one from being evicted until the function that it returns is called. Others may fork
- *   it meanwhile. What is held counts as used; null: requests need that memory, so it cannot be held.
- * - `keeper` is asked, between steps, about a context right before its end is evicted; it may `hold` it.
- * - `reserve(blocks)` evicts until a restore finds so many blocks and a context free, and keeps them free until
- *   the function that it returns is called, after the restore; null: requests need that memory.
- * - `insert(context, …)` hands a restored context over; the cache frees it from then on.
  */
 import { BLOCK_TOKENS, type ContextId } from "../engine/engine.ts";
 import { type Provenance, shareable } from "../engine/provenance.ts";
 import type { Clock } from "./clock.ts";
+import type { CachedContext, CacheFigures, ContextCache, Origin } from "./context_cache.ts";
 import type { Contexts } from "./contexts.ts";
 import type { Sequence } from "./job.ts";
 import type { Ledger } from "./memory.ts";
@@ -25,50 +15,6 @@ import { RadixTree } from "./radix_tree.ts";
 
 /** Shorter ones are not worth a context. */
 export const LEAST_CACHED_TOKENS = 16;
-
-/** KV that lies idle. */
-export interface CachedContext {
-  readonly context: ContextId;
-  readonly origin: Origin;
-  /** All that it holds. */
-  readonly tokens: Int32Array;
-  /** When it was used last, on the scheduler's clock. */
-  readonly lastUse: number;
-}
-
-/** Where KV comes from. */
-export interface Origin {
-  /** Who may use it: requests with the same scope. */
-  scope: string;
-  provenance: Provenance;
-}
-
-/** Figures of the cache; counts are since the start. */
-export interface CacheFigures {
-  /** Contexts that lie idle, and blocks that only they hold. */
-  contexts: number;
-  blocks: number;
-  /** Requests that looked for their prompt, and those that found a part of it. */
-  lookups: number;
-  hits: number;
-  /** Prompt tokens of all of them, and those of them that were there. */
-  promptTokens: number;
-  hitTokens: number;
-  /** Blocks that were evicted. */
-  evictedBlocks: number;
-}
-
-/** What sessions see of the cache. */
-export interface ContextCache {
-  /** Asked before a context loses blocks. */
-  keeper: ((cached: CachedContext) => void) | null;
-  /** Least recently used first. */
-  idle(): CachedContext[];
-  hold(cached: CachedContext): (() => void) | null;
-  reserve(blocks: number): (() => void) | null;
-  insert(context: ContextId, origin: Origin, tokens: Int32Array): void;
-  figures(): CacheFigures;
-}
 
 /** KV in the tree: idle, or of a sequence that is running its prompt or has run it. */
 export class Entry implements CachedContext {
@@ -103,7 +49,7 @@ export class Entry implements CachedContext {
 }
 
 export class PrefixCache implements ContextCache {
-  keeper: ((cached: CachedContext) => void) | null = null;
+  keeper: ((cached: CachedContext) => boolean) | null = null;
   readonly #contexts: Contexts;
   readonly #ledger: Ledger;
   readonly #clock: Clock;
@@ -243,19 +189,44 @@ export class PrefixCache implements ContextCache {
     }
   }
 
+  evictedFor(blocks: number, contexts: number): Entry[] {
+    const { left } = this.#contexts;
+    let missing = blocks + this.#reserved - left.blocks;
+    const evicted: Entry[] = [];
+    for (const entry of this.#idle) {
+      if (missing <= 0 && left.contexts + evicted.length >= contexts) break;
+      if (entry.held) continue;
+      evicted.push(entry);
+      missing -= this.#contexts.blocks.ownTail(entry.context);
+    }
+    return evicted;
+  }
+
   /** Frees everything that is not held. */
   clear(): void {
     for (const entry of this.idle()) if (!entry.held) this.#drop(entry);
   }
 
-  /** The one that was used longest ago, of those that may be evicted. */
+  /** Frees memory of `lsh` tables. False: nothing idle has any. */
+  clearTables(): boolean {
+    const having = this.idle().filter(({ held, context }) =>
+      !held && this.#contexts.hasTables(context)
+    );
+    for (const entry of having) this.#drop(entry);
+    return having.length > 0;
+  }
+
+  /** The one that was used longest ago, of those that may be evicted; rather one with which nothing is lost. */
   #victim(except: Entry | null): Entry | undefined {
+    let first: Entry | undefined;
     for (const entry of this.#idle) {
       if (entry === except || entry.held) continue;
-      this.keeper?.(entry);
-      if (!entry.held && this.#idle.has(entry)) return entry;
+      const lossless = this.keeper?.(entry) ?? true;
+      if (entry.held || !this.#idle.has(entry)) continue;
+      if (lossless) return entry;
+      first ??= entry;
     }
-    return undefined;
+    return first;
   }
 
   /** Frees this many of its last blocks; all of it when that is not enough, or nothing useful would be left. */

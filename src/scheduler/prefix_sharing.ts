@@ -6,11 +6,12 @@
  * pauses or gives its KV up, the younger one goes on with what there is. All of this happens between steps.
  */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
+import type { Origin } from "./context_cache.ts";
 import type { Contexts } from "./contexts.ts";
 import type { Job, Sequence } from "./job.ts";
 import { blocksOfTokens } from "./memory.ts";
 import type { BatchEntry } from "./plan.ts";
-import { type Entry, LEAST_CACHED_TOKENS, type Origin, type PrefixCache } from "./prefix_cache.ts";
+import { type Entry, LEAST_CACHED_TOKENS, type PrefixCache } from "./prefix_cache.ts";
 
 /** Running fewer tokens than these again is quicker than waiting for them. */
 const LEAST_AWAITED_TOKENS = BLOCK_TOKENS;
@@ -139,6 +140,18 @@ export class PrefixSharing {
   /** Gives up all that lies idle. */
   forget(): void {
     this.#cache?.clear();
+  }
+
+  /** Gives up what lies idle and has `lsh` tables. False: nothing has. */
+  forgetTables(): boolean {
+    return this.#cache?.clearTables() ?? false;
+  }
+
+  /** Whether a job holds memory of `lsh` tables. */
+  hasTables(job: Job): boolean {
+    return job.sequences.some(({ context }) =>
+      context !== null && this.#contexts.hasTables(context)
+    );
   }
 
   /** The most that it may take over now, and the most that older jobs are about to have. */

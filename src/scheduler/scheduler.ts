@@ -12,6 +12,7 @@ import { Absorber } from "./absorb.ts";
 import { Bell } from "./bell.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { lookUpMasks } from "./constrain.ts";
+import type { ContextCache } from "./context_cache.ts";
 import { Contexts } from "./contexts.ts";
 import { Deliveries } from "./deliveries.ts";
 import {
@@ -27,7 +28,7 @@ import { Ledger } from "./memory.ts";
 import { type JobHandle, MOST_WAITING, type SchedulerOptions, withPieces } from "./options.ts";
 import { Pace } from "./pace.ts";
 import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
-import { type ContextCache, PrefixCache } from "./prefix_cache.ts";
+import { PrefixCache } from "./prefix_cache.ts";
 import { PrefixSharing } from "./prefix_sharing.ts";
 import { Roster } from "./roster.ts";
 import { WaitingQueue } from "./waiting.ts";
@@ -66,14 +67,13 @@ export class Scheduler {
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#options = withPieces(options, engine.limits);
     this.#pace = new Pace(options.stepMs);
-    const { limits } = engine;
     this.#queue = new WaitingQueue(
       options.maxWaiting ?? MOST_WAITING,
-      options.maxWaitingTokens ?? 4 * limits.context,
+      options.maxWaitingTokens ?? 4 * engine.limits.context,
     );
     this.#contexts = new Contexts(engine);
-    const { blocks } = this.#contexts;
-    const ledger = new Ledger(limits.kvBlocks, limits.maxContexts, () => blocks.shared);
+    const { kvBlocks, maxContexts } = engine.limits;
+    const ledger = new Ledger(kvBlocks, maxContexts, () => this.#contexts.blocks.shared);
     this.#cache = options.prefixCache ?? true
       ? new PrefixCache(this.#contexts, ledger, this.#clock, () => this.#bell.ring())
       : null;

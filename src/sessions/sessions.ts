@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { BLOCK_TOKENS, type Engine } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
 import { type Clock, SYSTEM_CLOCK } from "../scheduler/clock.ts";
-import type { CachedContext, ContextCache } from "../scheduler/prefix_cache.ts";
+import type { CachedContext, ContextCache } from "../scheduler/context_cache.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { commonTokens } from "./chain.ts";
 import { AUTOMATIC, requireId, requireOwnId, type SessionName } from "./id.ts";
@@ -22,6 +22,8 @@ export const LEAST_SAVED_TOKENS = 512;
 /** A context that lay idle for so long is saved when nothing runs; how often that is looked at. */
 const IDLE_MS = 30_000;
 const LOOK_MS = 5000;
+/** This share of memory is free, or its loss costs nothing because the disk has it. */
+const READY_SHARE = 1 / 4;
 /** Requests beyond these don't wait for a restore; they run their prompts. */
 const MOST_RECALLS = 8;
 
@@ -176,13 +178,13 @@ export class Sessions implements SessionControl {
     }
   }
 
-  /** Saves what has lain idle for a while as long as nothing runs: a crash loses less then. */
+  /** Saves what may be lost: to eviction, or to a crash. */
   async #saveWhenAtRest(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
       await this.#clock.sleep(LOOK_MS, signal);
       for (;;) {
-        const cached = signal.aborted ? undefined : await this.#longIdle().catch(() => undefined);
+        const cached = signal.aborted ? undefined : await this.#nextToSave().catch(() => undefined);
         if (cached === undefined) break;
         this.#decided.add(cached);
         await this.#saveIdle(cached, Date.now() - (this.#clock.now() - cached.lastUse));
@@ -190,14 +192,20 @@ export class Sessions implements SessionControl {
     }
   }
 
-  /** What was used last of what has lain idle for a while and may be worth saving, if nothing runs. */
-  #longIdle(): Promise<CachedContext | undefined> {
+  /**
+   * Of what may be worth saving: what would be evicted first if memory became short, also while requests run; if
+   * nothing runs, what was used last of what has lain idle for a while.
+   */
+  #nextToSave(): Promise<CachedContext | undefined> {
+    const { kvBlocks, maxContexts } = this.#engine.limits;
     return this.#scheduler.alone(() => {
+      const undecided = (cached: CachedContext) => !this.#decided.has(cached);
+      const endangered = this.#cache.evictedFor(READY_SHARE * kvBlocks, READY_SHARE * maxContexts);
+      const first = endangered.find(undecided);
+      if (first !== undefined) return first;
       if (this.#scheduler.running + this.#scheduler.waiting > 0) return undefined;
       const before = this.#clock.now() - IDLE_MS;
-      return this.#cache.idle().findLast((cached) =>
-        cached.lastUse <= before && !this.#decided.has(cached)
-      );
+      return this.#cache.idle().findLast((cached) => cached.lastUse <= before && undecided(cached));
     });
   }
 
@@ -234,17 +242,22 @@ export class Sessions implements SessionControl {
     return { scope, id: AUTOMATIC + hash.digest("hex").slice(0, 24) };
   }
 
-  /** A context is about to be evicted: it is saved first, unless another one is being saved already. */
-  #evicts(cached: CachedContext): void {
-    if (this.#evicting || this.#decided.has(cached)) return;
+  /**
+   * A context is about to be evicted: it is saved first. One at a time, since what is held can't be evicted: false
+   * where it is not saved and would have to wait.
+   */
+  #evicts(cached: CachedContext): boolean {
+    if (this.#decided.has(cached)) return true;
+    if (this.#evicting) return false;
     this.#decided.add(cached);
     const name = this.#nameToSave(cached);
     const held = name === null ? null : this.#transfers.hold(cached);
-    if (held === null) return;
+    if (held === null) return true;
     this.#evicting = true;
     this.#transfers.save(name!, held)
       .catch((error) => this.#log(`A context was not saved: ${error.message}`))
       .finally(() => this.#evicting = false);
+    return true;
   }
 
   /** Most tokens of a prompt that lie ready. */

@@ -6,7 +6,7 @@
 import type { Engine } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
 import { blocksOfTokens } from "../scheduler/memory.ts";
-import type { CachedContext, ContextCache } from "../scheduler/prefix_cache.ts";
+import type { CachedContext, ContextCache } from "../scheduler/context_cache.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { keyOf, type SessionName } from "./id.ts";
 import type { SavedTokens, SessionMatch, SessionRecord, SessionStore } from "./store.ts";

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals } from "@std/assert";
+import type { JobAttention } from "../../../src/engine/attention.ts";
+import { FULL_ATTENTION } from "../../../src/engine/engine.ts";
 import { Failure } from "../../../src/errors.ts";
 import { Kept } from "./jobs.ts";
 import { alone, finish, setUp } from "./world.ts";
@@ -53,7 +55,6 @@ Deno.test("a choice that the engine has no block for starts over with its siblin
 });
 
 Deno.test("when the engine refuses a block all the same, what lies in the cache goes, and the job starts over", async () => {
-  // Memory of lsh tables, which the ledger knows nothing of.
   let refuses = false;
   const world = setUp({ failSequence: () => refuses ? "out_of_blocks" : null }, {
     prefixCache: true,
@@ -69,6 +70,46 @@ Deno.test("when the engine refuses a block all the same, what lies in the cache 
   refuses = false;
   await finish(world);
   assertEquals([output.failure, output.tokens.length], [null, 8]);
+});
+
+/** What a refusal of memory for the tables of an lsh request does to what an lsh and an exact request left. */
+async function refusedTables(attention: JobAttention, refusals: number) {
+  const left = setUp({
+    failSequence: (_, { promptTokens }) =>
+      promptTokens === 200 && refusals-- > 0 ? "out_of_memory" : null,
+  }, { prefixCache: true });
+  const idle = async () => {
+    while (left.scheduler.running > 0) await new Promise((done) => setTimeout(done));
+  };
+  left.submit({ promptTokens: 300 });
+  left.submit({ promptTokens: 310, cacheScope: "tables", attention });
+  await idle();
+  const { output } = left.submit({ promptTokens: 200, cacheScope: "other", attention: LSH });
+  await idle();
+  const scopes = left.scheduler.cache!.idle().map(({ origin }) => origin.scope).sort();
+  const steps = left.engine.steps.length;
+  await finish(left);
+  return { failure: output.failure, tokens: output.tokens.length, scopes, steps };
+}
+
+const LSH: JobAttention = {
+  params: { ...FULL_ATTENTION, strategy: "lsh" },
+  from: 200,
+  verify: 0,
+};
+
+Deno.test("a job without memory for its lsh tables takes that of what lies idle, and nothing else of the cache", async () => {
+  const { failure, tokens, scopes } = await refusedTables(LSH, 1);
+  assertEquals([failure, tokens, scopes], [null, 8, ["", "other"]]);
+});
+
+Deno.test("where nobody else has lsh tables, the job fails at once and the cache stays as it is", async () => {
+  const sketch: JobAttention = { ...LSH, params: { ...LSH.params, strategy: "sketch" } };
+  const refused = await refusedTables(sketch, Infinity);
+  assertEquals([refused.failure?.kind, refused.scopes.slice(0, 1)], ["memory", [""]]);
+  assert(refused.scopes.includes("tables"), `${refused.scopes}`);
+  const served = await refusedTables(sketch, 0);
+  assertEquals(served.steps - refused.steps, 7, "it was tried once");
 });
 
 Deno.test("a job that the engine never has a block for fails instead of trying for ever", async () => {

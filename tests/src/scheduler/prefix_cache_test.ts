@@ -224,6 +224,7 @@ Deno.test("sessions list idle contexts, hold one against eviction, reserve room 
   cache.keeper = (entry) => {
     asked.push(entry.tokens[0]!);
     letGo ??= cache.hold(entry);
+    return true;
   };
   await world.scheduler.alone(async () => {
     // Four blocks are free: two more are taken from the end of the second, as the first one is kept.
@@ -267,5 +268,30 @@ Deno.test("a context that is held can still be forked", async () => {
   await world.idle();
   assertEquals(output.cachedTokens, 1000);
   letGo();
+  await finish(world);
+});
+
+Deno.test("what would be lost is evicted last, and then the least recently used first", async () => {
+  const world = cached({ kvBlocks: 24, context: 2560 });
+  const cache = world.scheduler.cache!;
+  for (const first of [1, 2]) {
+    world.submit({ prompt: promptOf(1000, first), maxTokens: 24 });
+    await world.idle();
+  }
+  const lengths = () => cache.idle().map(({ tokens }) => tokens.length);
+  await world.scheduler.alone(() => {
+    // Eight blocks are free.
+    assertEquals(cache.evictedFor(8, 0), []);
+    assertEquals(cache.evictedFor(9, 0), cache.idle().slice(0, 1));
+    assertEquals(cache.evictedFor(0, 15), cache.idle().slice(0, 1));
+    cache.keeper = ({ tokens }) => tokens[0] !== 1;
+    const letGo = cache.reserve(10)!;
+    assertEquals(lengths(), [1023, 768]);
+    letGo();
+    cache.keeper = () => false;
+    cache.reserve(12)!();
+    assertEquals(lengths(), [768, 768]);
+    cache.keeper = null;
+  });
   await finish(world);
 });

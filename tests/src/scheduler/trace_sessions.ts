@@ -19,6 +19,7 @@ export class TraceSessions {
     if (cache === null) return;
     cache.keeper = (cached) => {
       if (random.chance(0.2)) this.#later(cache.hold(cached));
+      return random.chance(0.9);
     };
   }
 

@@ -46,7 +46,9 @@ async function randomScene(
       ? {
         failStep: () => random.chance(0.01) ? new Error("scripted") : null,
         failSequence: () =>
-          random.chance(0.01) ? random.pick(["not_finite", "out_of_blocks"] as const) : null,
+          random.chance(0.01)
+            ? random.pick(["not_finite", "out_of_blocks", "out_of_memory"] as const)
+            : null,
       }
       : {}),
   };

@@ -194,6 +194,26 @@ Deno.test("what lies idle for half a minute is saved while nothing runs, so a ki
     await second.stop("killed");
   }));
 
+Deno.test("what would be evicted next is saved while requests run, and no more than that", () =>
+  inFolder(async (folder) => {
+    const clock = new VirtualClock();
+    const world = await start(folder, { kvBlocks: 36, during: pause }, {}, clock);
+    // Ten blocks each; six are free of the nine that are to be ready.
+    const prompts = [1, 2, 3].map((first) => promptOf(1200, first));
+    for (const prompt of prompts) await world.ask({ prompt });
+    world.scheduler.submit(spec({ prompt: promptOf(20, 5), maxTokens: 200 }), new Kept());
+    for (let turn = 0; turn < 90; turn++) {
+      if (turn % 30 === 0) clock.advance(5000);
+      await pause();
+    }
+    assertEquals([world.scheduler.running, ids(world).length], [1, 1]);
+    await world.idle();
+    await world.stop("killed");
+    const second = await start(folder);
+    assertEquals((await second.ask({ prompt: prompts[0]! })).cachedTokens, 1199);
+    await second.stop("killed");
+  }));
+
 Deno.test("nothing is saved for being idle while something runs", () =>
   inFolder(async (folder) => {
     const clock = new VirtualClock();
