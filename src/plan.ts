@@ -55,7 +55,7 @@ function gpuSamples({ device, hostAttention }: Options): boolean {
 function deviceLack(config: ModelConfig, options: Options): string | null {
   const { sketchBits } = options.attention.index;
   if (!gpuSamples(options) || sketchBits === 0 || config.slidingWindow > 0) return null;
-  return lackingKernels(config, sketchBits);
+  return lackingKernels(config);
 }
 
 /** Refuses what a GPU doesn't do; what nobody asked for is left out silently. */

@@ -116,9 +116,10 @@ void check_device(const int32_t *ints) {
     fail(SOUNDER_INVALID, "On a GPU sketches are of keys in bfloat16, not float32.");
   if (!cuda::has_sketch_kernels({heads, kv_heads, head_dim, bits}))
     fail(SOUNDER_INVALID,
-         "A GPU has sketches of 1 or 2 bits, head dims of 64 and 128 and up to %d heads a KV head; these are "
-         "%d bits, a head dim of %d and %d heads a KV head.",
-         cuda::kMostGroup, bits, head_dim, heads / kv_heads);
+         "A GPU has sketches for head dims that are multiples of 8 and up to %d heads a KV head; these are a "
+         "head "
+         "dim of %d and %d heads a KV head.",
+         cuda::kMostGroup, head_dim, heads / kv_heads);
 }
 
 }  // namespace

@@ -6,19 +6,15 @@ import { canSample, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
 /** Of native/src/cuda/sampled/sampled_cuda.h. */
-const MOST_GROUP = 8, CHUNK_KEYS = 2048, MOST_SEGMENTS = 32, HISTOGRAM_BINS = 1024;
-const MOST_ATTEND_BLOCKS = 512, NEAR_PARTS = 8;
+const MOST_GROUP = 128, MOST_SLICE = 8, CHUNK_KEYS = 2048, MOST_SEGMENTS = 32;
+const HISTOGRAM_BINS = 1024, MOST_ATTEND_BLOCKS = 512, NEAR_PARTS = 8;
 /** Of native/src/device_workspace.cpp. */
 const MOST_SAMPLED_BYTES = 256 * 2 ** 20, MOST_SAMPLED_QUERIES = 16, CONSTANT_BYTES = 6400;
 const QUERY_BYTES = 64, MOST_NEAR_BLOCKS = 16;
 
-/** Why sketches of this index can't be used on a GPU; null when they can. */
-export function lackingKernels(
-  { heads, kvHeads, headDim }: ModelConfig,
-  sketchBits: number,
-): string | null {
-  if (sketchBits > 2) return `sketches of ${sketchBits} bits; it has those of 1 and 2`;
-  if (headDim !== 64 && headDim !== 128) return `a head dim of ${headDim}; it has 64 and 128`;
+/** Why sketches of this model's keys can't be used on a GPU; null when they can. */
+export function lackingKernels({ heads, kvHeads, headDim }: ModelConfig): string | null {
+  if (headDim % 8 !== 0) return `a head dim of ${headDim}; it takes multiples of 8`;
   const group = heads / kvHeads;
   return group > MOST_GROUP ? `${group} heads a KV head; it has up to ${MOST_GROUP}` : null;
 }
@@ -28,9 +24,11 @@ function workBytes(config: ModelConfig, bits: number, queries: number, keys: num
   const { heads, kvHeads, headDim } = config;
   const group = heads / kvHeads, views = queries * kvHeads;
   const state = 4 * group * (headDim + 5);
-  const rounds = Math.ceil(bits * headDim / 8 / 16);
+  const slices = Math.ceil(group / (headDim > 128 ? MOST_SLICE / 2 : MOST_SLICE));
+  const pairs = bits === 4 ? 2 : 1, slots = Math.min(bits, 2) * headDim / 8;
+  const rounds = slots > 16 ? 2 * Math.ceil(slots / 32) : 1;
   return [
-    views * rounds * 8 * 32 * 4,
+    views * slices * pairs * rounds * 8 * 32 * 4,
     views * group * headDim * 2,
     views * group * 4 * 4,
     views * group * keys * 2,
@@ -43,7 +41,7 @@ function workBytes(config: ModelConfig, bits: number, queries: number, keys: num
     views * keys * 8,
     views * NEAR_PARTS * state,
     (Math.max(views, MOST_ATTEND_BLOCKS) + views * NEAR_PARTS) * state,
-    views * 2 * 4,
+    views * (slices + 1) * 4,
     queries * heads * headDim * 4,
   ].reduce((sum, bytes) => sum + Math.ceil(bytes / 256) * 256, 0);
 }

@@ -32,7 +32,7 @@ const shapes: fc.Arbitrary<ModelConfig> = fc.record({
   hidden: fc.integer({ min: 8, max: 8192 }),
   intermediate: fc.integer({ min: 8, max: 28672 }),
   kvHeads: fc.integer({ min: 1, max: 16 }),
-  group: fc.integer({ min: 1, max: 8 }),
+  group: fc.integer({ min: 1, max: 40 }),
   headDim: fc.integer({ min: 1, max: 128 }).map((half) => 2 * half),
   vocabulary: fc.integer({ min: 2, max: 256_000 }),
   tiedOutput: fc.boolean(),
@@ -81,7 +81,7 @@ const settings: fc.Arbitrary<EngineSettings> = fc.record({
   hostAttention: fc.constantFrom(...HOST_ATTENTION),
 }).map((some) => ({ ...DEFAULT_SETTINGS, ...some, device: CPU }));
 
-/** On a GPU: every other shape has kernels for sketches, of one or two bits. */
+/** On a GPU: every other shape has kernels for sketches. */
 const onDevice = fc.tuple(shapes, settings, fc.boolean()).map(([config, some, sampled]) => {
   if (!sampled) return [config, { ...some, device: 0, index: NO_INDEX }] as const;
   // Where the CPU attends every index and shape will do.
@@ -90,13 +90,12 @@ const onDevice = fc.tuple(shapes, settings, fc.boolean()).map(([config, some, sa
     const whole = { device: 0, hostLayers: config.layers, hostAttention: "cpu" as const };
     return [config, { ...rest, ...whole }] as const;
   }
-  const headDim = config.headDim > 128 ? 128 : 64;
+  const headDim = Math.ceil(config.headDim / 8) * 8;
   const rope = { frequencies: new Float32Array(headDim / 2).fill(1), scale: 1 };
   const { sketchBits, sketchCentring, denseLayers, sink, window, seed } = some.index;
   const index = {
     ...NO_INDEX,
-    sketchBits: sketchBits > 1 ? 2 as const : sketchBits,
-    ...{ sketchCentring, denseLayers, sink, window, seed },
+    ...{ sketchBits, sketchCentring, denseLayers, sink, window, seed },
   };
   return [{ ...config, headDim, rope }, {
     ...some,

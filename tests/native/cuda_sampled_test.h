@@ -22,6 +22,34 @@ TEST("the GPU reads the rows that the CPU reads, and attends them") {
       }
 }
 
+TEST("the GPU reads the rows that the CPU reads for head dims and bits of any model") {
+  struct Case {
+    int d, bits, group;
+  };
+  uint32_t seed = 50;
+  for (const Case c :
+       {Case{64, 4, 1}, Case{64, 4, 8}, Case{128, 4, 4}, Case{128, 4, 7}, Case{8, 1, 2}, Case{40, 2, 1},
+        Case{80, 1, 1}, Case{80, 2, 8}, Case{80, 4, 3}, Case{96, 1, 4}, Case{96, 2, 1}, Case{96, 4, 7},
+        Case{112, 2, 4}, Case{192, 4, 2}, Case{256, 1, 1}, Case{256, 2, 8}, Case{256, 4, 3}}) {
+    WorldShape shape;
+    shape.sketch = {2 * c.group, 2, c.d, c.bits};
+    shape.lengths = {600, 300 + static_cast<int>(seed) % 100};
+    shape.beta = seed % 3 == 0 ? 0.9f : 1.0f;
+    check_attention(shape, seed++);
+  }
+}
+
+TEST("heads of a large group are attended in slices, and draw together") {
+  for (const cuda::SketchShape sketch :
+       {cuda::SketchShape{18, 2, 64, 2}, cuda::SketchShape{16, 1, 128, 2}, cuda::SketchShape{71, 1, 64, 1},
+        cuda::SketchShape{10, 1, 256, 2}, cuda::SketchShape{34, 2, 80, 4}}) {
+    WorldShape shape;
+    shape.sketch = sketch;
+    shape.lengths = {520, 400};
+    check_attention(shape, static_cast<uint32_t>(60 + sketch.heads));
+  }
+}
+
 TEST("contexts longer than a chunk of keys, of segments that end within one") {
   WorldShape shape;
   shape.sketch = {4, 1, 64, 2};
@@ -54,8 +82,8 @@ TEST("queries so large or small that scores end or are all zeros") {
 }
 
 TEST("blocks sealed by the GPU have the CPU's bytes") {
-  for (const int d : {64, 128})
-    for (const int bits : {1, 2})
+  for (const int d : {64, 128, 40, 80, 96, 256})
+    for (const int bits : {1, 2, 4})
       for (const int centring : {0, kCentringContext, kCentringOff}) {
         const int before = check::failures();
         WorldShape shape;
@@ -94,15 +122,16 @@ TEST("blocks sealed by the GPU have the CPU's bytes") {
 }
 
 TEST("shapes without kernels are refused, and nothing is launched") {
-  CHECK(!cuda::has_sketch_kernels({8, 2, 96, 2}));
-  CHECK(!cuda::has_sketch_kernels({8, 2, 128, 4}));
-  CHECK(!cuda::has_sketch_kernels({18, 2, 128, 2}));
+  CHECK(!cuda::has_sketch_kernels({8, 2, 100, 2}));
+  CHECK(!cuda::has_sketch_kernels({8, 2, 264, 2}));
+  CHECK(!cuda::has_sketch_kernels({8, 2, 128, 3}));
+  CHECK(!cuda::has_sketch_kernels({258, 2, 128, 2}));
   CHECK(!cuda::has_seal_kernels({128, 2, 0, 32, false}));
   CHECK(!cuda::has_seal_kernels({128, 2, 0, 0, true}));
   bool is_refused = false;
   try {
     cuda::SampledStep step{};
-    step.shape = {8, 2, 96, 2};
+    step.shape = {8, 2, 100, 2};
     cuda::launch_scan({}, step);
   } catch (const std::invalid_argument &) {
     is_refused = true;

@@ -191,6 +191,8 @@ struct Device {
       cosine[i] = std::cos(0.01f * static_cast<float>(i % 977));
       sine[i] = std::sin(0.01f * static_cast<float>(i % 977));
     }
+    const bool turns = cuda::can_turn(d, pairs);
+    if (!turns) append(world);
     blocks = std::make_unique<DeviceArray<int32_t>>(world.blocks);
     rows = std::make_unique<DeviceArray<uint16_t>>(world.rows);
     records = std::make_unique<DeviceArray<char>>(world.blocks.size() * s.kv_heads *
@@ -237,6 +239,25 @@ struct Device {
     new_rows.sines = sines->data();
     new_rows.pairs = pairs;
     new_rows.near_rows = rows->data();
+    new_rows.is_done = !turns;
+  }
+
+  // The new tokens' rows, as what comes before `prepare` appends them: here K is not turned.
+  static void append(World &world) {
+    const cuda::SketchShape &s = world.shape.sketch;
+    const size_t d = static_cast<size_t>(s.head_dim);
+    for (size_t c = 0; c < world.shape.lengths.size(); ++c)
+      for (int h = 0; h < s.kv_heads; ++h) {
+        const int token = world.shape.lengths[c] - 1;
+        const size_t block = static_cast<size_t>(world.blocks[world.first_block[c] + token / kIndexTokens]);
+        uint16_t *row = world.rows.data() + block * world.row_values() +
+                        (size_t(h) * kIndexTokens + token % kIndexTokens) * 2 * d;
+        const float *qkv = world.qkv.data() + c * size_t(s.heads + 2 * s.kv_heads) * d;
+        for (size_t i = 0; i < d; ++i) {
+          row[i] = to_bf16(qkv[size_t(s.heads + h) * d + i]);
+          row[d + i] = to_bf16(qkv[size_t(s.heads + s.kv_heads + h) * d + i]);
+        }
+      }
   }
 
   int context, pairs;

@@ -107,6 +107,17 @@ TEST("for the same seed a GPU reads the rows that the CPU reads") {
   }
 }
 
+TEST("head dims, bits and groups of other models are sampled as on the CPU too") {
+  if (!has_gpu()) return;
+  for (const Config &shape :
+       {sketched(0, 4, 2, 80), sketched(0, 2, 2, 96), sketched(0, 6, 1, 256), sketched(0, 20, 2)})
+    for (const int bits : {2, 4}) {
+      Config config = shape;
+      config.sketch_bits = bits;
+      expect_same_rows(config, 700);
+    }
+}
+
 TEST("steps on a GPU sample as those on the CPU do, over blocks that fill on the way") {
   if (!has_gpu()) return;
   for (const bool with_bias : {false, true}) {

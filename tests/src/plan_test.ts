@@ -76,8 +76,9 @@ Deno.test("what a GPU cannot sample with is refused when it was asked for, else 
   for (const args of [["--preset=magicpig-8x75"], ["--experimental"], ["--index=lsh:10x150"]]) {
     assertThrows(() => planOnGpu(config, ...args), Failure, "--device cpu");
   }
-  assertThrows(() => planOnGpu(config, "--index=sketch:4"), Failure, "sketches of 4 bits");
-  const shapes = [{ ...config, headDim: 96 }, { ...config, heads: 32, kvHeads: 2 }];
+  const { settings } = planOnGpu({ ...config, headDim: 96 }, "--index=sketch:4");
+  assertEquals(settings.index.sketchBits, 4);
+  const shapes = [{ ...config, headDim: 100 }, { ...config, heads: 258, kvHeads: 2 }];
   for (const shape of shapes) {
     assertThrows(() => planOnGpu(shape, "--attention=sketch"), Failure, "--device cpu can");
     const { settings, notes, policy } = planOnGpu(shape);

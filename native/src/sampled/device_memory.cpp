@@ -30,7 +30,8 @@ int64_t place_sampled(const SketchShape &shape, int queries, int context, int mu
   const int64_t blocks = std::min(multiprocessors, kMostAttendBlocks);
   m.splits = static_cast<int>(std::clamp<int64_t>(blocks / views, 1, 64));
   char *next = memory;
-  take(next, views * fragment_words(shape.head_dim, shape.bits), &m.fragments);
+  const int64_t slices = shape.slices();
+  take(next, views * slices * fragment_words({shape.head_dim, shape.bits}), &m.fragments);
   take(next, views * group * d, &m.q11);
   take(next, views * group * 4, &m.figures);
   take(next, views * group * keys, &m.scores);
@@ -43,7 +44,7 @@ int64_t place_sampled(const SketchShape &shape, int queries, int context, int mu
   take(next, views * keys, &m.chosen);
   take(next, views * kNearParts * state, &m.exact);
   take(next, (std::max<int64_t>(views, kMostAttendBlocks) + views * kNearParts) * state, &m.states);
-  take(next, views * 2, &m.finished);
+  take(next, views * (slices + 1), &m.finished);
   take(next, int64_t{queries} * shape.heads * d, &m.q);
   return next - memory;
 }

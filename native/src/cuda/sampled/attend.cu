@@ -11,9 +11,13 @@ namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 
-template <int D, int H>
+// Rows that a lane has under way.
+template <typename Dim>
+constexpr int kLoads = Dim::kMost > 128 ? 4 : 8;
+
+template <typename Dim, int H>
 struct AttendShared {
-  float states[shared_state_floats<D, H>(kWarps)];
+  float states[shared_state_floats<Dim, H>(kWarps)];
   MergeFactors factors;
   int warp_counts[kWarps];
   bool is_last;
@@ -58,25 +62,28 @@ __device__ inline int chunk_of(const int *starts, int chunks, int i) {
   return low;
 }
 
-// True in the last of the view's blocks, to which the others' states are there.
-__device__ inline bool is_last_block(const SampledStep &step, int64_t view, bool &shared) {
+// True in the last of a slice's blocks, to which the others' states are there.
+__device__ inline bool is_last_block(const SampledStep &step, int64_t view, const HeadSlice &slice,
+                                     bool &shared) {
   __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0)
-    shared = atomicAdd(step.memory.finished + view * 2, 1u) + 1 == static_cast<unsigned>(step.memory.splits);
+  if (threadIdx.x == 0) {
+    uint32_t *finished = step.memory.finished + view * (step.shape.slices() + 1) + slice.index;
+    shared = atomicAdd(finished, 1u) + 1 == static_cast<unsigned>(step.memory.splits);
+  }
   __syncthreads();
   __threadfence();
   return shared;
 }
 
 // A head's merged state → output and statistics, by a warp; as finish_sampled of ../../sampled/gather.cpp.
-template <int D>
+template <typename Dim>
 __device__ inline void finish_head(const SampledStep &step, const float *state, uint64_t seed, int rows,
                                    int64_t output, float *statistics) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const float sum = state[D], *errors = state + D + 2;
+  const int lane = static_cast<int>(threadIdx.x) % 32, d = Dim::of(step.shape.head_dim);
+  const float sum = state[d], *errors = state + d + 2;
   float y = 0.0f, square = 0.0f;
-  for (int i = lane; i < D; i += 32) {
+  for (int i = lane; i < d; i += 32) {
     const float value = sum != 0.0f ? state[i] / sum : 0.0f;
     if (step.output != nullptr) step.output[output + i] = value;
     if (step.narrow_output != nullptr)
@@ -98,105 +105,121 @@ __device__ inline void finish_head(const SampledStep &step, const float *state, 
 }
 
 // The states of all blocks, and those of sink and tail behind them, become the output.
-template <int D, int H>
-__device__ inline void finish(const SampledStep &step, int query, int kv_head, int parts, int rows,
-                              AttendShared<D, H> &shared) {
-  const int group = step.shape.group(), all = group * state_floats(D);
-  const int64_t view = view_index(step, query, kv_head);
+template <typename Dim, int H>
+__device__ inline void finish(const SampledStep &step, int query, const HeadSlice &slice, int parts, int rows,
+                              AttendShared<Dim, H> &shared) {
+  const int group = step.shape.group(), d = Dim::of(step.shape.head_dim), floats = state_floats(d);
+  const int64_t view = view_index(step, query, slice.kv_head), all = group * floats;
   auto read = [](const float *p) { return __ldcg(p); };
-  merge_states<D>(step.memory.states + view * (step.memory.splits + kNearParts) * all, parts, all, group,
-                  shared.factors, shared.states, read);
+  merge_states<Dim>(
+      step.memory.states + view * (step.memory.splits + kNearParts) * all + slice.first * floats, parts, all,
+      slice.count, step.shape.head_dim, shared.factors, shared.states, read);
   __syncthreads();
   const SampledQuery &own = step.query[query];
-  for (int h = static_cast<int>(threadIdx.x) / 32; h < group; h += kWarps) {
-    const int64_t head = int64_t{kv_head} * group + h;
+  for (int h = static_cast<int>(threadIdx.x) / 32; h < slice.count; h += kWarps) {
+    const int64_t head = int64_t{slice.kv_head} * group + slice.first + h;
     float *statistics = nullptr;
     if (step.statistics != nullptr && own.statistics >= 0)
       statistics = step.statistics + (int64_t{own.statistics} * step.shape.heads + head) * kStatistics;
-    finish_head<D>(step, shared.states + h * state_floats(D), draw_seed(step, query, kv_head), rows,
-                   (int64_t{own.row} * step.shape.heads + head) * D, statistics);
+    finish_head<Dim>(step, shared.states + h * floats, draw_seed(step, query, slice.kv_head), rows,
+                     (int64_t{own.row} * step.shape.heads + head) * d, statistics);
   }
 }
 
-template <int D, int H>
-__device__ inline float *state_of_block(const SampledStep &step, int64_t view) {
-  const int size = step.shape.group() * state_floats(D);
-  return step.memory.states + (view * (step.memory.splits + kNearParts) + blockIdx.x) * size;
+// The slice's heads' states of one of a view's `splits + kNearParts` parts.
+__device__ inline float *state_of_part(const SampledStep &step, int64_t view, const HeadSlice &slice,
+                                       int part) {
+  const int floats = state_floats(step.shape.head_dim);
+  const int64_t place = view * (step.memory.splits + kNearParts) + part;
+  return step.memory.states + (place * step.shape.group() + slice.first) * floats;
 }
 
-template <int D, int H>
+template <typename Dim, int H>
 __global__ void __launch_bounds__(kThreads, 1) attend_kernel(SampledStep step) {
-  __shared__ AttendShared<D, H> shared;
+  __shared__ AttendShared<Dim, H> shared;
   let_next_start();
   wait_for_previous();
-  const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const HeadSlice slice = slice_at(step.shape, step.served.first, static_cast<int>(blockIdx.y));
+  const int query = static_cast<int>(blockIdx.z), kv_head = slice.kv_head;
   const SampledQuery &own = step.query[query];
   const SampledMemory &m = step.memory;
   const int64_t view = view_index(step, query, kv_head);
-  const int chunks = (own.end + kChunkKeys - 1) / kChunkKeys, splits = m.splits, group = step.shape.group();
+  const int chunks = (own.end + kChunkKeys - 1) / kChunkKeys, splits = m.splits;
   int *starts = dynamic_shared<int>();
   const int rows = find_starts(m.counts + view * (m.keys / kChunkKeys), chunks, starts, shared.warp_counts);
   auto row_at = [&](int i) {
     const int chunk = chunk_of(starts, chunks, i);
     const ChosenRow chosen = m.chosen[view * m.keys + int64_t{chunk} * kChunkKeys + (i - starts[chunk])];
-    return ReadRow{row_of(step, step.rows, own.blocks, kv_head, chosen.key),
+    return ReadRow{row_of<Dim>(step, step.rows, own.blocks, kv_head, chosen.key),
                    step.constants->draw.offsets[chosen.distance]};
   };
-  float *result = state_of_block<D, H>(step, view);
-  attend_block<D, H, 8>(step, query, kv_head, static_cast<int>(blockIdx.x), splits, rows, shared.states,
-                        shared.factors, result, row_at);
+  attend_block<Dim, H, kLoads<Dim>>(step, query, slice, static_cast<int>(blockIdx.x), splits, rows,
+                                    shared.states, shared.factors,
+                                    state_of_part(step, view, slice, static_cast<int>(blockIdx.x)), row_at);
   // Sink and tail go where more blocks' states would.
-  const int near_floats = kNearParts * group * state_floats(D);
-  if (blockIdx.x == 0)
-    for (int i = static_cast<int>(threadIdx.x); i < near_floats; i += kThreads)
-      result[splits * group * state_floats(D) + i] = m.exact[view * near_floats + i];
-  if (is_last_block(step, view, shared.is_last))
-    finish<D, H>(step, query, kv_head, splits + kNearParts, rows, shared);
+  if (blockIdx.x == 0) {
+    const int floats = slice.count * state_floats(Dim::of(step.shape.head_dim));
+    const int stride = step.shape.group() * state_floats(Dim::of(step.shape.head_dim));
+    const float *exact =
+        m.exact + view * kNearParts * stride + slice.first * state_floats(Dim::of(step.shape.head_dim));
+    float *to = state_of_part(step, view, slice, splits);
+    for (int part = 0; part < kNearParts; ++part)
+      for (int i = static_cast<int>(threadIdx.x); i < floats; i += kThreads)
+        to[part * stride + i] = exact[part * stride + i];
+  }
+  if (is_last_block(step, view, slice, shared.is_last))
+    finish<Dim, H>(step, query, slice, splits + kNearParts, rows, shared);
 }
 
-template <int D, int H>
+template <typename Dim, int H>
 __global__ void __launch_bounds__(kThreads, 1) exact_kernel(SampledStep step) {
-  __shared__ AttendShared<D, H> shared;
+  __shared__ AttendShared<Dim, H> shared;
   let_next_start();
   wait_for_previous();
-  const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
+  const HeadSlice slice = slice_at(step.shape, step.served.first, static_cast<int>(blockIdx.y));
+  const int query = static_cast<int>(blockIdx.z), kv_head = slice.kv_head;
   const SampledQuery &own = step.query[query];
   const int64_t view = view_index(step, query, kv_head);
   const int splits = step.memory.splits, keys = own.position + 1;
   auto row_at = [&](int key) {
-    return ReadRow{row_of(step, step.near_rows, own.near_blocks, kv_head, key), 0.0f};
+    return ReadRow{row_of<Dim>(step, step.near_rows, own.near_blocks, kv_head, key), 0.0f};
   };
-  attend_block<D, H, 8>(step, query, kv_head, static_cast<int>(blockIdx.x), splits, keys, shared.states,
-                        shared.factors, state_of_block<D, H>(step, view), row_at);
+  attend_block<Dim, H, kLoads<Dim>>(step, query, slice, static_cast<int>(blockIdx.x), splits, keys,
+                                    shared.states, shared.factors,
+                                    state_of_part(step, view, slice, static_cast<int>(blockIdx.x)), row_at);
   SampledStep quiet = step;
   quiet.statistics = nullptr;
-  if (is_last_block(step, view, shared.is_last)) finish<D, H>(quiet, query, kv_head, splits, keys, shared);
+  if (is_last_block(step, view, slice, shared.is_last))
+    finish<Dim, H>(quiet, query, slice, splits, keys, shared);
 }
 
-template <int D, int H>
+template <typename Dim, int H>
 void launch_with(const Launcher &launcher, const SampledStep &step, bool is_exact) {
-  const dim3 grid{static_cast<unsigned>(step.memory.splits), static_cast<unsigned>(step.served.count()),
+  const dim3 grid{static_cast<unsigned>(step.memory.splits),
+                  static_cast<unsigned>(step.served.count() * step.shape.slices()),
                   static_cast<unsigned>(step.queries)};
   const size_t starts = sizeof(int) * static_cast<size_t>(step.memory.keys / kChunkKeys + 1);
-  if (is_exact)
-    launch(launcher, exact_kernel<D, H>, grid, kThreads, 0, step);
-  else
-    launch(launcher, attend_kernel<D, H>, grid, kThreads, starts, step);
+  if (!is_exact) return launch(launcher, attend_kernel<Dim, H>, grid, kThreads, starts, step);
+  if constexpr (Dim::kIsOwn) launch(launcher, exact_kernel<Dim, H>, grid, kThreads, 0, step);
 }
 
-template <int D>
-void launch_with_group(const Launcher &launcher, const SampledStep &step, bool is_exact) {
-  const int group = step.shape.group();
-  if (group == 1) return launch_with<D, 1>(launcher, step, is_exact);
-  if (group == 2) return launch_with<D, 2>(launcher, step, is_exact);
-  if (group <= 4) return launch_with<D, 4>(launcher, step, is_exact);
-  launch_with<D, 8>(launcher, step, is_exact);
+template <typename Dim>
+void launch_with_heads(const Launcher &launcher, const SampledStep &step, bool is_exact) {
+  const int heads = step.shape.heads_of_slice();
+  if (heads == 1) return launch_with<Dim, 1>(launcher, step, is_exact);
+  if constexpr (Dim::kIsOwn)
+    if (heads == 2) return launch_with<Dim, 2>(launcher, step, is_exact);
+  if (heads <= 4) return launch_with<Dim, 4>(launcher, step, is_exact);
+  if constexpr (Dim::kMost <= 128) launch_with<Dim, 8>(launcher, step, is_exact);
 }
 
 void launch_rows(const Launcher &launcher, const SampledStep &step, bool is_exact) {
-  check_shape(has_sketch_kernels(step.shape));
-  if (step.shape.head_dim == 64) launch_with_group<64>(launcher, step, is_exact);
-  if (step.shape.head_dim == 128) launch_with_group<128>(launcher, step, is_exact);
+  check_shape(has_sketch_kernels(step.shape) && (!is_exact || is_own_dim(step.shape.head_dim)));
+  const int d = step.shape.head_dim;
+  if (d == 64) return launch_with_heads<Own<64>>(launcher, step, is_exact);
+  if (d == 128) return launch_with_heads<Own<128>>(launcher, step, is_exact);
+  if (d < 128) return launch_with_heads<UpTo<128>>(launcher, step, is_exact);
+  launch_with_heads<UpTo<256>>(launcher, step, is_exact);
 }
 
 }  // namespace

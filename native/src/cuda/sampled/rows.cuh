@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A warp attends rows [K | V] of bf16, for all query heads of a group: a row is read once and serves them
-// all. Lanes hold 8 values each, half of the lanes of a row those of K, the others those of V; rows of
-// head_dim 64 take half a warp. Several rows are under way at once, as they may come from host memory.
+// A warp attends rows [K | V] of bf16, for all query heads of a slice: a row is read once and serves them
+// all. Lanes hold 8 values each, or twice 8, half of the lanes of a row those of K, the others those of V;
+// rows of head_dim 64 take half a warp, and of head dims in between some lanes have nothing. Several rows are
+// under way at once, as they may come from host memory.
 // Results are sampled states (../../sampled/gather.h).
 #pragma once
 
@@ -29,47 +30,60 @@ __device__ inline float error_sign(uint64_t seed, int i) {
   return bits >> (i % 64) & 1 ? 1.0f : -1.0f;
 }
 
-// D: head_dim; H: heads, 1, 2, 4 or 8, those beyond the group's being zeros; kLoads: rows that a lane has
-// under way.
-template <int D, int H, int kLoads>
+// Dim: Own or UpTo; H: heads, 1, 2, 4 or 8, those beyond the slice's being zeros; kLoads: rows that a lane
+// has under way.
+template <typename Dim, int H, int kLoads>
 struct Attender {
-  static constexpr int kLanes = D / 8;             // of K or of V
-  static constexpr int kRows = 32 / (2 * kLanes);  // rows side by side in a warp
-  static constexpr int kOwners = kLanes / H;       // lanes that keep the figures of one head
+  static constexpr int kLanes = Dim::kMost <= 64 ? 8 : 16;    // of K or of V
+  static constexpr int kVectors = Dim::kMost / (8 * kLanes);  // that a lane reads of a row
+  static constexpr int kRows = 32 / (2 * kLanes);             // rows side by side in a warp
+  static constexpr int kOwners = kLanes / H;                  // lanes that keep the figures of one head
   static constexpr int kBatch = kLoads * kRows;
+  using Raw = uint4[kVectors];
 
-  float weights[H][8];  // lanes of K: queries in units of log 2; of V: the signs for the first head, else 0
-  float sums[H][8];     // lanes of V
+  float weights[H][8 * kVectors];  // lanes of K: queries in units of log 2; of V: the signs for the first
+                                   // head, else 0
+  float sums[H][8 * kVectors];     // lanes of V
   // Of head within / kOwners, in lanes of K.
   float maximum, sum, errors[3];
+  int head_dim;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
   static __device__ int within() { return lane() % kLanes; }
   static __device__ bool is_value() { return lane() / kLanes % 2 == 1; }
   static __device__ int first_lane() { return lane() / (2 * kLanes) * 2 * kLanes; }  // of the row
+  __device__ int dim() const { return Dim::of(head_dim); }
+  // The first dimension of a vector.
+  static __device__ int first_of(int vector) { return (vector * kLanes + within()) * 8; }
+  __device__ bool has(int vector) const { return Dim::kIsOwn || first_of(vector) < dim(); }
 
-  __device__ void start(const float *q, int group, uint64_t seed) {
-    const float scale = __fdiv_rn(0x1.715476p+0f, __fsqrt_rn(static_cast<float>(D)));
+  __device__ void start(const float *q, int heads, int dims, uint64_t seed) {
+    head_dim = dims;
+    const float scale = __fdiv_rn(0x1.715476p+0f, __fsqrt_rn(static_cast<float>(dim())));
     maximum = kLowest;
     sum = errors[0] = errors[1] = errors[2] = 0.0f;
 #pragma unroll
     for (int h = 0; h < H; ++h)
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int j = within() * 8 + i;
+      for (int i = 0; i < 8 * kVectors; ++i) {
+        const int j = first_of(i / 8) + i % 8;
         sums[h][i] = 0.0f;
         weights[h][i] = 0.0f;
+        if (!has(i / 8)) continue;
         if (is_value() && h == 0) weights[h][i] = error_sign(seed, j);
-        if (!is_value() && h < group) weights[h][i] = q[h * D + j] * scale;
+        if (!is_value() && h < heads) weights[h][i] = q[h * dim() + j] * scale;
       }
   }
 
-  static __device__ void unpack(const uint4 &raw, float (&x)[8]) {
-    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+  static __device__ void unpack(const Raw &raw, float (&x)[8 * kVectors]) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      x[2 * i] = __uint_as_float(words[i] << 16);
-      x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    for (int v = 0; v < kVectors; ++v) {
+      const uint32_t words[4] = {raw[v].x, raw[v].y, raw[v].z, raw[v].w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        x[8 * v + 2 * i] = __uint_as_float(words[i] << 16);
+        x[8 * v + 2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+      }
     }
   }
 
@@ -89,14 +103,14 @@ struct Attender {
     return products[0];
   }
 
-  __device__ float product(const uint4 &raw) const {
-    float x[8], products[H];
+  __device__ float product(const Raw &raw) const {
+    float x[8 * kVectors], products[H];
     unpack(raw, x);
 #pragma unroll
     for (int h = 0; h < H; ++h) {
       products[h] = 0.0f;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) products[h] += weights[h][i] * x[i];
+      for (int i = 0; i < 8 * kVectors; ++i) products[h] += weights[h][i] * x[i];
     }
     return own_product(products);
   }
@@ -125,34 +139,37 @@ struct Attender {
     for (int h = 0; h < H; ++h) {
       const float own = __shfl_sync(kWarp, keep, first_lane() + h * kOwners);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) sums[h][i] *= own;
+      for (int i = 0; i < 8 * kVectors; ++i) sums[h][i] *= own;
     }
   }
 
-  __device__ void add_values(const uint4 &raw, float weight) {
-    float x[8];
+  __device__ void add_values(const Raw &raw, float weight) {
+    float x[8 * kVectors];
     unpack(raw, x);
 #pragma unroll
     for (int h = 0; h < H; ++h) {
       const float own = __shfl_sync(kWarp, weight, first_lane() + h * kOwners);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) sums[h][i] += own * x[i];
+      for (int i = 0; i < 8 * kVectors; ++i) sums[h][i] += own * x[i];
     }
   }
 
   // Of the 32 rows that lanes hold, those from `first` on, `count` ≤ kBatch of them.
   __device__ void attend_batch(const ReadRow &held, int first, int count) {
     const int side = lane() / (2 * kLanes);
-    uint4 raw[kLoads];
+    Raw raw[kLoads];
     float logits[kLoads], offsets[kLoads], projections[kLoads];
 #pragma unroll
     for (int n = 0; n < kLoads; ++n) {
       const int own = first + n * kRows + side;
       const auto at = __shfl_sync(kWarp, reinterpret_cast<uint64_t>(held.at), own);
       offsets[n] = __shfl_sync(kWarp, held.offset, own);
-      raw[n] = make_uint4(0, 0, 0, 0);
-      if (n * kRows + side < count)
-        raw[n] = load_once(reinterpret_cast<const uint16_t *>(at) + lane() % (2 * kLanes) * 8);
+      const auto *row = reinterpret_cast<const uint16_t *>(at) + (is_value() ? dim() : 0);
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        raw[n][v] = make_uint4(0, 0, 0, 0);
+        if (n * kRows + side < count && has(v)) raw[n][v] = load_once(row + first_of(v));
+      }
     }
 #pragma unroll
     for (int n = 0; n < kLoads; ++n) {
@@ -183,14 +200,16 @@ struct Attender {
 
   // states: [kRows][H] of this warp.
   __device__ void write(float *states) const {
-    float *own = states + lane() / (2 * kLanes) * H * state_floats(D);
+    const int floats = state_floats(dim());
+    float *own = states + lane() / (2 * kLanes) * H * floats;
     if (is_value()) {
 #pragma unroll
       for (int h = 0; h < H; ++h)
 #pragma unroll
-        for (int i = 0; i < 8; ++i) own[h * state_floats(D) + within() * 8 + i] = sums[h][i];
+        for (int i = 0; i < 8 * kVectors; ++i)
+          if (has(i / 8)) own[h * floats + first_of(i / 8) + i % 8] = sums[h][i];
     } else if (within() % kOwners == 0) {
-      float *figures = own + within() / kOwners * state_floats(D) + D;
+      float *figures = own + within() / kOwners * floats + dim();
       figures[0] = sum;
       figures[1] = maximum > kLowest ? maximum : -INFINITY;
       for (int i = 0; i < 3; ++i) figures[2 + i] = errors[i];
@@ -199,65 +218,68 @@ struct Attender {
 };
 
 constexpr int kMostStates = 64 + kNearParts;  // that are merged at once
-using MergeFactors = float[kMostGroup][kMostStates];
+using MergeFactors = float[kMostSlice][kMostStates];
 
-// result [group]: the merged states of `count` parts, stride floats apart. read(p): *p. By the whole block.
-template <int D, typename F>
-__device__ inline void merge_states(const float *states, int count, int64_t stride, int group,
+// result [heads]: the merged states of `count` parts, stride floats apart. read(p): *p. By the whole block.
+template <typename Dim, typename F>
+__device__ inline void merge_states(const float *states, int count, int64_t stride, int heads, int head_dim,
                                     MergeFactors &factors, float *result, F read) {
-  constexpr int kFloats = state_floats(D);
+  const int d = Dim::of(head_dim), floats = state_floats(d);
   const int lane = static_cast<int>(threadIdx.x) % 32, threads = static_cast<int>(blockDim.x);
-  for (int h = static_cast<int>(threadIdx.x) / 32; h < group; h += threads / 32) {
-    const float *maxima = states + h * kFloats + D + 1;
+  for (int h = static_cast<int>(threadIdx.x) / 32; h < heads; h += threads / 32) {
+    const float *maxima = states + h * floats + d + 1;
     float highest = kLowest;
     for (int s = lane; s < count; s += 32) highest = fmaxf(highest, read(maxima + s * stride));
     highest = greatest_of_warp(highest);
     for (int s = lane; s < count; s += 32) factors[h][s] = exp2f(read(maxima + s * stride) - highest);
-    if (lane == 0) result[h * kFloats + D + 1] = highest > kLowest ? highest : -INFINITY;
+    if (lane == 0) result[h * floats + d + 1] = highest > kLowest ? highest : -INFINITY;
   }
   __syncthreads();
-  for (int n = static_cast<int>(threadIdx.x); n < group * kFloats; n += threads) {
-    const int h = n / kFloats, i = n % kFloats;
-    if (i == D + 1) continue;
+  for (int n = static_cast<int>(threadIdx.x); n < heads * floats; n += threads) {
+    const int h = n / floats, i = n % floats;
+    if (i == d + 1) continue;
     float total = 0.0f;
 #pragma unroll 8
     for (int s = 0; s < count; ++s) {
       const float factor = factors[h][s];
-      total += read(states + s * stride + n) * (i > D ? factor * factor : factor);
+      total += read(states + s * stride + n) * (i > d ? factor * factor : factor);
     }
     result[n] = total;
   }
 }
 
-// The block's warps attend `part` of `parts` shares of rows 0 .. count - 1; `result` [group] gets the merged
-// states. shared: [warps * kRows][H] states.
-template <int D, int H, int kLoads, typename F>
-__device__ inline void attend_block(const SampledStep &step, int query, int kv_head, int part, int parts,
-                                    int count, float *shared, MergeFactors &factors, float *result,
+// The block's warps attend `part` of `parts` shares of rows 0 .. count - 1; `result` [slice.count] gets the
+// merged states. shared: [warps * kRows][H] states.
+template <typename Dim, int H, int kLoads, typename F>
+__device__ inline void attend_block(const SampledStep &step, int query, const HeadSlice &slice, int part,
+                                    int parts, int count, float *shared, MergeFactors &factors, float *result,
                                     F row_at) {
-  using Own = Attender<D, H, kLoads>;
+  using Own = Attender<Dim, H, kLoads>;
   const int warps = static_cast<int>(blockDim.x) / 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int group = step.shape.group();
+  const SketchShape &s = step.shape;
+  const int d = Dim::of(s.head_dim);
+  const int64_t head = int64_t{query} * s.heads + int64_t{slice.kv_head} * s.group() + slice.first;
   Own attender;
-  attender.start(step.memory.q + (int64_t{query} * step.shape.heads + int64_t{kv_head} * group) * D, group,
-                 draw_seed(step, query, kv_head));
+  attender.start(step.memory.q + head * d, slice.count, s.head_dim, draw_seed(step, query, slice.kv_head));
   attender.attend(warp * parts + part, warps * parts, count, row_at);
-  attender.write(shared + warp * Own::kRows * H * state_floats(D));
+  attender.write(shared + warp * Own::kRows * H * state_floats(d));
   __syncthreads();
   auto read = [](const float *p) { return *p; };
-  merge_states<D>(shared, warps * Own::kRows, H * state_floats(D), group, factors, result, read);
+  merge_states<Dim>(shared, warps * Own::kRows, H * state_floats(d), slice.count, s.head_dim, factors, result,
+                    read);
 }
 
-template <int D, int H>
+template <typename Dim, int H>
 constexpr int shared_state_floats(int warps) {
-  return warps * Attender<D, H, 1>::kRows * H * state_floats(D);
+  return warps * Attender<Dim, H, 1>::kRows * H * state_floats(Dim::kMost);
 }
 
 // Where the row of a key lies.
+template <typename Dim>
 __device__ inline const uint16_t *row_of(const SampledStep &step, const uint16_t *rows, const int32_t *blocks,
                                          int kv_head, int key) {
   const int64_t view = static_cast<int64_t>(blocks[key / kIndexTokens]) * step.shape.kv_heads + kv_head;
-  return rows + (view * kIndexTokens + key % kIndexTokens) * 2 * step.shape.head_dim;
+  return rows + (view * kIndexTokens + key % kIndexTokens) * 2 * Dim::of(step.shape.head_dim);
 }
 
 }  // namespace sounder::cuda

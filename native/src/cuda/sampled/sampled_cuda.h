@@ -26,7 +26,8 @@ namespace sounder::cuda {
 
 struct Launcher;
 
-constexpr int kMostGroup = 8;          // query heads of a KV head
+constexpr int kMostGroup = 128;        // query heads of a KV head
+constexpr int kMostSlice = 8;          // of these, that one thread block serves
 constexpr int kMostSegmentsHere = 32;  // kMostSegments of strategy.h
 constexpr int kNearParts = 8;          // blocks that share sink and tail of a query and KV head
 constexpr int kChunkKeys = 2048;       // keys that one block of `combine` and `choose` looks at
@@ -34,15 +35,24 @@ constexpr int kChunkKeys = 2048;       // keys that one block of `combine` and `
 struct SketchShape {
   int heads, kv_heads, head_dim, bits;
   constexpr int group() const { return heads / kv_heads; }
+  // A group's heads are cut into slices of at most so many, which read sketches and rows by themselves; all
+  // slices but the last have heads_of_slice().
+  constexpr int most_of_slice() const { return head_dim > 128 ? kMostSlice / 2 : kMostSlice; }
+  constexpr int slices() const { return (group() + most_of_slice() - 1) / most_of_slice(); }
+  constexpr int heads_of_slice() const { return (group() + slices() - 1) / slices(); }
 };
-// False: these kernels have no such shape, and launching them throws; head_dim 64 and 128, 1 and 2 bits and
-// groups of up to kMostGroup they have.
+// Head dims of most models have kernels of their own, for 1 and 2 bits; others share kernels that are slower.
+constexpr bool is_own_dim(int head_dim) { return head_dim == 64 || head_dim == 128; }
+// False: these kernels have no such shape, and launching them throws. Rows are read 16 bytes at a time.
 constexpr bool has_sketch_kernels(const SketchShape &shape) {
-  return (shape.head_dim == 64 || shape.head_dim == 128) && (shape.bits == 1 || shape.bits == 2) &&
-         shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 && shape.group() <= kMostGroup;
+  return shape.head_dim > 0 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
+         (shape.bits == 1 || shape.bits == 2 || shape.bits == 4) && shape.kv_heads > 0 &&
+         shape.heads % shape.kv_heads == 0 && shape.group() <= kMostGroup;
 }
 // Whether `prepare` turns pairs of dimensions: partners are whole lanes apart.
-constexpr bool can_turn(int head_dim, int pairs) { return pairs % (head_dim / 32) == 0; }
+constexpr bool can_turn(int head_dim, int pairs) {
+  return is_own_dim(head_dim) && pairs % (head_dim / 32) == 0;
+}
 
 // One query token, which has keys to choose from: begin < end, budget < end - begin. Lies in device memory.
 struct SampledQuery {
@@ -65,12 +75,23 @@ struct SketchConstants {
   float signs[2 * 256];  // rotation_signs
 };
 
-// Bytes of planes that lanes hold in a word, by fours: slot s of a key is plane s / groups, group s % groups.
+// How a scan takes the bytes of a key's planes, its slots: 16 in a round, at most two rounds in a pass, and a
+// pass from one pair of planes alone. Slot s of a pair is plane s / groups of the pair, group s % groups.
 constexpr int kSlotsOfRound = 16;
-constexpr int rounds_of(int head_dim, int bits) {
-  return (bits * (head_dim / 8) + kSlotsOfRound - 1) / kSlotsOfRound;
-}
-constexpr int fragment_words(int head_dim, int bits) { return rounds_of(head_dim, bits) * 8 * 32; }
+struct SketchPasses {
+  int slots;   // of a pair of planes, or of the only plane
+  int rounds;  // of a pass
+  int passes;  // of a pair
+  int pairs;
+  constexpr SketchPasses(int head_dim, int bits)
+      : slots((bits == 1 ? 1 : 2) * head_dim / 8),
+        rounds(slots > kSlotsOfRound ? 2 : 1),
+        passes((slots + 2 * kSlotsOfRound - 1) / (2 * kSlotsOfRound)),
+        pairs(bits == 4 ? 2 : 1) {}
+  constexpr int all() const { return passes * pairs; }
+};
+// One word a lane for each bit of a byte, round and pass.
+constexpr int fragment_words(const SketchPasses &p) { return p.all() * p.rounds * 8 * 32; }
 // Of a sampled state (../../sampled/gather.h).
 constexpr int state_floats(int head_dim) { return head_dim + 5; }
 
@@ -81,7 +102,7 @@ struct ChosenRow {
 
 // Device memory that the kernels work in, for each query and KV head.
 struct SampledMemory {
-  uint32_t *fragments;  // q5 as the tensor cores want it
+  uint32_t *fragments;  // [slices] q5 as the tensor cores want it
   int16_t *q11;         // [group][head_dim]
   float *figures;       // [group][4] gain, spread, base_gain, centre
   int16_t *scores;      // [group][keys]
@@ -94,7 +115,7 @@ struct SampledMemory {
   ChosenRow *chosen;    // [keys] those of chunk c from c * kChunkKeys on
   float *exact;         // [kNearParts][group] sampled states of sink and tail
   float *states;        // [splits + kNearParts][group] sampled states
-  uint32_t *finished;   // [2] blocks of attend and of combine that are done
+  uint32_t *finished;   // [slices + 1] blocks of attend, and the last of combine, that are done
   float *q;             // [queries][heads][head_dim] after RoPE
   int64_t keys;         // most of a context, a multiple of kChunkKeys
   int splits;           // of a KV head's chosen rows, in attend
@@ -162,7 +183,7 @@ void launch_sampled_attention(const Launcher &launcher, const SampledStep &step,
 void launch_verify(const Launcher &launcher, const SampledStep &step, const uint16_t *exact);
 
 // All keys, exactly: those that come after `prepare`, with rows from near_rows, for layers that do not
-// sample.
+// sample. Of head dims 64 and 128.
 void launch_exact_attention(const Launcher &launcher, const SampledStep &step);
 
 // ---- sealing -------------------------------------------------------------------------------------------
@@ -179,7 +200,7 @@ struct SealStep {
   int first, count;           // the first of them is the context's block `first`
   const int32_t *previous;    // for centring on the context: the record of the block before, if first > 0
 };
-// Rows of bf16, 1 or 2 bits, no bounds of pages.
+// Rows of bf16, no bounds of pages.
 constexpr bool has_seal_kernels(const IndexShape &shape) {
   return has_sketch_kernels({1, 1, shape.head_dim, shape.sketch_bits}) && shape.quest_page == 0 &&
          !shape.kv_is_f32;

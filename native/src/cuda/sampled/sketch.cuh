@@ -16,9 +16,8 @@ constexpr unsigned kWarp = 0xffffffffu;
 inline void check_shape(bool has_kernels) {
   if (!has_kernels)
     throw std::invalid_argument(
-        "Cannot sample attention on a GPU: there are no kernels for this shape; head dims of 64 and 128, "
-        "sketches of 1 "
-        "and 2 bits and groups of up to 8 heads have them");
+        "Cannot sample attention on a GPU: there are no kernels for this shape; head dims of whole eights "
+        "up to 256, sketches of 1, 2 and 4 bits and groups of up to 128 heads have them");
 }
 
 __device__ inline float scale_of(int size) { return __fdiv_rn(1.0f, __fsqrt_rn(static_cast<float>(size))); }
@@ -36,9 +35,35 @@ __device__ inline float greatest_of_warp(float x) {
   return x;
 }
 
+// Head dims of a kernel: one that it knows, or all up to one.
+template <int kDim>
+struct Own {
+  static constexpr int kMost = kDim;
+  static constexpr bool kIsOwn = true;
+  __device__ static constexpr int of(int) { return kDim; }
+};
+template <int kDim>
+struct UpTo {
+  static constexpr int kMost = kDim;
+  static constexpr bool kIsOwn = false;
+  __device__ static constexpr int of(int head_dim) { return head_dim; }
+};
+
 // Of a query and a KV head.
 __device__ inline int64_t view_index(const SampledStep &step, int query, int kv_head) {
   return static_cast<int64_t>(query) * step.shape.kv_heads + kv_head;
+}
+
+// Heads first .. first + count - 1 of a KV head's group.
+struct HeadSlice {
+  int kv_head, index, first, count;
+};
+// unit: of the slices of the KV heads from `first_kv_head` on.
+__device__ inline HeadSlice slice_at(const SketchShape &shape, int first_kv_head, int unit) {
+  const int group = shape.group();
+  if (group <= shape.most_of_slice()) return {first_kv_head + unit, 0, 0, group};
+  const int slices = shape.slices(), index = unit % slices, most = shape.heads_of_slice();
+  return {first_kv_head + unit / slices, index, index * most, min(most, group - index * most)};
 }
 
 }  // namespace sounder::cuda
