@@ -2,7 +2,7 @@
 /** The command line: `main.ts` runs it, `scripts/start.ts` grants the permissions that it needs. */
 import { parseArgs } from "node:util";
 import { ATTENTION_FLAGS, type AttentionOptions, readAttentionFlags } from "./attention_flags.ts";
-import { DEVICE_FLAGS, readDevice } from "./device_flags.ts";
+import { DEVICE_FLAGS, memorySize, readDevice } from "./device_flags.ts";
 import type { HostAttention } from "./engine/settings.ts";
 import { Failure } from "./errors.ts";
 import { STEP_MS } from "./scheduler/pace.ts";
@@ -184,7 +184,12 @@ function parseFlags(args: readonly string[]): { values: Values; positionals: str
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
   } catch (error) {
-    invalid((error as Error).message.split("\n")[0]!.replace(/\.?( To specify.*)?$/, ""));
+    const [sentence] = (error as Error).message.split("\n");
+    const dashed = /^Option '(--[\w-]+)' argument is ambiguous/.exec(sentence!)?.[1];
+    if (dashed !== undefined) {
+      invalid(`${dashed} needs a value; one with a dash before it as ${dashed}=-x`);
+    }
+    invalid(sentence!.replace(/\.?( To specify.*)?$/, ""));
   }
 }
 
@@ -260,7 +265,7 @@ export function parseCommandLine(
     host: text("host") ?? "127.0.0.1",
     port: number("port", 8080, 0, 65535),
     threads: number("threads", 0, 1, 1024),
-    memory: text("memory"),
+    memory: memorySize("memory", text("memory"), invalid),
     ...readDevice(text, values.deterministic === true, invalid),
     context: text("context") === null ? null : number("context", 0, 16, 1 << 24),
     apiKeys: apiKeysOf(texts("api-key"), defaults.apiKey),

@@ -250,3 +250,10 @@ Deno.test("the README shows the help text as it is", async () => {
   const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
   assertStringIncludes(readme, helpText());
 });
+
+Deno.test("a size that is none, and a negative number, are told with their flag", () => {
+  assertStringIncludes(refusal("--memory", "lots"), "--memory takes a size as 12GiB");
+  assertStringIncludes(refusal("--step-ms", "-1"), "--step-ms needs a value");
+  assertStringIncludes(refusal("--step-ms=-1"), "--step-ms takes a whole number from 1");
+  assertEquals(parseCommandLine(["--memory", "50%"], DEFAULTS).memory, "50%");
+});
