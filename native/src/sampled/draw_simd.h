@@ -47,6 +47,15 @@ SOUNDER_INLINE Ints shift_right(Ints x) {
   return {_mm512_srli_epi32(x.v, kBits)};
 }
 SOUNDER_INLINE void store_ints(int32_t *p, Ints x) { _mm512_storeu_si512(p, x.v); }
+SOUNDER_INLINE Ints load_ints(const int32_t *p) { return {_mm512_loadu_si512(p)}; }
+SOUNDER_INLINE Ints min_unsigned(Ints a, Ints b) { return {_mm512_min_epu32(a.v, b.v)}; }
+SOUNDER_INLINE Ints gather(const uint32_t *from, Ints place) {
+  return {_mm512_i32gather_epi32(place.v, from, 4)};
+}
+// Reads one value more than place says.
+SOUNDER_INLINE Ints gather_widened(const int16_t *from, Ints place) {
+  return {_mm512_srai_epi32(_mm512_slli_epi32(_mm512_i32gather_epi32(place.v, from, 2), 16), 16)};
+}
 // high[place / 4 % 8] * low[place % 4], of less than 2^15 each.
 struct Products {
   __m512i first, second;  // all 32
@@ -112,6 +121,18 @@ SOUNDER_INLINE Ints shift_right(Ints x) {
 }
 SOUNDER_INLINE void store_ints(int32_t *p, Ints x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x.v);
+}
+SOUNDER_INLINE Ints load_ints(const int32_t *p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))};
+}
+SOUNDER_INLINE Ints min_unsigned(Ints a, Ints b) { return {_mm256_min_epu32(a.v, b.v)}; }
+SOUNDER_INLINE Ints gather(const uint32_t *from, Ints place) {
+  return {_mm256_i32gather_epi32(reinterpret_cast<const int *>(from), place.v, 4)};
+}
+// Reads one value more than place says.
+SOUNDER_INLINE Ints gather_widened(const int16_t *from, Ints place) {
+  const __m256i pairs = _mm256_i32gather_epi32(reinterpret_cast<const int *>(from), place.v, 2);
+  return {_mm256_srai_epi32(_mm256_slli_epi32(pairs, 16), 16)};
 }
 // high[place / 4 % 8] * low[place % 4], of less than 2^15 each.
 struct Products {
@@ -193,6 +214,10 @@ SOUNDER_INLINE Ints shift_right(Ints x) {
   return of_bits(bits_of(x) >> kBits);
 }
 SOUNDER_INLINE void store_ints(int32_t *p, Ints x) { *p = x.v; }
+SOUNDER_INLINE Ints load_ints(const int32_t *p) { return {*p}; }
+SOUNDER_INLINE Ints min_unsigned(Ints a, Ints b) { return bits_of(a) < bits_of(b) ? a : b; }
+SOUNDER_INLINE Ints gather(const uint32_t *from, Ints place) { return of_bits(from[place.v]); }
+SOUNDER_INLINE Ints gather_widened(const int16_t *from, Ints place) { return {from[place.v]}; }
 // high[place / 4 % 8] * low[place % 4], of less than 2^15 each.
 struct Products {
   const int32_t *high, *low;
