@@ -147,10 +147,10 @@ TEST("recorded steps and those of captures make the same of a row") {
   const std::vector<int32_t> tokens = tiny::random_tokens(9, engine.config.vocabulary, 4);
   std::vector<float> recorded_rows, captured_rows;
   const std::vector<float> recorded =
-      decode(engine, filled(engine, tiny::is_emulated() ? 1100 : 5000), tokens, asked, &recorded_rows);
+      decode(engine, filled(engine, tiny::is_emulated() ? 1100 : 8500), tokens, asked, &recorded_rows);
   sounder_capture_enable(engine.handle(), 1);
   const std::vector<float> captured =
-      decode(engine, filled(engine, tiny::is_emulated() ? 1100 : 5000), tokens, asked, &captured_rows);
+      decode(engine, filled(engine, tiny::is_emulated() ? 1100 : 8500), tokens, asked, &captured_rows);
   CHECK(largest_difference(recorded, captured) < 0.02);
   CHECK(largest_difference(recorded_rows, captured_rows) < 5);
 }

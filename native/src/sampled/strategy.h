@@ -25,7 +25,7 @@ class LshTables;
 
 constexpr int kMostSegments = 32;
 constexpr int kMostPhases = 4;
-constexpr int kLeastSegmentKeys = 4096;
+constexpr int kLeastSegmentKeys = 8192;
 // Keys of a segment, of [begin, end) cut evenly.
 constexpr int segment_keys_of(int end) {
   const int even = (end / kMostSegments / kIndexTokens + 1) * kIndexTokens;
