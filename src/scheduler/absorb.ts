@@ -38,6 +38,8 @@ export class Absorber {
   readonly #sharing: PrefixSharing;
   readonly #deliveries: Deliveries;
   readonly #events: AbsorberEvents;
+  /** The last step after which memory of `lsh` tables was freed. */
+  #roomMade = -1;
 
   constructor(
     roster: Roster,
@@ -75,29 +77,31 @@ export class Absorber {
 
   #fail(job: Job, failure: StepFailure): void {
     const refused = failure === "out_of_blocks" || failure === "out_of_memory";
-    if (refused && job.refusals++ < MOST_REFUSALS) {
-      if (failure === "out_of_memory") {
-        if (this.#makeTableRoom(job)) return;
-      } else {
-        this.#roster.release(job);
-        this.#sharing.forget();
-        return;
-      }
+    if (failure === "out_of_memory" && this.#makeTableRoom(job)) return;
+    if (failure === "out_of_blocks" && job.refusals++ < MOST_REFUSALS) {
+      this.#roster.release(job);
+      this.#sharing.forget();
+      return;
     }
     this.#events.failed(job, new Failure(refused ? "memory" : "engine", SENTENCES[failure]));
   }
 
   /**
    * Frees memory of `lsh` tables, of which the ledger knows nothing: that of what lies idle, and the job goes on
-   * with its KV; where only others that run have any, the job gives up its own. False: nobody else has any.
+   * with its KV; where only others that run have any, the job gives up its own. False: nobody else has any, or it
+   * was in vain before.
    */
   #makeTableRoom(job: Job): boolean {
-    if (this.#sharing.forgetTables()) return true;
-    if (!this.#roster.jobs.some((other) => other !== job && this.#sharing.hasTables(other))) {
-      return false;
+    // For all who were refused in this step.
+    if (this.#roomMade === this.#roster.step) return true;
+    if (job.refusals++ >= MOST_REFUSALS) return false;
+    if (!this.#sharing.forgetTables()) {
+      const others = this.#roster.jobs.filter((other) => other !== job);
+      if (!others.some((other) => this.#sharing.hasTables(other))) return false;
+      this.#roster.release(job);
+      this.#sharing.forgetTables();
     }
-    this.#roster.release(job);
-    this.#sharing.forgetTables();
+    this.#roomMade = this.#roster.step;
     return true;
   }
 
