@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "best_token.h"
 #include "model.h"
 #include "sampled/params.h"
 #include "sampled/sampled_range.h"
@@ -98,8 +99,23 @@ class Device {
   virtual void normalise() = 0;
   // The logits of rows [first, first + count), count ≤ kLogitsRows, in host memory until the next call.
   virtual const float *logits(int first, int count) = 0;
-  // The logits of a whole step of one row a sequence, for at most kLogitsRows rows.
-  virtual const float *decode(const DeviceStep &step) = 0;
+  // A whole step of one row a sequence, for at most kLogitsRows rows.
+  struct DecodeCall {
+    const DeviceStep &step;
+    bool is_running;         // it was the last call's `next`, and nothing came between
+    bool logits;             // whether they are asked for
+    const DeviceStep *next;  // nullptr, or a step like this one whose tokens, all -1, are what this one
+                             // finds: queued behind it, so that it runs while its call is on the way
+  };
+  // In host memory until the next call.
+  struct Decoded {
+    const BestToken *best;  // [rows]
+    const float *logits;    // [rows, V] or nullptr
+  };
+  virtual Decoded decode(const DecodeCall &call) = 0;
+  // Until no step that was queued ahead writes to this block: for who takes it for something else. From any
+  // thread.
+  virtual void await_block(int32_t block) = 0;
 
   // What the sampled last rows found, by sequence of the step, once decode, attend or wait has returned: sums
   // over the layers, but not how many layers there were, nor the keys to choose from.

@@ -8,35 +8,24 @@
 
 namespace sounder {
 
-namespace {
-
-// One row a sequence, and its logits are asked for: the step of an answer that is being written.
-bool is_decode(const Batch &batch) {
-  if (batch.capture != nullptr || batch.row_token.size() > size_t{kLogitsRows}) return false;
-  return std::all_of(batch.sequences.begin(), batch.sequences.end(), [](const BatchSequence &s) {
-    return s.count == 1 && s.wants_logits(s.first_token) && s.hidden == nullptr;
-  });
-}
-
-}  // namespace
-
 void DeviceForward::describe(const Batch &batch) {
   step_ = {};
   step_.capturing = batch.capture != nullptr;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     const BatchSequence &s = batch.sequences[i];
     step_.sequences.push_back({s.first_row, s.rows, s.position + s.count - s.rows, s.blocks});
-    add_sampled_rows(s, static_cast<int>(i));
+    add_sampled_rows(s, static_cast<int>(i), step_.sequences.back().position, step_);
   }
   for (int32_t token : batch.row_token) step_.tokens.push_back(batch.tokens[size_t(token)]);
 }
 
-void DeviceForward::add_sampled_rows(const BatchSequence &s, int index) {
-  const int position = s.position + s.count - s.rows, covers = covered(s.lsh);
+void DeviceForward::add_sampled_rows(const BatchSequence &s, int index, int position,
+                                     DeviceStep &step) const {
+  const int covers = covered(s.lsh);
   for (int i = exact_rows(shape_, s.params, position, s.rows, covers); i < s.rows; ++i) {
     DeviceStep::SampledRow row{s.first_row + i, index, position + i, {}, &s.params, i == s.rows - 1};
     sampled_range(shape_, s.params, row.position, covers, &row.range);
-    step_.sampled.push_back(row);
+    step.sampled.push_back(row);
   }
 }
 
@@ -67,16 +56,6 @@ void DeviceForward::read_statistics(Batch &batch) {
   }
 }
 
-void DeviceForward::decode(Batch &batch, const UseLogits &use_logits) {
-  const float *logits = device_.decode(step_);
-  batch.clock.lap(SOUNDER_STAGE_OTHER);
-  count_sampled(batch, config_.sampling_layers());
-  read_statistics(batch);
-  mark_cancelled(batch);
-  use_logits(logits, 0, static_cast<int>(batch.row_token.size()));
-  batch.clock.lap(SOUNDER_STAGE_SAMPLING);
-}
-
 void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   place_rows(batch);
   if (host_ != nullptr) extend_before(batch);
@@ -90,6 +69,7 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
     if (alone && is_decode(batch)) {
       decode(batch, use_logits);
     } else {
+      ahead_ = {};
       run_layers(batch, use_logits);
       device_.wait();
       read_statistics(batch);
@@ -184,6 +164,7 @@ void DeviceForward::capture(Batch &batch, int what, int layer) {
 }
 
 void DeviceForward::attend_alone(int layer, const AttendRequest &request) {
+  ahead_ = {};
   step_ = {};
   step_.sequences.push_back({0, 1, request.position, request.blocks});
   step_.tokens.push_back(0);

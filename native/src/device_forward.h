@@ -32,10 +32,14 @@ class DeviceForward : public Forward {
  private:
   // The rows of a batch as the device takes them, in step_.
   void describe(const Batch &batch);
-  void add_sampled_rows(const BatchSequence &sequence, int index);
+  // Those of a sequence, whose first row has this position.
+  void add_sampled_rows(const BatchSequence &sequence, int index, int position, DeviceStep &step) const;
   // Writes down which rows sampled at so many layers.
   void count_sampled(Batch &batch, int layers) const;
   void read_statistics(Batch &batch);
+  // device_forward_decode.cpp
+  bool is_decode(const Batch &batch) const;
+  bool make_next(const Batch &batch, DeviceStep &next) const;
   void decode(Batch &batch, const UseLogits &use_logits);
   void run_layers(Batch &batch, const UseLogits &use_logits);
   // False when no row is left.
@@ -65,6 +69,13 @@ class DeviceForward : public Forward {
   double host_ms_ = 0;  // that the CPU attended in this step
   SampledShape shape_;
   DeviceStep step_;
+  // The step that comes after the last one if its contexts go on by the tokens that were found; empty where
+  // none may be queued ahead.
+  struct Ahead {
+    std::vector<int32_t> step, tokens;
+    bool is_queued = false;
+  };
+  Ahead ahead_;
   std::vector<HostAttention::Row> host_rows_;
   std::vector<SampledStatistics> host_found_;  // by sequence of the batch
   SampledStatistics other_rows_;               // of rows that are not the last of their sequence

@@ -95,6 +95,7 @@ void DeviceForward::attend_alone_on_host(int layer, const AttendRequest &request
 }
 
 void DeviceForward::fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) {
+  ahead_ = {};
   device_.fill_with_noise(blocks, first, end, seed);
   if (host_ == nullptr || end / kBlockTokens == first / kBlockTokens) return;
   for (int layer = 0; layer < config_.layers; ++layer)

@@ -10,6 +10,10 @@
 
 namespace sounder {
 
+namespace {
+constexpr char kNotFinite[] = "Its logits have a value that is NaN or infinite.";
+}
+
 class StepRun {
  public:
   StepRun(Engine &engine, const StepCall &call)
@@ -41,6 +45,7 @@ class StepRun {
       model_.forward->run(
           batch_, [this](const float *logits, int first, int count) { use_logits(logits, first, count); });
     }
+    take_best();
     give_back();
     batch_.clock.write(call_.stage_ms);
     return problem_;
@@ -88,6 +93,9 @@ class StepRun {
                            nullptr,
                            0,
                            hidden_of(s)};
+    sequence.context = call_.contexts[s];
+    sequence.wants_best = sequence.sample && !sequence.score && requests_[s].alternatives == 0 &&
+                          takes_best(requests_[s].sampling);
     if (sequence.params.attention == SOUNDER_ATTENTION_LSH) plan_lsh(context, sequence);
     batch_.sequences.push_back(std::move(sequence));
   }
@@ -135,9 +143,21 @@ class StepRun {
       int s = batch_.sequences[batch_.row_sequence[first + row]].index;
       if (row_statuses_[row] == SOUNDER_OK || call_.statuses[s] != SOUNDER_OK) continue;
       set_failure(s, row_statuses_[row],
-                  row_statuses_[row] == SOUNDER_NOT_FINITE
-                      ? "Its logits have a value that is NaN or infinite."
-                      : "Its mask allows no token.");
+                  row_statuses_[row] == SOUNDER_NOT_FINITE ? kNotFinite : "Its mask allows no token.");
+    }
+  }
+
+  // What the forward found itself.
+  void take_best() {
+    for (const BatchSequence &sequence : batch_.sequences) {
+      if (!sequence.best || sequence.cancelled) continue;
+      const int s = sequence.index;
+      if (sequence.best->token < 0) {
+        set_failure(s, SOUNDER_NOT_FINITE, kNotFinite);
+        continue;
+      }
+      call_.sampled[s] = sequence.best->token;
+      call_.sampled_logprobs[s] = sequence.best->logprob;
     }
   }
 
@@ -145,7 +165,7 @@ class StepRun {
     const BatchSequence &sequence = batch_.sequences[batch_.row_sequence[row]];
     int token = batch_.row_token[row], s = sequence.index;
     bool last = token == sequence.first_token + sequence.count - 1;
-    if (sequence.cancelled || !sequence.wants_logits(token)) return SOUNDER_OK;
+    if (sequence.cancelled || sequence.best || !sequence.wants_logits(token)) return SOUNDER_OK;
     double log_sum;
     if (!model_.sampler.log_sum_exp(logits, &log_sum)) return SOUNDER_NOT_FINITE;
     const StepRequest &request = requests_[s];
@@ -219,7 +239,8 @@ std::string Engine::step(const StepCall &call) {
   {
     // Its threads wake up while this step is handed over, and rest while the host hands tokens on.
     std::lock_guard lock(mutex_);
-    if (loaded_ != nullptr) loaded_->team.rouse();
+    if (loaded_ != nullptr && (loaded_->device == nullptr || loaded_->config.cpu_samples()))
+      loaded_->team.rouse();
   }
   run_alone([&] {
     {

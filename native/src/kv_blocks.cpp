@@ -35,6 +35,7 @@ int32_t KvBlocks::take() {
   const int32_t block = free_.back();
   free_.pop_back();
   references_[block] = 1;
+  if (device_ != nullptr) device_->await_block(block);
   return block;
 }
 

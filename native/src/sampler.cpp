@@ -97,6 +97,12 @@ Sampler::Sampler(const Kernels &kernels, int vocabulary, int threads)
       vocabulary_(vocabulary),
       memory_(workspace_bytes(vocabulary, threads), "the sampler") {}
 
+bool takes_best(const SamplingParams &p) {
+  const bool penalties = p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0;
+  const bool greedy = p.temperature < kGreedyBelow || p.top_k == 1;
+  return greedy && !penalties && p.bias_count == 0 && p.allowed == nullptr;
+}
+
 Sampler::Scratch Sampler::scratch(int thread) const {
   char *start = static_cast<char *>(memory_.data()) + thread * scratch_bytes(vocabulary_);
   Candidate *candidates = reinterpret_cast<Candidate *>(start);

@@ -31,6 +31,9 @@ struct SamplingParams {
   const uint32_t *allowed;  // bit mask over the vocabulary, or nullptr
 };
 
+// Whether the choice is the likeliest token of what the model says, whatever the seed.
+bool takes_best(const SamplingParams &params);
+
 // The tokens that precede the one to choose: those of the context, then those of this step.
 struct TokenHistory {
   const int32_t *context;

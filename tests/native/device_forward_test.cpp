@@ -20,7 +20,7 @@ constexpr int kLayers = 3, kVocabulary = 5, kHidden = 2;
 class FakeDevice : public check::FakeDevice {
  public:
   std::string calls;
-  DeviceStep step;
+  DeviceStep step, next;
   std::vector<int32_t> kept;
   std::function<void(int layer)> during_layer = [](int) {};
   std::function<void()> during_decode = [] {};
@@ -40,11 +40,16 @@ class FakeDevice : public check::FakeDevice {
     calls += "l";
     return make_logits(first, count);
   }
-  const float *decode(const DeviceStep &given) override {
-    step = given, calls += "d";
+  // Finds the token 7 after each row.
+  Decoded decode(const DecodeCall &call) override {
+    step = call.step;
+    calls += call.is_running ? "D" : "d";
+    if (call.next != nullptr) calls += "+", next = *call.next;
     during_decode();
-    return make_logits(0, int(step.tokens.size()));
+    best_.assign(step.tokens.size(), {7, -0.5f});
+    return {best_.data(), call.logits ? make_logits(0, int(step.tokens.size())) : nullptr};
   }
+  void await_block(int32_t) override {}
   // Each sequence read as many rows as its number says, and one more.
   std::vector<sounder::SampledStatistics> statistics() override {
     std::vector<sounder::SampledStatistics> all(step.sequences.size());
@@ -68,6 +73,7 @@ class FakeDevice : public check::FakeDevice {
   }
 
   std::vector<float> logits_;
+  std::vector<sounder::BestToken> best_;
 };
 
 struct World {
@@ -232,4 +238,57 @@ TEST("a decode step of rows that sample is one call, and all sampling layers are
   CHECK(world.device.calls == "ds");
   CHECK(world.device.step.sampled.size() == 1);
   CHECK(world.batch.sequences[0].statistics.layers == 2 && world.batch.sequences[0].sampled_from == 2000);
+}
+
+namespace {
+
+// Steps of one context, each by a forward that has seen those before it.
+struct Answering {
+  World world;
+  sounder::DeviceForward forward{world.config, world.device};
+
+  // One step on from a position, with this token, for the best token alone.
+  BatchSequence &step(int position, int32_t token, int context = 5) {
+    world.batch.sequences.clear();
+    world.batch.tokens.clear();
+    BatchSequence &own = world.add(1, position, true);
+    own.wants_best = true;
+    own.context = context;
+    world.batch.tokens = {token};
+    forward.run(world.batch, [](const float *, int, int) { CHECK(false); });
+    return world.batch.sequences[0];
+  }
+};
+
+}  // namespace
+
+TEST("who goes on by the best token gets a step queued ahead, and takes it the next time") {
+  Answering answering;
+  World &world = answering.world;
+  world.config.context = 1000;
+  const BatchSequence &first = answering.step(10, 3);
+  CHECK(first.best && first.best->token == 7 && first.best->logprob == -0.5f);
+  answering.step(11, 7);
+  CHECK(world.device.calls == "dd+");
+  CHECK(world.device.next.tokens == (std::vector<int32_t>{-1}));
+  CHECK(world.device.next.sequences[0].position == 12);
+  answering.step(12, 7);
+  answering.step(13, 8);  // another token: what was queued was in vain
+  answering.step(14, 7);
+  answering.step(15, 7, 6);  // another context
+  answering.step(16, 7, 6);
+  CHECK(world.device.calls == "dd+D+dd+dd+");
+}
+
+TEST("no step is queued ahead that opens a block or fills one, or is past the longest context") {
+  Answering answering;
+  World &world = answering.world;
+  world.config.context = 1000;
+  for (int position = 124; position < 131; ++position) answering.step(position, 7);
+  // 127 fills a block and 128 opens one.
+  CHECK(world.device.calls == "dd+Dddd+D+");
+  Answering end;
+  end.world.config.context = 60;
+  for (int position = 57; position < 60; ++position) end.step(position, 7);
+  CHECK(end.world.device.calls == "dd+D");
 }

@@ -29,7 +29,8 @@ class FakeDevice : public sounder::Device {
   void keep(const sounder::DeviceStep &, const std::vector<int32_t> &) override {}
   void normalise() override {}
   const float *logits(int, int) override { return nullptr; }
-  const float *decode(const sounder::DeviceStep &) override { return nullptr; }
+  Decoded decode(const DecodeCall &) override { return {}; }
+  void await_block(int32_t) override {}
   std::vector<sounder::SampledStatistics> statistics() override { return {}; }
   std::vector<float> read_rows(int) override { return {}; }
   void wait() override {}

@@ -34,7 +34,7 @@ void CudaDevice::plan_tiles(const DeviceStep &step) {
   }
   const DeviceWorkspace bytes = device_workspace(*config_);
   AttendTile *const first =
-      reinterpret_cast<AttendTile *>(state_->staging.data() + bytes.rows + bytes.kept + bytes.tables);
+      reinterpret_cast<AttendTile *>(staging() + bytes.rows + bytes.kept + bytes.tables);
   AttendTile *tiles = first;
   const bool hopper = can_attend_hopper(config_->attention_shape(), major_);
   auto plan = [&](const std::vector<AttendJob> &of, AttendPlan &made) {
@@ -150,6 +150,8 @@ void CudaDevice::attend_sampling(int layer) {
 }
 
 void CudaDevice::attend(int layer, const float *q, const DeviceStep &step, float *output) {
+  make_current();
+  forget_ahead();
   describe(step);
   if (state_->sampled != nullptr) state_->sampled->clear_statistics(state_->stream);
   const size_t width = size_t(config_->q_width());

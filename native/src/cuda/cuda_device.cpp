@@ -78,7 +78,9 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
   check(cudaMemcpy(frequencies, config.rope_frequencies.data(), pairs * 4, cudaMemcpyHostToDevice),
         "upload RoPE's frequencies");
   logits_out = PinnedBuffer(bytes.logits, "pin memory for logits");
-  staging = PinnedBuffer(bytes.rows + bytes.kept + bytes.tables + bytes.tiles, "pin memory for a step");
+  staging_bytes = (bytes.rows + bytes.kept + bytes.tables + bytes.tiles + 63) / 64 * 64;
+  staging = PinnedBuffer(2 * staging_bytes, "pin memory for a step");
+  best_out = PinnedBuffer(int64_t{2} * kLogitsRows * sizeof(BestToken), "pin memory for tokens");
 
   Cutter cut(workspace.data());
   x = cut.take<float>(bytes.x);
@@ -93,6 +95,9 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
   cosine = cut.take<float>(bytes.angles / 2);
   sine = cut.take<float>(bytes.angles / 2);
   partials = cut.take(bytes.partials);
+  best_parts = reinterpret_cast<BestPart *>(partials);
+  best = reinterpret_cast<BestToken *>(best_parts + kLogitsRows * kBestParts);
+  static_assert(kLogitsRows * (kBestParts * sizeof(BestPart) + sizeof(BestToken)) <= 4 * kDevicePartials);
   rows = cut.take<Row>(bytes.rows);
   kept = cut.take<int32_t>(bytes.kept);
   tables = cut.take<int32_t>(bytes.tables);
@@ -130,6 +135,7 @@ CudaDevice::CudaDevice(int index) : index_(index) {
 
 CudaDevice::~CudaDevice() {
   cudaSetDevice(index_);
+  if (state_ != nullptr) cudaStreamSynchronize(state_->stream);
   graphs_.clear();
   state_ = nullptr;
 }
@@ -175,6 +181,7 @@ void CudaDevice::pin(int layer, void *slab, int64_t bytes) {
 void CudaDevice::unpin() noexcept {
   if (state_ == nullptr) return;
   cudaSetDevice(index_);
+  cudaStreamSynchronize(state_->stream);  // a step may be queued ahead
   for (void *slab : state_->pinned) cudaHostUnregister(slab);
   state_->pinned.clear();
 }

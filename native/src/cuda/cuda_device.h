@@ -2,14 +2,17 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 
 #include "attend.h"
 #include "buffer.h"
 #include "device.h"
 #include "device_workspace.h"
+#include "find_best.h"
 #include "graphs.h"
 #include "host_layers.h"
 #include "near_cache.h"
+#include "plan.h"
 #include "products.h"
 #include "sampled_layers.h"
 #include "streams.h"
@@ -29,11 +32,13 @@ struct DeviceState {
   std::vector<char *> slabs;      // [layers] where kernels find a layer's rows; nullptr: not pinned yet
   std::vector<void *> pinned;     // host memory that unpin gives back
   PinnedBuffer logits_out;
-  PinnedBuffer staging;   // of what begin and keep upload
+  PinnedBuffer staging;   // of what a step uploads, twice: a step may be queued behind the one that runs
+  int64_t staging_bytes;  // of one
+  PinnedBuffer best_out;  // twice
   PinnedBuffer handover;  // queries of rows that the CPU attends, then what they attended
   Event own_begin{cudaEventDefault}, own_end{cudaEventDefault};
   Stream stream, copies;
-  Event layer_done[2];
+  Event layer_done[2], step_done[2];
 
   // Parts of the workspace.
   float *x, *qkv, *logits, *cosine, *sine, *frequencies;
@@ -41,6 +46,8 @@ struct DeviceState {
   Row *rows;
   int32_t *kept, *tables;
   AttendTile *tiles;
+  BestPart *best_parts;  // where partial states of attention lie at other times
+  BestToken *best;       // behind them: until a layer attends
   std::unique_ptr<Products> products;
   std::unique_ptr<SampledLayers> sampled;  // nullptr where no layer samples
   std::unique_ptr<HostLayers> host;        // nullptr where no layer's KV lies in host memory
@@ -75,9 +82,11 @@ class CudaDevice : public Device {
   void keep(const DeviceStep &step, const std::vector<int32_t> &kept) override;
   void normalise() override;
   const float *logits(int first, int count) override;
-  const float *decode(const DeviceStep &step) override;
+  Decoded decode(const DecodeCall &call) override;
+  void await_block(int32_t block) override;
   std::vector<SampledStatistics> statistics() override {
-    return state_->sampled == nullptr ? std::vector<SampledStatistics>() : state_->sampled->statistics();
+    return state_->sampled == nullptr ? std::vector<SampledStatistics>()
+                                      : state_->sampled->statistics(shown_);
   }
   std::vector<float> read_rows(int what) override;
   void wait() override;
@@ -114,8 +123,20 @@ class CudaDevice : public Device {
   RowPlace slab_place(int layer) const;
   void seal_blocks(int layer);
   void feed_forward(const LayerWeights &weights);
-  void decode_all();
   void output(int first, int count);
+  void read_logits(int count);
+  char *staging() const { return state_->staging.data() + half_ * state_->staging_bytes; }
+
+  // cuda_decode.cpp
+  void decode_all();
+  void queue(const DeviceStep &step);
+  void queue_ahead(const DeviceStep &step);
+  // Waits for what was queued ahead, which nobody asked for after all.
+  void forget_ahead();
+  BestToken *best_out(int half) const {
+    return reinterpret_cast<BestToken *>(state_->best_out.data()) + half * kLogitsRows;
+  }
+
   // Noise as the rows of one layer, and its index.
   void fill_rows(int layer, const RowPlace &place, int first, int end, uint32_t seed);
 
@@ -143,6 +164,8 @@ class CudaDevice : public Device {
 
   // The rows of the step that runs.
   int rows_ = 0;
+  int half_ = 0;   // of pinned memory, that was queued last
+  int shown_ = 0;  // of the step whose statistics are asked for
   bool capturing_ = false;
   // Keys and values are appended by the kernels of sampled attention.
   bool appends_late_ = false;
@@ -151,6 +174,9 @@ class CudaDevice : public Device {
   // Of all rows; where rows sample: of the others, and of those that are verified.
   AttendPlan plan_, exact_plan_, verify_plan_;
   Graphs graphs_;
+  // Blocks that a step writes which was queued ahead.
+  std::mutex ahead_mutex_;
+  std::vector<int32_t> ahead_blocks_;
   // Rows of the step that sample, where the CPU attends at some layer, and what there is to hand them over
   // in.
   std::vector<int32_t> handed_;

@@ -41,7 +41,7 @@ void CudaDevice::upload_tables(const DeviceStep &step, int32_t *staging) {
 }
 
 void CudaDevice::describe_rows(const DeviceStep &step) {
-  Row *rows = reinterpret_cast<Row *>(state_->staging.data());
+  Row *rows = reinterpret_cast<Row *>(staging());
   for (size_t s = 0; s < step.sequences.size(); ++s) {
     const DeviceStep::Sequence &sequence = step.sequences[s];
     for (int i = 0; i < sequence.rows; ++i) {
@@ -53,20 +53,21 @@ void CudaDevice::describe_rows(const DeviceStep &step) {
 }
 
 void CudaDevice::describe(const DeviceStep &step) {
-  make_current();
-  synchronize();  // staging is free
+  half_ ^= 1;
   const DeviceWorkspace bytes = device_workspace(*config_);
   rows_ = static_cast<int>(step.tokens.size());
   capturing_ = step.capturing;
   appends_late_ = near_ = false;
   describe_rows(step);
-  upload_tables(step, reinterpret_cast<int32_t *>(state_->staging.data() + bytes.rows + bytes.kept));
+  upload_tables(step, reinterpret_cast<int32_t *>(staging() + bytes.rows + bytes.kept));
   plan_tiles(step);
   list_handed(step);
-  if (state_->sampled != nullptr) state_->sampled->describe(state_->stream, step, state_->tables);
+  if (state_->sampled != nullptr) state_->sampled->describe(state_->stream, step, state_->tables, half_);
 }
 
 void CudaDevice::begin(const DeviceStep &step) {
+  make_current();
+  forget_ahead();
   describe(step);
   own_heads_ms_ = 0;
   if (state_->host != nullptr) state_->host->begin(step);
@@ -77,7 +78,8 @@ void CudaDevice::begin(const DeviceStep &step) {
 
 void CudaDevice::embed_rows() {
   const ModelConfig &c = *config_;
-  embed(state_->stream, state_->rows, rows_, weights_->embedding.data, c.hidden, c.f32, state_->x);
+  embed(state_->stream, state_->rows, state_->best, rows_, weights_->embedding.data, c.hidden, c.f32,
+        state_->x);
   rotate_table(state_->stream, state_->rows, rows_, state_->frequencies, c.rope_pairs(), c.rope_scale,
                state_->cosine, state_->sine);
 }
@@ -125,9 +127,11 @@ void CudaDevice::complete(int layer) {
 void CudaDevice::keep(const DeviceStep &step, const std::vector<int32_t> &kept) {
   DeviceState &s = *state_;
   const ModelConfig &c = *config_;
+  make_current();
+  synchronize();  // staging is free
   describe(step);
   if (s.host != nullptr) s.host->keep(step);
-  int32_t *staged = reinterpret_cast<int32_t *>(s.staging.data() + device_workspace(c).rows);
+  int32_t *staged = reinterpret_cast<int32_t *>(staging() + device_workspace(c).rows);
   std::copy(kept.begin(), kept.end(), staged);
   copy_in(s.stream, s.kept, staged, kept.size() * 4);
   auto close_up = [&](void *values, int64_t stride, int64_t row_bytes) {
@@ -153,6 +157,10 @@ void CudaDevice::output(int first, int count) {
   const int64_t row_bytes = int64_t{config_->hidden} * config_->value_bytes();
   state_->products->multiply(weights_->output, state_->normed + first * row_bytes, count, Into::kFloats,
                              state_->logits);
+  read_logits(count);
+}
+
+void CudaDevice::read_logits(int count) {
   check(cudaMemcpyAsync(state_->logits_out.data(), state_->logits, size_t(count) * config_->vocabulary * 4,
                         cudaMemcpyDeviceToHost, state_->stream),
         "read logits");
@@ -165,44 +173,9 @@ const float *CudaDevice::logits(int first, int count) {
   return reinterpret_cast<const float *>(state_->logits_out.data());
 }
 
-void CudaDevice::decode_all() {
-  embed_rows();
-  for (int layer = 0; layer < config_->layers; ++layer) {
-    const LayerWeights &w = weights_->layers[size_t(layer)];
-    multiply_qkv(layer);
-    if (!appends_late_ || !samples(layer)) append(layer);
-    attend_layer(layer);
-    state_->products->multiply(w.attention_output, state_->attended, rows_, Into::kResidual, state_->x);
-    feed_forward(w);
-  }
-  normalise();
-  output(0, rows_);
-}
-
-// Blocks that are full now are sealed behind the recorded part: few steps fill one, and a token does not
-// choose among the keys of its own block.
-const float *CudaDevice::decode(const DeviceStep &step) {
-  describe(step);
-  SampledLayers *sampled = state_->sampled.get();
-  GraphKey key{rows_, sampled_rows(), 0, false};
-  if (sampled != nullptr) {
-    sampled->clear_statistics(state_->stream);
-    appends_late_ = sampled->rows() == rows_ && !sampled->verifies() && sampled->can_prepare();
-    describe_near(step);
-    key.longest = sampled->longest();
-    key.near = near_;
-  }
-  if (sampled != nullptr && sampled->verifies())
-    decode_all();
-  else
-    graphs_.run(state_->stream, key, [this] { decode_all(); });
-  for (int layer = 0; layer < config_->layers; ++layer) seal_blocks(layer);
-  wait();
-  return reinterpret_cast<const float *>(state_->logits_out.data());
-}
-
 void CudaDevice::wait() {
-  if (state_->sampled != nullptr) state_->sampled->fetch_statistics(state_->stream);
+  if (state_->sampled != nullptr) state_->sampled->fetch_statistics(state_->stream, half_);
+  shown_ = half_;
   synchronize();
   count_own_heads();
   if (state_->host != nullptr) state_->host->wait();

@@ -14,8 +14,9 @@ constexpr int kThreads = 256;
 constexpr int kFewRows = 16;
 
 template <typename T>
-__global__ void embed_kernel(const Row *rows, const T *table, int width, float *x) {
-  const T *from = table + int64_t{rows[blockIdx.x].token} * width;
+__global__ void embed_kernel(const Row *rows, const BestToken *found, const T *table, int width, float *x) {
+  const int given = rows[blockIdx.x].token, token = given >= 0 ? given : found[blockIdx.x].token;
+  const T *from = table + int64_t{token >= 0 ? token : 0} * width;  // a row that fails is computed on
   float *to = x + int64_t{blockIdx.x} * width;
   for (int i = threadIdx.x; i < width; i += blockDim.x) to[i] = widen(from[i]);
 }
@@ -120,14 +121,14 @@ unsigned blocks_for(int64_t count) { return static_cast<unsigned>((count + kThre
 
 }  // namespace
 
-void embed(cudaStream_t stream, const Row *rows, int count, const void *table, int width, bool f32,
-           float *x) {
+void embed(cudaStream_t stream, const Row *rows, const BestToken *found, int count, const void *table,
+           int width, bool f32, float *x) {
   if (f32)
-    launch({stream}, embed_kernel<float>, count, kThreads, 0, rows, static_cast<const float *>(table), width,
-           x);
+    launch({stream}, embed_kernel<float>, count, kThreads, 0, rows, found, static_cast<const float *>(table),
+           width, x);
   else
-    launch({stream}, embed_kernel<bf16>, count, kThreads, 0, rows, static_cast<const bf16 *>(table), width,
-           x);
+    launch({stream}, embed_kernel<bf16>, count, kThreads, 0, rows, found, static_cast<const bf16 *>(table),
+           width, x);
 }
 
 void rotate_table(cudaStream_t stream, const Row *rows, int count, const float *frequencies, int pairs,

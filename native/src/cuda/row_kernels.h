@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "best_token.h"
+
 namespace sounder::cuda {
 
 // A row of a step: which token, where it stands, and the row of the table with its context's blocks.
@@ -18,8 +20,9 @@ struct Row {
   int32_t padding;
 };
 
-// x[r] = table[rows[r].token], [V, C] of T
-void embed(cudaStream_t stream, const Row *rows, int count, const void *table, int width, bool f32, float *x);
+// x[r] = table[rows[r].token], [V, C] of T; of rows whose token is -1, that of found[r]
+void embed(cudaStream_t stream, const Row *rows, const BestToken *found, int count, const void *table,
+           int width, bool f32, float *x);
 
 // cosine, sine [R, P]: of the angle position * frequency, a product in float32
 void rotate_table(cudaStream_t stream, const Row *rows, int count, const float *frequencies, int pairs,

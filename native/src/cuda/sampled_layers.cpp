@@ -58,8 +58,10 @@ SampledLayers::SampledLayers(const ModelConfig &config, int processors, const st
       most_queries_(device_sampled_queries(config)),
       places_(places),
       records_(records),
-      staging_(device_workspace(config).queries, "pin memory for a step"),
-      found_(device_workspace(config).statistics, "pin memory for statistics"),
+      staging_bytes_(device_workspace(config).queries),
+      found_bytes_(device_workspace(config).statistics),
+      staging_(2 * staging_bytes_, "pin memory for a step"),
+      found_(2 * found_bytes_, "pin memory for statistics"),
       branches_(kBranches) {
   static_assert(sizeof(SketchConstants) <= 6400);
   const SketchConstants constants = constants_of(config);
@@ -75,7 +77,8 @@ Launcher SampledLayers::launcher(cudaStream_t stream) const {
   return made;
 }
 
-void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables) {
+void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables, int half) {
+  staged_ = staging_.data() + half * staging_bytes_;
   const int width = device_table_width(config_);
   queries_.clear();
   filled_.clear();
@@ -95,13 +98,12 @@ void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const 
   }
   if (queries_.empty()) return;
   const size_t bytes = queries_.size() * sizeof(SampledQuery);
-  std::memcpy(staging_.data(), queries_.data(), bytes);
-  check(cudaMemcpyAsync(places_.queries, staging_.data(), bytes, cudaMemcpyHostToDevice, stream),
-        "upload a step");
+  std::memcpy(staged_, queries_.data(), bytes);
+  check(cudaMemcpyAsync(places_.queries, staged_, bytes, cudaMemcpyHostToDevice, stream), "upload a step");
 }
 
 void SampledLayers::describe_near(cudaStream_t stream, const int32_t *tables) {
-  SampledQuery *staged = reinterpret_cast<SampledQuery *>(staging_.data()) + rows();
+  SampledQuery *staged = reinterpret_cast<SampledQuery *>(staged_) + rows();
   for (int i = 0; i < rows(); ++i) {
     staged[i] = queries_[size_t(i)];
     staged[i].near_blocks = tables + int64_t{i} * device_table_width(config_);
@@ -177,15 +179,16 @@ void SampledLayers::clear_statistics(cudaStream_t stream) {
   check(cudaMemsetAsync(places_.statistics, 0, bytes, stream), "clear statistics");
 }
 
-void SampledLayers::fetch_statistics(cudaStream_t stream) {
+void SampledLayers::fetch_statistics(cudaStream_t stream, int half) {
   const size_t bytes = size_t(sequences_) * config_.heads * kStatistics * sizeof(float);
-  check(cudaMemcpyAsync(found_.data(), places_.statistics, bytes, cudaMemcpyDeviceToHost, stream),
+  check(cudaMemcpyAsync(found_.data() + half * found_bytes_, places_.statistics, bytes,
+                        cudaMemcpyDeviceToHost, stream),
         "read statistics");
 }
 
 // A KV head reads its rows for all heads of its group.
-std::vector<SampledStatistics> SampledLayers::statistics() const {
-  const float *next = reinterpret_cast<const float *>(found_.data());
+std::vector<SampledStatistics> SampledLayers::statistics(int half) const {
+  const float *next = reinterpret_cast<const float *>(found_.data() + half * found_bytes_);
   const double heads = config_.heads;
   std::vector<SampledStatistics> all(static_cast<size_t>(sequences_));
   for (SampledStatistics &own : all)

@@ -30,8 +30,9 @@ class SampledLayers {
   // Whether `prepare` can do what comes before attention, so that nothing else need.
   bool can_prepare() const { return can_turn(shape_.head_dim, config_.rope_pairs()); }
 
+  // half: 0 or 1, of what is pinned: one may still be copied from while the other is filled.
   // The rows of a step that sample, and the blocks that it fills; tables: where those of its sequences lie.
-  void describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables);
+  void describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables, int half);
   // The same rows once more, behind the others, with sink and tail of row i in the blocks of table i.
   void describe_near(cudaStream_t stream, const int32_t *tables);
   int rows() const { return static_cast<int>(queries_.size()); }
@@ -58,8 +59,8 @@ class SampledLayers {
 
   void clear_statistics(cudaStream_t stream);
   // Queues them; there when the stream is done.
-  void fetch_statistics(cudaStream_t stream);
-  std::vector<SampledStatistics> statistics() const;
+  void fetch_statistics(cudaStream_t stream, int half);
+  std::vector<SampledStatistics> statistics(int half) const;
 
  private:
   Launcher launcher(cudaStream_t stream) const;
@@ -73,7 +74,9 @@ class SampledLayers {
   int processors_, most_queries_;
   Places places_;
   const std::vector<Buffer> &records_;
+  int64_t staging_bytes_, found_bytes_;  // of a half
   PinnedBuffer staging_, found_;
+  char *staged_ = nullptr;  // the half of this step
   Branches branches_;
 
   std::vector<SampledQuery> queries_;

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Answers that take the best token each time run one step ahead of their caller on a GPU: they are those of
+// steps that are asked for one by one, and what was queued in vain leaves no trace.
+#include <utility>
+
+#include "check.h"
+#include "sampled_engine.h"
+
+namespace {
+
+using tiny::Config;
+using tiny::Engine;
+using tiny::has_gpu;
+using tiny::Sequence;
+using tiny::StepResult;
+
+struct Answer {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+};
+
+// Steps from here on fill a block and open the next.
+constexpr int kPromptTokens = 375;
+
+Config config_of(int host_layers, bool sampled) {
+  Config config;
+  config.layers = 2;
+  config.head_dim = config.rope_dims = 64;
+  config.f32 = false;
+  config.device = 0;
+  config.host_layers = host_layers;
+  config.context = 1024;
+  config.kv_blocks = 24;
+  config.max_step_tokens = 64;
+  config.sketch_bits = sampled ? 2 : 0;
+  config.least_rows = 64;
+  return config;
+}
+
+struct World {
+  World(int host_layers, bool is_sampled) : sampled(is_sampled) {
+    CHECK(engine.load(tiny::make_model(config_of(host_layers, sampled))) == SOUNDER_OK);
+  }
+  // A context, and the token that it goes on by.
+  int32_t prompt(int32_t &next, int seed = 1) {
+    const int32_t context = engine.create();
+    CHECK(sounder_context_fill(engine.handle(), context, kPromptTokens, seed) == SOUNDER_OK);
+    next = 10 + seed;
+    return context;
+  }
+  Sequence sequence(int32_t context, std::vector<int32_t> tokens) const {
+    const Sequence plain{context, std::move(tokens)};
+    if (!sampled) return plain;
+    return tiny::asking(plain, {.budget = 0.3f, .beta = 1, .from = kPromptTokens});
+  }
+  // Goes on from a token. Where alternatives are asked for, every step is computed when it is called for.
+  Answer go_on(int32_t context, int32_t token, int count, bool ahead) {
+    Answer answer;
+    for (int i = 0; i < count; ++i) {
+      Sequence own = sequence(context, {token});
+      const StepResult made = engine.step({own.with(SOUNDER_STEP_ALTERNATIVES, ahead ? 0 : 1)});
+      CHECK(made.status == SOUNDER_OK && made.statuses[0] == SOUNDER_OK);
+      answer.tokens.push_back(token = made.sampled[0]);
+      answer.logprobs.push_back(made.logprobs[0]);
+    }
+    return answer;
+  }
+  void expect_same(const Answer &made, const Answer &expected) {
+    CHECK(made.tokens == expected.tokens);
+    for (size_t i = 0; i < made.logprobs.size(); ++i)
+      CHECK_NEAR(made.logprobs[i], expected.logprobs[i], 1e-4);
+  }
+
+  Engine engine;
+  bool sampled;
+};
+
+template <typename Body>
+void for_worlds(const Body &body) {
+  if (!has_gpu()) return;
+  for (const auto &[host_layers, sampled] : {std::pair{0, true}, {1, false}, {1, true}}) {
+    World world(host_layers, sampled);
+    body(world);
+  }
+}
+
+}  // namespace
+
+TEST("an answer that runs ahead is the one that is asked for step by step, over blocks that fill") {
+  for_worlds([](World &world) {
+    int32_t next = 0, same = 0;
+    const int32_t ahead = world.prompt(next), plain = world.prompt(same);
+    world.expect_same(world.go_on(ahead, next, 14, true), world.go_on(plain, same, 14, false));
+  });
+}
+
+TEST("what ran ahead in vain leaves no trace when the context goes on by another token") {
+  for_worlds([](World &world) {
+    int32_t next = 0, same = 0;
+    const int32_t ahead = world.prompt(next), plain = world.prompt(same);
+    world.go_on(ahead, next, 6, true);
+    world.go_on(plain, same, 6, false);
+    world.expect_same(world.go_on(ahead, 17, 6, true), world.go_on(plain, 17, 6, false));
+    // The same length again, by other tokens.
+    for (const int32_t context : {ahead, plain})
+      CHECK(sounder_context_truncate(world.engine.handle(), context, kPromptTokens + 2) == SOUNDER_OK);
+    world.expect_same(world.go_on(ahead, 5, 6, true), world.go_on(plain, 5, 6, false));
+  });
+}
+
+TEST("what ran ahead in vain leaves no trace in blocks that others take, nor in forks") {
+  for_worlds([](World &world) {
+    int32_t next = 0, same = 0, other = 0;
+    const int32_t plain = world.prompt(same), source = world.prompt(other, 2);
+    world.go_on(plain, same, 6, false);
+    const int32_t ahead = world.prompt(next);
+    world.go_on(ahead, next, 6, true);
+    const int32_t fork = sounder_context_fork(world.engine.handle(), ahead, kPromptTokens + 3);
+    const int32_t plain_fork = sounder_context_fork(world.engine.handle(), plain, kPromptTokens + 3);
+    world.expect_same(world.go_on(fork, 9, 3, true), world.go_on(plain_fork, 9, 3, false));
+    const int32_t last = world.prompt(next);
+    const Answer expected = world.go_on(source, other, 8, false);
+    world.go_on(last, next, 6, true);
+    CHECK(sounder_context_free(world.engine.handle(), last) == SOUNDER_OK);
+    // Its blocks are the lowest that are free: the copy of a partial block goes where the step queued ahead
+    // writes.
+    const int32_t taker = sounder_context_fork(world.engine.handle(), source, kPromptTokens);
+    world.expect_same(world.go_on(taker, other, 8, true), expected);
+  });
+}
+
+TEST("contexts run ahead together, until one asks for more than its best token") {
+  for_worlds([](World &world) {
+    int32_t next[2], same[2];
+    int32_t ahead[2], plain[2];
+    for (int i = 0; i < 2; ++i) {
+      ahead[i] = world.prompt(next[i], i + 1);
+      plain[i] = world.prompt(same[i], i + 1);
+    }
+    for (int step = 0; step < 10; ++step) {
+      Sequence a = world.sequence(ahead[0], {next[0]}), b = world.sequence(ahead[1], {next[1]});
+      if (step == 6) b.with_float(SOUNDER_STEP_TEMPERATURE, 0.7f).with(SOUNDER_STEP_SEED_LOW, 3);
+      const StepResult made = world.engine.step({a, b});
+      Sequence c = world.sequence(plain[0], {same[0]}), d = world.sequence(plain[1], {same[1]});
+      if (step == 6) d.with_float(SOUNDER_STEP_TEMPERATURE, 0.7f).with(SOUNDER_STEP_SEED_LOW, 3);
+      c.with(SOUNDER_STEP_ALTERNATIVES, 1), d.with(SOUNDER_STEP_ALTERNATIVES, 1);
+      const StepResult expected = world.engine.step({c, d});
+      CHECK(made.sampled == expected.sampled);
+      for (int i = 0; i < 2; ++i) next[i] = made.sampled[size_t(i)], same[i] = expected.sampled[size_t(i)];
+    }
+  });
+}
