@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Speed of one engine: prefill from an empty context, and decode at depths. */
-import { type Engine, GREEDY, LAST_SAMPLED } from "../src/engine/engine.ts";
+import { type Engine, GREEDY, LAST_SAMPLED, type StepSequence } from "../src/engine/engine.ts";
 
 const DECODED = 24;
 
@@ -35,13 +35,21 @@ function promptTokens(from: number, count: number, vocabulary: number): number[]
   return Array.from({ length: count }, (_, i) => 100 + ((from + i) * 7919) % (vocabulary - 200));
 }
 
-/** Appends tokens up to a length, and returns the milliseconds that it took. */
-export async function extend(engine: Engine, context: number, length: number): Promise<number> {
+/**
+ * Appends tokens up to a length, and returns the milliseconds that it took.
+ * @param how what the steps ask for otherwise than a prompt without end that is attended exactly
+ */
+export async function extend(
+  engine: Engine,
+  context: number,
+  length: number,
+  how: Pick<StepSequence, "attention"> & Partial<Pick<StepSequence, "promptTokens">> = {},
+): Promise<number> {
   const start = performance.now();
   for (let at = engine.contextLength(context); at < length;) {
     const count = Math.min(engine.limits.maxStepTokens, length - at);
     const tokens = promptTokens(at, count, engine.limits.vocabulary);
-    const { sequences } = await engine.step([{ ...SEQUENCE, context, tokens }]);
+    const { sequences } = await engine.step([{ ...SEQUENCE, ...how, context, tokens }]);
     if (sequences[0]!.failure !== null) throw new Error(`prefill: ${sequences[0]!.failure}`);
     at += count;
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Bytes that a decode step must move, and what they would take on another card. */
 import { BLOCK_TOKENS } from "../../src/engine/engine.ts";
-import type { IndexSettings } from "../../src/engine/settings.ts";
+import type { HostAttention, IndexSettings } from "../../src/engine/settings.ts";
 import { indexBytes, samplingLayers } from "../../src/model/index_memory.ts";
 import { weightBytes } from "../../src/model/memory.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
@@ -28,7 +28,8 @@ export interface StepShape {
   context: number;
   batch: number;
   hostLayers: number;
-  hostAttention: "gpu" | "cpu";
+  /** Where heads are divided: what it would be if the GPU had all of them. */
+  hostAttention: HostAttention;
   /** Rows that a KV head reads at a layer that samples; null: all. */
   rows: number | null;
   index: IndexSettings;

@@ -137,11 +137,20 @@ export async function decodeAll(
   }
 }
 
-/** Prefill of one context up to each of some ascending lengths, after a first step that warms up. */
+/**
+ * Prefill of one context up to each of some ascending lengths, after a first step that warms up. With lsh tables
+ * where the strategy has them: they are whole where the last length ends.
+ */
 export async function prefillTo(
   engine: Engine,
   lengths: readonly number[],
+  strategy: StrategySpec | undefined,
 ): Promise<PrefillPoint[]> {
+  const promptTokens = lengths.at(-1)!;
+  const how = {
+    promptTokens,
+    ...(strategy === undefined ? {} : attentionOf(strategy.params, promptTokens, 1)),
+  };
   const warm = engine.createContext();
   await extend(engine, warm, Math.min(engine.limits.maxStepTokens, lengths[0]!));
   engine.freeContext(warm);
@@ -150,7 +159,7 @@ export async function prefillTo(
     let ms = 0;
     const points: PrefillPoint[] = [];
     for (const tokens of lengths) {
-      ms += await extend(engine, context, tokens);
+      ms += await extend(engine, context, tokens, how);
       points.push({ tokens, seconds: ms / 1000 });
     }
     return points;

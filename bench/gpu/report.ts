@@ -108,22 +108,29 @@ export function breakEven(points: readonly Point[]): string[] {
   });
 }
 
-/** Prefill with and without an index. */
+/** Prefill by where KV lies, and which index is made on the way. */
 export function prefillTable(prefill: readonly TimedPrefill[]): string {
   const lengths = [...new Set(prefill.map(({ tokens }) => tokens))];
-  const at = (tokens: number, indexed: boolean) =>
-    prefill.find((one) => one.tokens === tokens && one.indexed === indexed)?.seconds;
-  const speed = (tokens: number, seconds?: number) =>
-    seconds === undefined ? "–" : `${rate(tokens / seconds)} (${seconds.toFixed(2)} s)`;
+  const engines = [...new Map(prefill.map((one) => [`${one.where} ${one.index}`, one])).values()];
+  const at = (tokens: number, { where, index }: Omit<TimedPrefill, "tokens" | "seconds">) =>
+    prefill.find((one) => one.tokens === tokens && one.where === where && one.index === index)
+      ?.seconds;
+  const plain = engines.find(({ index }) => index === null);
+  const cell = (tokens: number, engine: TimedPrefill) => {
+    const seconds = at(tokens, engine), base = plain && at(tokens, plain);
+    if (seconds === undefined) return "–";
+    const added = base === undefined || engine === plain
+      ? ""
+      : `, ${seconds < base ? "−" : "+"}${(100 * Math.abs(seconds / base - 1)).toFixed(1)} %`;
+    return `${rate(tokens / seconds)} (${seconds.toFixed(2)} s${added})`;
+  };
   return table(
-    ["prefill, tokens/s", "with an index", "without", "the index adds"],
-    lengths.map((tokens) => {
-      const [with_, without] = [at(tokens, true), at(tokens, false)];
-      const added = with_ === undefined || without === undefined
-        ? "–"
-        : `${(100 * (with_ / without - 1)).toFixed(1)} %`;
-      return [tokens.toLocaleString("en-US"), speed(tokens, with_), speed(tokens, without), added];
-    }),
+    ["prefill, tokens/s", "index", ...lengths.map((n) => n.toLocaleString("en-US"))],
+    engines.map((engine) => [
+      engine.where,
+      engine.index ?? "none",
+      ...lengths.map((tokens) => cell(tokens, engine)),
+    ]),
   );
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Runs the trials of a setting, an engine each, and keeps what they gave. */
 import { NativeEngine } from "../../ffi/engine.ts";
-import type { IndexSettings } from "../../src/engine/settings.ts";
+import type { HostAttention, IndexSettings } from "../../src/engine/settings.ts";
 import { Failure } from "../../src/errors.ts";
 import { formatBytes } from "../../src/model/memory.ts";
 import type { ModelSource } from "../../src/model/model.ts";
@@ -16,14 +16,15 @@ export interface Point extends DecodePoint {
   where: string;
   table: Trial["table"];
   hostLayers: number;
-  hostAttention: "gpu" | "cpu";
+  hostAttention: HostAttention;
   /** Bytes that a step must move. */
   traffic: Traffic;
 }
 
 export interface TimedPrefill extends PrefillPoint {
   where: string;
-  indexed: boolean;
+  /** The strategy whose index was made; null: none. */
+  index: string | null;
 }
 
 export interface SettingResult {
@@ -65,9 +66,10 @@ async function measureTrial(
   const { where, table, hostAttention, strategies } = trial;
   const { index, context: longest } = fit.settings;
   if (trial.prefill.length > 0) {
-    const indexed = index.sketchBits > 0;
-    for (const point of await prefillTo(engine, trial.prefill)) {
-      result.prefill.push({ ...point, where, indexed });
+    const strategy = strategies.find(({ params }) => params.strategy !== "full");
+    const kind = strategy?.params.strategy ?? null;
+    for (const point of await prefillTo(engine, trial.prefill, strategy)) {
+      result.prefill.push({ ...point, where, index: kind });
       show(`prefill of ${point.tokens} tokens: ${point.seconds.toFixed(2)} s`);
     }
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `deno task bench:gpu` measures: the paper's settings, and the engines that each of them takes. */
 import { BLOCK_TOKENS } from "../../src/engine/engine.ts";
-import { NO_INDEX } from "../../src/engine/settings.ts";
+import { type HostAttention, NO_INDEX } from "../../src/engine/settings.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
 import { parseStrategies, type StrategySpec } from "../eval/strategies.ts";
 import { samplingLayers } from "../../src/model/index_memory.ts";
@@ -64,7 +64,7 @@ export interface Trial {
   contexts: number[];
   /** Layers whose KV lies in host memory; "least": as few as fit. */
   hostLayers: number | "least";
-  hostAttention: "gpu" | "cpu";
+  hostAttention: HostAttention;
   /** Whether the setting's cap on the GPU's memory holds; without it all that is free may be used. */
   capped: boolean;
   /** Most contexts. */
@@ -116,6 +116,14 @@ export function trialsOf(
     },
     {
       ...BASE,
+      where: "KV on the host, by both",
+      strategies: parseStrategies(`${sketch}@0.02`),
+      contexts,
+      hostLayers,
+      hostAttention: "split",
+    },
+    {
+      ...BASE,
       where: "KV in VRAM as far as it fits",
       strategies: parseStrategies("full"),
       contexts,
@@ -123,7 +131,38 @@ export function trialsOf(
       most: 1,
     },
   ];
-  return setting.more ? [...trials, ...longTrials(setting, two, hostLayers)] : trials;
+  return setting.more
+    ? [
+      ...trials,
+      ...longTrials(setting, two, hostLayers),
+      ...prefillTrials(setting, `lsh:${lsh}`, two, hostLayers),
+    ]
+    : trials;
+}
+
+/** What an index costs a prompt where KV lies on the host. */
+function prefillTrials(
+  { context }: Setting,
+  lsh: string,
+  [sketch]: StrategySpec[],
+  hostLayers: number,
+): Trial[] {
+  const third = Math.floor(context / 3 / BLOCK_TOKENS) * BLOCK_TOKENS;
+  const one: Omit<Trial, "where" | "strategies" | "hostAttention"> = {
+    ...BASE,
+    contexts: [],
+    hostLayers,
+    capped: false,
+    most: 1,
+    prefill: [third, context],
+    table: "prefill",
+  };
+  const where = (who: string) => `KV on the host, by the ${who}, prompts`;
+  return [
+    { ...one, where: where("GPU"), strategies: [sketch!], hostAttention: "gpu" },
+    { ...one, where: where("CPU"), strategies: [sketch!], hostAttention: "cpu" },
+    { ...one, where: where("CPU"), strategies: parseStrategies(lsh), hostAttention: "cpu" },
+  ];
 }
 
 function longTrials({ context }: Setting, sketches: StrategySpec[], hostLayers: number): Trial[] {

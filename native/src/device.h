@@ -86,13 +86,16 @@ class Device {
   virtual void complete(int layer) = 0;
   // Between these two where the CPU attends (ModelConfig::cpu_attends): what the sampled rows of the step
   // ask, after RoPE, and where answers are expected, which complete takes, in the values of KV; both [rows, H
-  // D]. K and V of the step lie in the host's slab then. The first own_heads KV heads of these rows the
-  // device attends itself, behind the call's back.
+  // D]. K and V of the step lie in the host's slab then. The first own_heads KV heads of these rows, and all
+  // other rows, the device attends itself, behind the call's back.
   struct Handover {
     const float *queries;
     char *answers;
   };
   virtual Handover hand_over(int layer, int own_heads) = 0;
+  // Until what the step appended at this layer lies in the host's slab. Of the two last layers that were
+  // projected.
+  virtual void await_rows(int layer) = 0;
   // Milliseconds that its own heads took since begin, once wait has returned.
   virtual double own_heads_ms() = 0;
   virtual void keep(const DeviceStep &step, const std::vector<int32_t> &kept) = 0;

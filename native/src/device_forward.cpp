@@ -62,6 +62,7 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   mark_cancelled(batch);
   describe(batch);
   host_ms_ = 0;
+  indexed_ = 0;
   host_found_.assign(host_ == nullptr ? 0 : batch.sequences.size(), {});
   // A step that the CPU has a part in goes layer by layer.
   const bool alone = host_ == nullptr || step_.sampled.empty();
@@ -96,6 +97,10 @@ void DeviceForward::run_layers(Batch &batch, const UseLogits &use_logits) {
       return;
     if (host_ != nullptr && config_.cpu_attends(layer)) attend_on_host(batch, layer);
     device_.complete(layer);
+    if (host_ != nullptr && layer > 0) {
+      if (config_.cpu_attends(layer - 1)) device_.await_rows(layer - 1);
+      index_on_host(batch, layer - 1);
+    }
     if (config_.layer_samples(layer)) count_sampled(batch, 1);
     capture(batch, SOUNDER_CAPTURE_ATTENTION, layer);
     capture(batch, SOUNDER_CAPTURE_LAYER, layer);

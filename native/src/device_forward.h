@@ -52,21 +52,25 @@ class DeviceForward : public Forward {
   void attend_alone_on_host(int layer, const AttendRequest &request, const SampledRange &range);
 
   // device_forward_host.cpp: what the CPU does in a step. Before it, tables grow over keys that are there; at
-  // a layer, sampled rows are attended; after it, blocks that are full get records, and tables grow over the
-  // keys that came.
+  // a layer, sampled rows are attended; while the device computes the next layer, or after the step, blocks
+  // that became full get records, and tables grow over the keys that came.
   int covered(const LshTables *tables) const;
   void extend_before(Batch &batch);
   void attend_on_host(Batch &batch, int layer);
   // KV heads of sampled rows that the device attends beside the CPU.
   int device_heads() const;
+  void index_on_host(Batch &batch, int layer);
   void finish_on_host(Batch &batch);
-  void extend(BatchSequence &sequence);
+  // Extends a sequence's tables, at one layer or at all.
+  template <typename... Layer>
+  void extend(BatchSequence &sequence, Layer... layer);
 
   const ModelConfig &config_;
   Device &device_;
   std::unique_ptr<HostAttention> host_;
   HeadSplit split_;     // where heads are divided
   double host_ms_ = 0;  // that the CPU attended in this step
+  int indexed_ = 0;     // layers whose index has what came in this step
   SampledShape shape_;
   DeviceStep step_;
   // The step that comes after the last one if its contexts go on by the tokens that were found; empty where

@@ -19,9 +19,10 @@ int DeviceForward::covered(const LshTables *tables) const {
 }
 
 // Tables that cannot be had end their sequence, not the others'.
-void DeviceForward::extend(BatchSequence &sequence) {
+template <typename... Layer>
+void DeviceForward::extend(BatchSequence &sequence, Layer... layer) {
   try {
-    host_->extend(*sequence.lsh, sequence.blocks, sequence.lsh_until);
+    host_->extend(*sequence.lsh, layer..., sequence.blocks, sequence.lsh_until);
   } catch (const Failure &failure) {
     sequence.failure = failure.status();
     sequence.problem = failure.what();
@@ -64,8 +65,10 @@ void DeviceForward::attend_on_host(Batch &batch, int layer) {
   batch.clock.lap(SOUNDER_STAGE_ATTENTION);
 }
 
-void DeviceForward::finish_on_host(Batch &batch) {
-  if (device_heads() > 0 && host_ms_ > 0) split_.record(device_.own_heads_ms(), host_ms_);
+// The layer's rows are here. In the order of the layers, from indexed_ on.
+void DeviceForward::index_on_host(Batch &batch, int layer) {
+  indexed_ = layer + 1;
+  if (!config_.cpu_attends(layer)) return;
   std::vector<Sealer::Job> jobs;
   for (BatchSequence &sequence : batch.sequences) {
     if (sequence.cancelled) continue;
@@ -73,11 +76,15 @@ void DeviceForward::finish_on_host(Batch &batch) {
     const int end = (sequence.position + sequence.count) / kBlockTokens;
     if (end > first) jobs.push_back({sequence.blocks, first, end});
   }
-  for (int layer = 0; layer < config_.layers && !jobs.empty(); ++layer)
-    if (config_.cpu_attends(layer)) host_->seal(layer, jobs);
+  host_->seal(layer, jobs);
   for (BatchSequence &sequence : batch.sequences)
     if (!sequence.cancelled && sequence.lsh != nullptr && sequence.lsh_until > sequence.position)
-      extend(sequence);
+      extend(sequence, layer);
+}
+
+void DeviceForward::finish_on_host(Batch &batch) {
+  if (device_heads() > 0 && host_ms_ > 0) split_.record(device_.own_heads_ms(), host_ms_);
+  for (int layer = indexed_; layer < config_.layers; ++layer) index_on_host(batch, layer);
 }
 
 // The answer comes in the values of KV, as in a step.

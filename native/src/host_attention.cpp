@@ -69,9 +69,12 @@ void HostAttention::seal(int layer, const std::vector<Sealer::Job> &jobs) {
   if (!jobs.empty() && blocks_.has_records(layer)) sealer_.run(blocks_, layer, jobs);
 }
 
+void HostAttention::extend(LshTables &tables, int layer, const int32_t *blocks, int until) {
+  if (config_.layer_samples(layer)) tables.extend(team_, layer, blocks_.slab(layer), blocks, until);
+}
+
 void HostAttention::extend(LshTables &tables, const int32_t *blocks, int until) {
-  for (int layer = 0; layer < config_.layers; ++layer)
-    if (config_.layer_samples(layer)) tables.extend(team_, layer, blocks_.slab(layer), blocks, until);
+  for (int layer = 0; layer < config_.layers; ++layer) extend(tables, layer, blocks, until);
 }
 
 }  // namespace sounder

@@ -41,7 +41,8 @@ class HostAttention {
 
   // Blocks that became full, whose rows lie here at this layer.
   void seal(int layer, const std::vector<Sealer::Job> &jobs);
-  // Extends tables over the keys before `until`; rows of all layers lie here.
+  // Extends tables over the keys before `until`, whose rows lie here: at a layer, or at all.
+  void extend(LshTables &tables, int layer, const int32_t *blocks, int until);
   void extend(LshTables &tables, const int32_t *blocks, int until);
 
  private:

@@ -152,10 +152,10 @@ Deno.test("a trial runs on an engine, and what does not fit leaves a sentence", 
     "sketch@0.01 2",
   ]);
   for (const { rows, ms } of result.points) assert(rows! > 128 && rows! < 512 && ms.median > 0);
-  assertEquals(result.prefill.map(({ tokens, indexed }) => [tokens, indexed]), [[256, true], [
-    512,
-    true,
-  ]]);
+  assertEquals(result.prefill.map(({ tokens, index }) => [tokens, index]), [
+    [256, "sketch"],
+    [512, "sketch"],
+  ]);
   await runTrial(inVram, source, result, { ...run, free: () => ({ vram: 0, host: 1 }) });
   await runTrial(inVram, source, result, { ...run, deadline: 0 });
   assertStringIncludes(

@@ -25,6 +25,7 @@ class FakeDevice : public sounder::Device {
   void project(int) override {}
   void complete(int) override {}
   Handover hand_over(int, int) override { return {}; }
+  void await_rows(int) override {}
   double own_heads_ms() override { return 0; }
   void keep(const sounder::DeviceStep &, const std::vector<int32_t> &) override {}
   void normalise() override {}

@@ -84,7 +84,7 @@ void CudaDevice::seal_blocks(int layer) {
 
 void CudaDevice::attend_layer(int layer) {
   if (samples(layer)) return attend_sampling(layer);
-  if (hands_over(layer)) return attend_handed(layer);
+  if (hands_over(layer)) return take_answers();
   attend_exactly(layer, plan_, state_->attended);
 }
 

@@ -38,7 +38,7 @@ struct DeviceState {
   PinnedBuffer handover;  // queries of rows that the CPU attends, then what they attended
   Event own_begin{cudaEventDefault}, own_end{cudaEventDefault};
   Stream stream, copies;
-  Event layer_done[2], step_done[2];
+  Event layer_done[2], layer_appended[2], step_done[2];
 
   // Parts of the workspace.
   float *x, *qkv, *logits, *cosine, *sine, *frequencies;
@@ -78,6 +78,7 @@ class CudaDevice : public Device {
   void project(int layer) override;
   void complete(int layer) override;
   Handover hand_over(int layer, int own_heads) override;
+  void await_rows(int layer) override;
   double own_heads_ms() override { return own_heads_ms_; }
   void keep(const DeviceStep &step, const std::vector<int32_t> &kept) override;
   void normalise() override;
@@ -143,7 +144,6 @@ class CudaDevice : public Device {
   // cuda_handover.cpp: whether rows of the step are the CPU's to attend at this layer, and what comes back.
   bool hands_over(int layer) const { return !handed_.empty() && config_->cpu_attends(layer); }
   void list_handed(const DeviceStep &step);
-  void attend_handed(int layer);
   void attend_own_heads(int layer, int heads);
   void count_own_heads();
   void take_answers();

@@ -26,12 +26,6 @@ void CudaDevice::list_handed(const DeviceStep &step) {
   for (const DeviceStep::SampledRow &row : step.sampled) handed_.push_back(row.row);
 }
 
-// The other rows, and what the CPU made of these.
-void CudaDevice::attend_handed(int layer) {
-  attend_exactly(layer, exact_plan_, state_->attended);
-  take_answers();
-}
-
 // The stream is idle when queries are there: what it appended is seen here.
 Device::Handover CudaDevice::hand_over(int layer, int own_heads) {
   DeviceState &s = *state_;
@@ -53,7 +47,13 @@ Device::Handover CudaDevice::hand_over(int layer, int own_heads) {
   count_own_heads();
   own_heads_ = own_heads;
   if (own_heads > 0) attend_own_heads(layer, own_heads);
+  attend_exactly(layer, exact_plan_, s.attended);
   return {reinterpret_cast<const float *>(s.handover.data()), s.handover.data() + handed_.size() * width};
+}
+
+void CudaDevice::await_rows(int layer) {
+  if (stages(layer)) return state_->host->wait_written(layer);
+  check(cudaEventSynchronize(state_->layer_appended[layer % 2]), "append KV");
 }
 
 void CudaDevice::attend_own_heads(int layer, int heads) {

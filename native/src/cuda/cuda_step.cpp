@@ -101,7 +101,10 @@ void CudaDevice::project(int layer) {
   multiply_qkv(layer);
   append(layer);
   seal_blocks(layer);
-  if (stages(layer)) state_->host->end_append(layer);
+  if (stages(layer))
+    state_->host->end_append(layer);
+  else if (config_->cpu_attends(layer))
+    state_->layer_appended[layer % 2].record(state_->stream);
 }
 
 void CudaDevice::feed_forward(const LayerWeights &w) {

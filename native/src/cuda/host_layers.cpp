@@ -147,7 +147,7 @@ void HostLayers::copy_ahead() {
 
 RowPlace HostLayers::begin_append(int layer, int sequence) {
   const Staged &staged = *find(sequence);
-  written_.hold_up(compute_);
+  await_written();
   bring_old_rows(layer, staged.blocks[staged.first_block], staged.first_row,
                  memory_.appended + staged.place * config_.layer_block_bytes());
   return appended(sequence);
@@ -163,7 +163,7 @@ void HostLayers::end_append(int layer) {
     copy_out(layer, staged.blocks + staged.first_block, staged.new_blocks,
              memory_.appended + staged.place * config_.layer_block_bytes());
   }
-  written_.record(out_);
+  written_[layer % 2].record(out_);
 }
 
 RowPlace HostLayers::begin_attention(int layer, int sequence) {

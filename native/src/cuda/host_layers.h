@@ -58,7 +58,13 @@ class HostLayers {
   RowPlace appended(int sequence) const;
   void end_append(int layer);
   // What is queued on the compute stream from now on sees the layer's new rows in the host's slab.
-  void await_written() const { written_.hold_up(compute_); }
+  void await_written() const {
+    for (const Event &written : written_) written.hold_up(compute_);
+  }
+  // Waits for a layer's, of the two last ones that were sent on.
+  void wait_written(int layer) const {
+    check(cudaEventSynchronize(written_[layer % 2]), "take KV blocks to the host");
+  }
 
   // Between these, all rows of a staged sequence are there for attention. In the order of sequences.
   RowPlace begin_attention(int layer, int sequence);
@@ -112,7 +118,7 @@ class HostLayers {
   Buffer buffers_[2];
   // The last job that was begun: layer, and index into staged_.
   int job_layer_ = 0, job_index_ = -1;
-  Event appended_, written_;
+  Event appended_, written_[2];
   Event filled_[2];
 };
 
