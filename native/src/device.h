@@ -84,15 +84,20 @@ class Device {
   virtual void begin(const DeviceStep &step) = 0;
   virtual void project(int layer) = 0;
   virtual void complete(int layer) = 0;
-  // Between these two where the CPU attends (ModelConfig::cpu_attends): what the sampled rows of the step
-  // ask, after RoPE, and where answers are expected, which complete takes, in the values of KV; both [rows, H
-  // D]. K and V of the step lie in the host's slab then. The first own_heads KV heads of these rows, and all
-  // other rows, the device attends itself, behind the call's back.
+  // What project, hand_over and complete do next is for these rows of the step alone, until it is all of them
+  // again. Of a step that decodes and hands all its rows over; the two halves of it, each layer the first one
+  // first.
+  virtual void look_at(int first_row, int rows) = 0;
+  // Between these two where the CPU attends (ModelConfig::cpu_attends): the sampled rows are handed over.
+  // Then, what they ask, after RoPE, and where answers are expected, which complete takes, in the values of
+  // KV; both [rows, H D]. K and V of the step lie in the host's slab then. The first own_heads KV heads of
+  // these rows, and all other rows, the device attends itself, behind the call's back.
   struct Handover {
     const float *queries;
     char *answers;
   };
-  virtual Handover hand_over(int layer, int own_heads) = 0;
+  virtual void hand_over(int layer, int own_heads) = 0;
+  virtual Handover take_over() = 0;
   // Until what the step appended at this layer lies in the host's slab. Of the two last layers that were
   // projected.
   virtual void await_rows(int layer) = 0;

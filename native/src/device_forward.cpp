@@ -71,7 +71,10 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
       decode(batch, use_logits);
     } else {
       ahead_ = {};
-      run_layers(batch, use_logits);
+      if (is_decode(batch) && can_halve(batch))
+        run_halves(batch, use_logits);
+      else
+        run_layers(batch, use_logits);
       device_.wait();
       read_statistics(batch);
     }

@@ -57,6 +57,14 @@ class DeviceForward : public Forward {
   int covered(const LshTables *tables) const;
   void extend_before(Batch &batch);
   void attend_on_host(Batch &batch, int layer);
+  // The rows [first, end) of those that were handed over.
+  void answer(Batch &batch, int layer, size_t first, size_t end);
+  // A step in which all rows sample, and all where the CPU attends, is run in two halves: while it attends
+  // one of them, the device computes the other.
+  bool can_halve(const Batch &batch) const;
+  void run_halves(Batch &batch, const UseLogits &use_logits);
+  // Layers [layer, end), where the CPU attends.
+  void run_halves_through(Batch &batch, int layer, int end);
   // KV heads of sampled rows that the device attends beside the CPU.
   int device_heads() const;
   void index_on_host(Batch &batch, int layer);

@@ -2,9 +2,11 @@
 //
 // The CPU's part of a step on a device, where it attends the rows that sample, and keeps the index of what
 // lies in host memory.
+#include <algorithm>
 #include <chrono>
 #include <vector>
 
+#include "batch_rows.h"
 #include "device_forward.h"
 #include "failure.h"
 
@@ -45,24 +47,81 @@ int DeviceForward::device_heads() const {
 
 void DeviceForward::attend_on_host(Batch &batch, int layer) {
   if (step_.sampled.empty()) return;
+  device_.hand_over(layer, device_heads());
+  answer(batch, layer, 0, step_.sampled.size());
+}
+
+void DeviceForward::answer(Batch &batch, int layer, size_t first, size_t end) {
   batch.clock.lap(SOUNDER_STAGE_OTHER);
-  const int own_heads = device_heads();
-  const Device::Handover handover = device_.hand_over(layer, own_heads);
+  const Device::Handover handover = device_.take_over();
   batch.clock.lap(SOUNDER_STAGE_MATMUL);
   host_rows_.clear();
   const int64_t width = config_.q_width();
-  for (const DeviceStep::SampledRow &row : step_.sampled) {
+  for (size_t i = first; i < end; ++i) {
+    const DeviceStep::SampledRow &row = step_.sampled[i];
     const BatchSequence &sequence = batch.sequences[size_t(row.sequence)];
-    const int64_t place = static_cast<int64_t>(host_rows_.size()) * width;
+    if (sequence.cancelled) continue;
+    const int64_t place = static_cast<int64_t>(i - first) * width;
     SampledStatistics *found = row.is_last ? &host_found_[size_t(row.sequence)] : &other_rows_;
     host_rows_.push_back({handover.queries + place, handover.answers + place * config_.value_bytes(),
                           row.position, sequence.blocks, row.params, sequence.lsh, found, row.is_last});
   }
   const auto start = std::chrono::steady_clock::now();
-  host_->attend(layer, host_rows_.data(), static_cast<int>(host_rows_.size()), own_heads);
+  host_->attend(layer, host_rows_.data(), static_cast<int>(host_rows_.size()), device_heads());
   const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
   host_ms_ += taken.count();
   batch.clock.lap(SOUNDER_STAGE_ATTENTION);
+}
+
+bool DeviceForward::can_halve(const Batch &batch) const {
+  const size_t rows = batch.row_token.size();
+  if (rows < 2 || step_.sampled.size() != rows || config_.host_layers < config_.sampling_layers())
+    return false;
+  return std::none_of(step_.sampled.begin(), step_.sampled.end(),
+                      [](const DeviceStep::SampledRow &row) { return row.params->verify; });
+}
+
+// Rows that are cancelled on the way are dropped at the end.
+void DeviceForward::run_halves(Batch &batch, const UseLogits &use_logits) {
+  const int layers = config_.layers;
+  device_.begin(step_);
+  for (int layer = 0, end; layer < layers; layer = end) {
+    mark_cancelled(batch);
+    for (end = layer; end < layers && config_.cpu_attends(end); ++end) continue;
+    if (end > layer) {
+      run_halves_through(batch, layer, end);
+    } else {
+      device_.project(layer);
+      device_.complete(layer);
+      end = layer + 1;
+    }
+  }
+  count_sampled(batch, config_.sampling_layers());
+  if (drop_cancelled(batch)) output(batch, use_logits);
+}
+
+void DeviceForward::run_halves_through(Batch &batch, int layer, int end) {
+  const int rows = static_cast<int>(step_.sampled.size()), half = (rows + 1) / 2, heads = device_heads();
+  auto ask = [&](int of) {
+    device_.project(of);
+    device_.hand_over(of, heads);
+  };
+  for (int first : {0, half}) {
+    device_.look_at(first, first == 0 ? half : rows - half);
+    ask(layer);
+  }
+  for (; layer < end; ++layer) {
+    mark_cancelled(batch);
+    for (int first : {0, half}) {
+      const int count = first == 0 ? half : rows - half;
+      device_.look_at(first, count);
+      answer(batch, layer, size_t(first), size_t(first + count));
+      device_.complete(layer);
+      if (layer + 1 < end) ask(layer + 1);
+    }
+    batch.thousandths->store((layer + 1) * 1000 / (config_.layers + 1));
+  }
+  device_.look_at(0, rows);
 }
 
 // The layer's rows are here. In the order of the layers, from indexed_ on.

@@ -185,6 +185,62 @@ TEST("heads that GPU and CPU divide make the same of a step as one of them would
   }
 }
 
+TEST("two halves of a step, uneven too, make of each context what it makes alone") {
+  if (!has_gpu()) return;
+  Config config = on_gpu(false);
+  config.heads = 16;
+  config.kv_heads = 8;
+  config.head_dim = config.rope_dims = 64;
+  config.lsh_bits = config.lsh_tables = config.lsh_tokens = config.quest_page = 0;
+  config.yardsticks = false;
+  const std::vector<int32_t> tokens = tiny::random_tokens(6, 99, 4);
+  const std::vector<int> lengths = {1275, 1000, 1100};
+  for (int who : {SOUNDER_HOST_ATTENTION_CPU, SOUNDER_HOST_ATTENTION_SPLIT}) {
+    config.host_attention = who;
+    SampledEngine gpu(config);
+    std::vector<int32_t> contexts;
+    for (int length : lengths) contexts.push_back(noise(gpu, length));
+    const Decoded together = decode(gpu, contexts, tokens, {}, 900);
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      const Decoded alone = decode(gpu, {noise(gpu, lengths[s])}, tokens, {}, 900);
+      CHECK(alone.rows[0] > 50);
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        CHECK_NEAR(together.rows[t * lengths.size() + s], alone.rows[t], 2);
+        CHECK_NEAR(together.logprobs[t * lengths.size() + s], alone.logprobs[t], 0.05);
+      }
+    }
+  }
+}
+
+TEST("a long prompt beside contexts that decode gets its index layer by layer, and lsh tables whole") {
+  if (!has_gpu()) return;
+  const std::vector<int32_t> prompt = tiny::random_tokens(kPrompt, 99, 3),
+                             tokens = tiny::random_tokens(4, 99, 6);
+  for (const Asked &asked : {Asked{}, Asked{.attention = SOUNDER_ATTENTION_LSH}}) {
+    Decoded by[2];
+    for (bool device : {false, true}) {
+      SampledEngine engine(device ? on_gpu() : on_cpu(on_gpu()));
+      const int32_t other = noise(engine, 2280), context = engine.create();
+      Asked beside = asked;
+      beside.from = 2280;
+      const size_t most = size_t(engine.config.max_step_tokens) - 1;
+      for (size_t at = 0; at < prompt.size(); at += most) {
+        const std::vector<int32_t> chunk(prompt.begin() + long(at),
+                                         prompt.begin() + long(std::min(at + most, prompt.size())));
+        Asked own = asked;
+        own.from = kPrompt;
+        const StepResult result =
+            engine.step({asking(Sequence{other, {5}}, beside), asking(Sequence{context, chunk}, own)});
+        CHECK(result.statuses[0] == SOUNDER_OK && result.statuses[1] == SOUNDER_OK);
+      }
+      by[device] = decode(engine, {other, context}, tokens, asked, 2280);
+    }
+    CHECK(by[0].rows[1] > 50);
+    CHECK(mean_difference(by[1].rows, by[0].rows) < 1);
+    CHECK(mean_difference(by[1].logprobs, by[0].logprobs) < 5e-3);
+  }
+}
+
 TEST("an index that the GPU has no kernels for is refused unless the CPU attends where layers sample") {
   if (!has_gpu()) return;
   auto status = [](const Config &config) {

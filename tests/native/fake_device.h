@@ -24,7 +24,9 @@ class FakeDevice : public sounder::Device {
   void begin(const sounder::DeviceStep &) override {}
   void project(int) override {}
   void complete(int) override {}
-  Handover hand_over(int, int) override { return {}; }
+  void look_at(int, int) override {}
+  void hand_over(int, int) override {}
+  Handover take_over() override { return {}; }
   void await_rows(int) override {}
   double own_heads_ms() override { return 0; }
   void keep(const sounder::DeviceStep &, const std::vector<int32_t> &) override {}

@@ -36,7 +36,10 @@ struct DeviceState {
   int64_t staging_bytes;  // of one
   PinnedBuffer best_out;  // twice
   PinnedBuffer handover;  // queries of rows that the CPU attends, then what they attended
-  Event own_begin{cudaEventDefault}, own_end{cudaEventDefault};
+  // Of both halves of a step.
+  Event handed_over[2];
+  Event own_begin[2] = {Event(cudaEventDefault), Event(cudaEventDefault)};
+  Event own_end[2] = {Event(cudaEventDefault), Event(cudaEventDefault)};
   Stream stream, copies;
   Event layer_done[2], layer_appended[2], step_done[2];
 
@@ -77,7 +80,9 @@ class CudaDevice : public Device {
   void begin(const DeviceStep &step) override;
   void project(int layer) override;
   void complete(int layer) override;
-  Handover hand_over(int layer, int own_heads) override;
+  void look_at(int first_row, int rows) override;
+  void hand_over(int layer, int own_heads) override;
+  Handover take_over() override;
   void await_rows(int layer) override;
   double own_heads_ms() override { return own_heads_ms_; }
   void keep(const DeviceStep &step, const std::vector<int32_t> &kept) override;
@@ -145,7 +150,10 @@ class CudaDevice : public Device {
   bool hands_over(int layer) const { return !handed_.empty() && config_->cpu_attends(layer); }
   void list_handed(const DeviceStep &step);
   void attend_own_heads(int layer, int heads);
-  void count_own_heads();
+  char *handover() const;
+  void count_own_heads(size_t half);
+  bool is_whole() const { return rows_ == step_rows_; }
+  size_t half() const { return first_row_ > 0 ? 1 : 0; }
   void take_answers();
 
   // cuda_host_step.cpp: whether the step stages contexts at this layer, and how it goes then.
@@ -162,8 +170,9 @@ class CudaDevice : public Device {
   const ModelWeights *weights_ = nullptr;
   std::unique_ptr<DeviceState> state_;
 
-  // The rows of the step that runs.
-  int rows_ = 0;
+  // The rows of the step that runs, and those of them that are looked at, to which what is [R, …] of the
+  // state points.
+  int step_rows_ = 0, first_row_ = 0, rows_ = 0;
   int half_ = 0;   // of pinned memory, that was queued last
   int shown_ = 0;  // of the step whose statistics are asked for
   bool capturing_ = false;
@@ -177,12 +186,11 @@ class CudaDevice : public Device {
   // Blocks that a step writes which was queued ahead.
   std::mutex ahead_mutex_;
   std::vector<int32_t> ahead_blocks_;
-  // Rows of the step that sample, where the CPU attends at some layer, and what there is to hand them over
-  // in.
+  // Those of them that sample, where the CPU attends at some layer, and what there is to hand them over in.
   std::vector<int32_t> handed_;
   int64_t handover_bytes_ = 0;
   int own_heads_ = 0;  // that the device attends at the layer that was handed over last
-  bool is_timing_ = false;
+  bool is_timing_[2] = {};
   double own_heads_ms_ = 0;
 };
 

@@ -2,6 +2,8 @@
 //
 // Rows that the CPU attends where a layer's KV lies in host memory: their queries go out, what they attended
 // comes back.
+#include <numeric>
+
 #include "cuda_device.h"
 
 namespace sounder::cuda {
@@ -24,31 +26,59 @@ void CudaDevice::list_handed(const DeviceStep &step) {
   handed_.clear();
   if (config_->host_attention == SOUNDER_HOST_ATTENTION_GPU) return;
   for (const DeviceStep::SampledRow &row : step.sampled) handed_.push_back(row.row);
+  const int64_t bytes = int64_t(handed_.size()) * config_->q_width() * (4 + config_->value_bytes());
+  if (bytes <= handover_bytes_) return;
+  state_->handover = PinnedBuffer(bytes, "pin memory for queries");
+  handover_bytes_ = bytes;
 }
 
-// The stream is idle when queries are there: what it appended is seen here.
-Device::Handover CudaDevice::hand_over(int layer, int own_heads) {
+// What is [R, …] and used between projection and completion of a layer.
+void CudaDevice::look_at(int first_row, int rows) {
+  const ModelConfig &c = *config_;
+  DeviceState &s = *state_;
+  const int64_t by = first_row - first_row_, value = c.value_bytes();
+  s.x += by * c.hidden;
+  s.normed += by * c.hidden * value;
+  s.qkv += by * c.qkv_width();
+  s.q += by * c.q_width() * value;
+  s.attended += by * c.q_width() * value;
+  s.gate_up += by * 2 * c.intermediate * value;
+  s.activated += by * c.intermediate * value;
+  s.cosine += by * c.rope_pairs();
+  s.sine += by * c.rope_pairs();
+  s.rows += by;
+  first_row_ = first_row;
+  rows_ = rows;
+  handed_.resize(size_t(rows));
+  std::iota(handed_.begin(), handed_.end(), 0);
+}
+
+// Of the rows that are looked at: queries, then answers.
+char *CudaDevice::handover() const {
+  return state_->handover.data() + int64_t{first_row_} * config_->q_width() * (4 + config_->value_bytes());
+}
+
+void CudaDevice::hand_over(int layer, int own_heads) {
   DeviceState &s = *state_;
   const size_t width = size_t(config_->q_width()) * 4, stride = size_t(config_->qkv_width()) * 4;
-  const int64_t bytes = int64_t(handed_.size()) * config_->q_width() * (4 + config_->value_bytes());
-  if (bytes > handover_bytes_) {
-    synchronize();
-    s.handover = PinnedBuffer(bytes, "pin memory for queries");
-    handover_bytes_ = bytes;
-  }
   each_run(handed_, [&](size_t first, size_t count) {
     const float *from = s.qkv + int64_t{handed_[first]} * config_->qkv_width();
-    check(cudaMemcpy2DAsync(s.handover.data() + first * width, width, from, stride, width, count,
+    check(cudaMemcpy2DAsync(handover() + first * width, width, from, stride, width, count,
                             cudaMemcpyDeviceToHost, s.stream),
           "hand queries over");
   });
   if (stages(layer)) s.host->await_written();
-  synchronize();
-  count_own_heads();
+  s.handed_over[half()].record(s.stream);
   own_heads_ = own_heads;
   if (own_heads > 0) attend_own_heads(layer, own_heads);
-  attend_exactly(layer, exact_plan_, s.attended);
-  return {reinterpret_cast<const float *>(s.handover.data()), s.handover.data() + handed_.size() * width};
+  if (is_whole()) attend_exactly(layer, exact_plan_, s.attended);
+}
+
+// What was appended before the queries went out is seen here.
+Device::Handover CudaDevice::take_over() {
+  check(cudaEventSynchronize(state_->handed_over[half()]), "hand queries over");
+  const int64_t queries = int64_t(handed_.size()) * config_->q_width() * 4;
+  return {reinterpret_cast<const float *>(handover()), handover() + queries};
 }
 
 void CudaDevice::await_rows(int layer) {
@@ -56,26 +86,30 @@ void CudaDevice::await_rows(int layer) {
   check(cudaEventSynchronize(state_->layer_appended[layer % 2]), "append KV");
 }
 
+// Queries say where in the whole step their rows are.
 void CudaDevice::attend_own_heads(int layer, int heads) {
+  count_own_heads(half());
   DeviceState &s = *state_;
   NewRows rows{};
-  rows.qkv = s.qkv;
+  rows.qkv = s.qkv - int64_t{first_row_} * config_->qkv_width();
   rows.is_done = true;
   rows.near_rows = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
-  s.own_begin.record(s.stream);
-  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, reinterpret_cast<uint16_t *>(s.attended),
-                    heads);
-  s.own_end.record(s.stream);
-  is_timing_ = true;
+  uint16_t *attended = reinterpret_cast<uint16_t *>(s.attended) - int64_t{first_row_} * config_->q_width();
+  s.own_begin[half()].record(s.stream);
+  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, attended,
+                    {heads, first_row_, static_cast<int>(handed_.size())});
+  s.own_end[half()].record(s.stream);
+  is_timing_[half()] = true;
 }
 
-// The stream is idle.
-void CudaDevice::count_own_heads() {
-  if (!is_timing_) return;
+void CudaDevice::count_own_heads(size_t half) {
+  if (!is_timing_[half]) return;
+  const DeviceState &s = *state_;
   float ms = 0;
-  check(cudaEventElapsedTime(&ms, state_->own_begin, state_->own_end), "say how long it took");
+  check(cudaEventSynchronize(s.own_end[half]), "attend");
+  check(cudaEventElapsedTime(&ms, s.own_begin[half], s.own_end[half]), "say how long it took");
   own_heads_ms_ += double{ms};
-  is_timing_ = false;
+  is_timing_[half] = false;
 }
 
 void CudaDevice::take_answers() {
@@ -83,7 +117,7 @@ void CudaDevice::take_answers() {
   const size_t value = size_t(config_->value_bytes()), width = size_t(config_->q_width()) * value;
   const size_t group = size_t(config_->heads / config_->kv_heads) * size_t(config_->head_dim);
   const size_t own = size_t(own_heads_) * group * value;  // of each row, which the device has
-  const char *answers = s.handover.data() + handed_.size() * size_t(config_->q_width()) * 4 + own;
+  const char *answers = handover() + handed_.size() * size_t(config_->q_width()) * 4 + own;
   each_run(handed_, [&](size_t first, size_t count) {
     check(cudaMemcpy2DAsync(s.attended + size_t(handed_[first]) * width + own, width, answers + first * width,
                             width, width - own, count, cudaMemcpyHostToDevice, s.stream),

@@ -54,8 +54,9 @@ void CudaDevice::describe_rows(const DeviceStep &step) {
 
 void CudaDevice::describe(const DeviceStep &step) {
   half_ ^= 1;
+  look_at(0, 0);
   const DeviceWorkspace bytes = device_workspace(*config_);
-  rows_ = static_cast<int>(step.tokens.size());
+  rows_ = step_rows_ = static_cast<int>(step.tokens.size());
   capturing_ = step.capturing;
   appends_late_ = near_ = false;
   describe_rows(step);
@@ -100,7 +101,7 @@ void CudaDevice::multiply_qkv(int layer) {
 void CudaDevice::project(int layer) {
   multiply_qkv(layer);
   append(layer);
-  seal_blocks(layer);
+  if (first_row_ + rows_ == step_rows_) seal_blocks(layer);  // its halves are there
   if (stages(layer))
     state_->host->end_append(layer);
   else if (config_->cpu_attends(layer))
@@ -123,7 +124,8 @@ void CudaDevice::complete(int layer) {
   state_->products->multiply(w.attention_output, state_->attended, rows_, Into::kResidual, state_->x);
   feed_forward(w);
   check(cudaEventRecord(state_->layer_done[layer % 2], state_->stream), "mark a layer");
-  if (layer > 0) check(cudaEventSynchronize(state_->layer_done[(layer + 1) % 2]), "compute a layer");
+  if (layer > 0 && is_whole())
+    check(cudaEventSynchronize(state_->layer_done[(layer + 1) % 2]), "compute a layer");
 }
 
 // q too: in the last layer rows leave between its projection and its attention.
@@ -180,7 +182,7 @@ void CudaDevice::wait() {
   if (state_->sampled != nullptr) state_->sampled->fetch_statistics(state_->stream, half_);
   shown_ = half_;
   synchronize();
-  count_own_heads();
+  for (size_t half : {0, 1}) count_own_heads(half);
   if (state_->host != nullptr) state_->host->wait();
 }
 
