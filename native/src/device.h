@@ -85,8 +85,8 @@ class Device {
   virtual void project(int layer) = 0;
   virtual void complete(int layer) = 0;
   // What project, hand_over and complete do next is for these rows of the step alone, until it is all of them
-  // again. Of a step that decodes and hands all its rows over; the two halves of it, each layer the first one
-  // first.
+  // again. Of a step that decodes and hands all its rows over, with no heads of its own; the two halves of
+  // it, each layer the first one first.
   virtual void look_at(int first_row, int rows) = 0;
   // Between these two where the CPU attends (ModelConfig::cpu_attends): the sampled rows are handed over.
   // Then, what they ask, after RoPE, and where answers are expected, which complete takes, in the values of

@@ -59,8 +59,8 @@ class DeviceForward : public Forward {
   void attend_on_host(Batch &batch, int layer);
   // The rows [first, end) of those that were handed over.
   void answer(Batch &batch, int layer, size_t first, size_t end);
-  // A step in which all rows sample, and all where the CPU attends, is run in two halves: while it attends
-  // one of them, the device computes the other.
+  // A step in which all rows sample, and all where the CPU attends alone, is run in two halves: while it
+  // attends one of them, the device computes the other.
   bool can_halve(const Batch &batch) const;
   void run_halves(Batch &batch, const UseLogits &use_logits);
   // Layers [layer, end), where the CPU attends.

@@ -75,7 +75,8 @@ void DeviceForward::answer(Batch &batch, int layer, size_t first, size_t end) {
 
 bool DeviceForward::can_halve(const Batch &batch) const {
   const size_t rows = batch.row_token.size();
-  if (rows < 2 || step_.sampled.size() != rows || config_.host_layers < config_.sampling_layers())
+  if (config_.host_attention != SOUNDER_HOST_ATTENTION_CPU || rows < 2 || step_.sampled.size() != rows ||
+      config_.host_layers < config_.sampling_layers())
     return false;
   return std::none_of(step_.sampled.begin(), step_.sampled.end(),
                       [](const DeviceStep::SampledRow &row) { return row.params->verify; });
@@ -101,10 +102,10 @@ void DeviceForward::run_halves(Batch &batch, const UseLogits &use_logits) {
 }
 
 void DeviceForward::run_halves_through(Batch &batch, int layer, int end) {
-  const int rows = static_cast<int>(step_.sampled.size()), half = (rows + 1) / 2, heads = device_heads();
+  const int rows = static_cast<int>(step_.sampled.size()), half = (rows + 1) / 2;
   auto ask = [&](int of) {
     device_.project(of);
-    device_.hand_over(of, heads);
+    device_.hand_over(of, 0);
   };
   for (int first : {0, half}) {
     device_.look_at(first, first == 0 ? half : rows - half);

@@ -36,10 +36,8 @@ struct DeviceState {
   int64_t staging_bytes;  // of one
   PinnedBuffer best_out;  // twice
   PinnedBuffer handover;  // queries of rows that the CPU attends, then what they attended
-  // Of both halves of a step.
-  Event handed_over[2];
-  Event own_begin[2] = {Event(cudaEventDefault), Event(cudaEventDefault)};
-  Event own_end[2] = {Event(cudaEventDefault), Event(cudaEventDefault)};
+  Event handed_over[2];   // of both halves of a step
+  Event own_begin{cudaEventDefault}, own_end{cudaEventDefault};
   Stream stream, copies;
   Event layer_done[2], layer_appended[2], step_done[2];
 
@@ -151,7 +149,7 @@ class CudaDevice : public Device {
   void list_handed(const DeviceStep &step);
   void attend_own_heads(int layer, int heads);
   char *handover() const;
-  void count_own_heads(size_t half);
+  void count_own_heads();
   bool is_whole() const { return rows_ == step_rows_; }
   size_t half() const { return first_row_ > 0 ? 1 : 0; }
   void take_answers();
@@ -190,7 +188,7 @@ class CudaDevice : public Device {
   std::vector<int32_t> handed_;
   int64_t handover_bytes_ = 0;
   int own_heads_ = 0;  // that the device attends at the layer that was handed over last
-  bool is_timing_[2] = {};
+  bool is_timing_ = false;
   double own_heads_ms_ = 0;
 };
 

@@ -86,30 +86,28 @@ void CudaDevice::await_rows(int layer) {
   check(cudaEventSynchronize(state_->layer_appended[layer % 2]), "append KV");
 }
 
-// Queries say where in the whole step their rows are.
 void CudaDevice::attend_own_heads(int layer, int heads) {
-  count_own_heads(half());
+  count_own_heads();
   DeviceState &s = *state_;
   NewRows rows{};
-  rows.qkv = s.qkv - int64_t{first_row_} * config_->qkv_width();
+  rows.qkv = s.qkv;
   rows.is_done = true;
   rows.near_rows = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
-  uint16_t *attended = reinterpret_cast<uint16_t *>(s.attended) - int64_t{first_row_} * config_->q_width();
-  s.own_begin[half()].record(s.stream);
-  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, attended,
-                    {heads, first_row_, static_cast<int>(handed_.size())});
-  s.own_end[half()].record(s.stream);
-  is_timing_[half()] = true;
+  s.own_begin.record(s.stream);
+  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, reinterpret_cast<uint16_t *>(s.attended),
+                    heads);
+  s.own_end.record(s.stream);
+  is_timing_ = true;
 }
 
-void CudaDevice::count_own_heads(size_t half) {
-  if (!is_timing_[half]) return;
+void CudaDevice::count_own_heads() {
+  if (!is_timing_) return;
   const DeviceState &s = *state_;
   float ms = 0;
-  check(cudaEventSynchronize(s.own_end[half]), "attend");
-  check(cudaEventElapsedTime(&ms, s.own_begin[half], s.own_end[half]), "say how long it took");
+  check(cudaEventSynchronize(s.own_end), "attend");
+  check(cudaEventElapsedTime(&ms, s.own_begin, s.own_end), "say how long it took");
   own_heads_ms_ += double{ms};
-  is_timing_[half] = false;
+  is_timing_ = false;
 }
 
 void CudaDevice::take_answers() {

@@ -182,7 +182,7 @@ void CudaDevice::wait() {
   if (state_->sampled != nullptr) state_->sampled->fetch_statistics(state_->stream, half_);
   shown_ = half_;
   synchronize();
-  for (size_t half : {0, 1}) count_own_heads(half);
+  count_own_heads();
   if (state_->host != nullptr) state_->host->wait();
 }
 

@@ -147,10 +147,10 @@ SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output
 }
 
 template <typename Body>
-void SampledLayers::for_waves(SampledStep step, int rows, const Body &body) const {
+void SampledLayers::for_waves(SampledStep step, const Body &body) const {
   const SampledQuery *query = step.query;
-  for (int first = 0; first < rows; first += most_queries_) {
-    step.queries = std::min(most_queries_, rows - first);
+  for (int first = 0; first < rows(); first += most_queries_) {
+    step.queries = std::min(most_queries_, rows() - first);
     step.query = query + first;
     place_sampled(shape_, step.queries, config_.context, processors_, places_.work, &step.memory);
     body(step);
@@ -158,21 +158,14 @@ void SampledLayers::for_waves(SampledStep step, int rows, const Body &body) cons
 }
 
 void SampledLayers::attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows,
-                           uint16_t *output) {
-  attend(stream, layer, slab, rows, output, {shape_.kv_heads, 0, this->rows()});
-}
-
-void SampledLayers::attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows,
-                           uint16_t *output, const Only &only) {
+                           uint16_t *output, int only) {
   SampledStep all = step_of(layer, slab, output);
-  all.served = {0, only.kv_heads};
-  all.query += only.first;
+  if (only > 0) all.served = {0, only};
   if (rows.near_rows != slab) {
     all.query += this->rows();
     all.near_rows = rows.near_rows;
   }
-  for_waves(all, only.count,
-            [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
+  for_waves(all, [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
 }
 
 void SampledLayers::verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact) {

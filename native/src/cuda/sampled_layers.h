@@ -51,14 +51,9 @@ class SampledLayers {
             int first, int end);
 
   // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16. Their sinks and tails lie in
-  // rows.near_rows: in the slab, or as describe_near says. Only: the first so many KV heads alone, of some of
-  // these rows.
-  struct Only {
-    int kv_heads, first, count;
-  };
-  void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output);
+  // rows.near_rows: in the slab, or as describe_near says. only > 0: the first so many KV heads alone.
   void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output,
-              const Only &only);
+              int only = 0);
   // How far `output` of rows that are verified is from `exact`.
   void verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact);
 
@@ -72,7 +67,7 @@ class SampledLayers {
   SampledStep step_of(int layer, const void *slab, uint16_t *output) const;
   // Cuts a step's queries into as many as there is room for.
   template <typename Body>
-  void for_waves(SampledStep step, int rows, const Body &body) const;
+  void for_waves(SampledStep step, const Body &body) const;
 
   const ModelConfig &config_;
   SketchShape shape_;
