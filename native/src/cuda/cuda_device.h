@@ -151,7 +151,7 @@ class CudaDevice : public Device {
   char *handover() const;
   void count_own_heads();
   bool is_whole() const { return rows_ == step_rows_; }
-  size_t half() const { return first_row_ > 0 ? 1 : 0; }
+  size_t part() const { return first_row_ > 0 ? 1 : 0; }
   void take_answers();
 
   // cuda_host_step.cpp: whether the step stages contexts at this layer, and how it goes then.

@@ -68,7 +68,7 @@ void CudaDevice::hand_over(int layer, int own_heads) {
           "hand queries over");
   });
   if (stages(layer)) s.host->await_written();
-  s.handed_over[half()].record(s.stream);
+  s.handed_over[part()].record(s.stream);
   own_heads_ = own_heads;
   if (own_heads > 0) attend_own_heads(layer, own_heads);
   if (is_whole()) attend_exactly(layer, exact_plan_, s.attended);
@@ -76,7 +76,7 @@ void CudaDevice::hand_over(int layer, int own_heads) {
 
 // What was appended before the queries went out is seen here.
 Device::Handover CudaDevice::take_over() {
-  check(cudaEventSynchronize(state_->handed_over[half()]), "hand queries over");
+  check(cudaEventSynchronize(state_->handed_over[part()]), "hand queries over");
   const int64_t queries = int64_t(handed_.size()) * config_->q_width() * 4;
   return {reinterpret_cast<const float *>(handover()), handover() + queries};
 }
