@@ -51,26 +51,27 @@ function gpuSamples({ device, hostAttention }: Options): boolean {
   return device !== CPU && hostAttention !== "cpu";
 }
 
-/** Why a GPU doesn't sample with this model's sketches; null when it does, or when there are none. */
+/** Why a GPU doesn't sample with this model or its sketches; null when it does, or when there is no index. */
 function deviceLack(config: ModelConfig, options: Options): string | null {
-  const { sketchBits } = options.attention.index;
-  if (!gpuSamples(options) || sketchBits === 0 || config.slidingWindow > 0) return null;
-  return lackingKernels(config);
+  const { sketchBits, yardsticks } = options.attention.index;
+  if (!gpuSamples(options) || config.slidingWindow > 0) return null;
+  if (sketchBits === 0 && !yardsticks) return null;
+  return lackingKernels(config, yardsticks);
 }
 
 /** Refuses what a GPU doesn't do; what nobody asked for is left out silently. */
 function checkDeviceIndex(config: ModelConfig, options: Options): void {
   if (!gpuSamples(options)) return;
-  const { asked, index: { lsh, questPage, yardsticks } } = options.attention;
-  if (lsh !== null || questPage > 0 || yardsticks) {
+  const { asked, index: { lsh, yardsticks } } = options.attention;
+  if (lsh !== null) {
     throw new Failure(
       "invalid",
-      "A GPU samples by sketches alone: leave out --preset, --experimental and all of --index but " +
-        "sketch, let the CPU attend with --host-attention cpu, or use --device cpu.",
+      "A GPU has no lsh tables: leave out --preset and --index lsh, let the CPU attend with " +
+        "--host-attention cpu, or use --device cpu.",
     );
   }
   const lack = deviceLack(config, options);
-  if (lack !== null && asked) {
+  if (lack !== null && (asked || yardsticks)) {
     throw new Failure(
       "invalid",
       `A GPU cannot sample with ${lack}. --host-attention cpu and --device cpu can.`,

@@ -104,22 +104,24 @@ void check_device(const int32_t *ints) {
     fail(SOUNDER_INVALID, "On a GPU results depend on the batch: deterministic engines run on the CPU.");
   const int32_t sampling = layers - ints[SOUNDER_CONFIG_DENSE_LAYERS];
   if (ints[SOUNDER_CONFIG_HOST_ATTENTION] == SOUNDER_HOST_ATTENTION_CPU && host_layers >= sampling) return;
-  if (ints[SOUNDER_CONFIG_LSH_BITS] != 0 || ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 ||
-      ints[SOUNDER_CONFIG_YARDSTICKS] != 0)
+  if (ints[SOUNDER_CONFIG_LSH_BITS] != 0)
     fail(SOUNDER_INVALID,
-         "A GPU samples by sketches alone: with another index the KV of all layers that sample lies in host "
-         "memory, and the CPU attends there.");
+         "A GPU has no lsh tables: with them the KV of all layers that sample lies in host memory, and the "
+         "CPU "
+         "attends there.");
   const int heads = ints[SOUNDER_CONFIG_HEADS], kv_heads = ints[SOUNDER_CONFIG_KV_HEADS];
   const int head_dim = ints[SOUNDER_CONFIG_HEAD_DIM], bits = ints[SOUNDER_CONFIG_SKETCH_BITS];
-  if (bits == 0) return;
+  const bool yardsticks = ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 || ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
+  if (bits == 0 && !yardsticks) return;
   if (ints[SOUNDER_CONFIG_PRECISION] == SOUNDER_PRECISION_F32)
-    fail(SOUNDER_INVALID, "On a GPU sketches are of keys in bfloat16, not float32.");
-  if (!cuda::has_sketch_kernels({heads, kv_heads, head_dim, bits}))
+    fail(SOUNDER_INVALID, "A GPU samples keys in bfloat16, not float32.");
+  const cuda::SketchShape shape{heads, kv_heads, head_dim, bits};
+  if ((bits > 0 && !cuda::has_sketch_kernels(shape)) || (yardsticks && !cuda::has_word_kernels(shape)))
     fail(SOUNDER_INVALID,
-         "A GPU has sketches for head dims that are multiples of 8 and up to %d heads a KV head; these are a "
-         "head "
-         "dim of %d and %d heads a KV head.",
-         cuda::kMostGroup, head_dim, heads / kv_heads);
+         "A GPU samples head dims that are multiples of 8 and up to %d heads a KV head (yardsticks: %d); "
+         "these "
+         "are a head dim of %d and %d heads a KV head.",
+         cuda::kMostGroup, cuda::kMostSlice, head_dim, heads / kv_heads);
 }
 
 }  // namespace

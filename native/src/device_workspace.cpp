@@ -16,14 +16,19 @@ constexpr int kMostSampledQueries = 16;
 int64_t sampled_bytes(const ModelConfig &c) {
   cuda::SampledMemory places{};
   const cuda::SketchShape shape{c.heads, c.kv_heads, c.head_dim, c.sketch_bits};
-  return cuda::place_sampled(shape, device_sampled_queries(c), c.context, 1, nullptr, &places);
+  const int64_t plain =
+      cuda::place_sampled(shape, device_sampled_queries(c, false), c.context, 1, nullptr, &places);
+  if (c.quest_page == 0 && !c.yardsticks) return plain;
+  const int queries = device_sampled_queries(c, true);
+  return std::max(plain, cuda::place_sampled(shape, queries, c.context, 1, nullptr, &places) +
+                             cuda::place_words(shape, queries, nullptr, &places));
 }
 
 }  // namespace
 
-int device_sampled_queries(const ModelConfig &c) {
+int device_sampled_queries(const ModelConfig &c, bool with_words) {
   const int64_t chunk = cuda::kChunkKeys, keys = (int64_t{c.context} + chunk - 1) / chunk * chunk;
-  const int64_t bytes = c.kv_heads * keys * (2 * (c.heads / c.kv_heads) + 10);
+  const int64_t group = c.heads / c.kv_heads, bytes = c.kv_heads * keys * ((with_words ? 6 : 2) * group + 10);
   const int64_t most = std::min(c.max_step_sequences, kMostSampledQueries);
   return static_cast<int>(std::clamp<int64_t>(kMostSampledBytes / bytes, 1, most));
 }

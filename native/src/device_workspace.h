@@ -12,11 +12,12 @@
 //
 // and where some layer samples, with K = context rounded up to 2048:
 //
-//   tiles     three times as many        queries   64 R        statistics   16 S H        constants   6400
+//   tiles     three times as many        queries   72 R        statistics   20 S H        constants   6400
 //   spare     R max(4 C, 4 H D)
 //   sampled   place_sampled (sampled/device_memory.cpp) for as many queries at once as 256 MiB / G K (2 g +
 //   10)
-//             says, from 1 to min(S, 16)
+//             says, from 1 to min(S, 16); with other strategies than sketches, where it is more,
+//             place_sampled and place_words for as many as 256 MiB / G K (6 g + 10) says
 //
 // and where the KV of some layer lies in host memory, with B = a G 128 2 D bytes of a block there:
 //
@@ -53,8 +54,8 @@ inline int device_table_width(const ModelConfig &c) { return (c.context + kBlock
 
 DeviceWorkspace device_workspace(const ModelConfig &config);
 
-// Query tokens that sample at once.
-int device_sampled_queries(const ModelConfig &config);
+// Query tokens that sample at once, by a strategy that takes place_words or by one that doesn't.
+int device_sampled_queries(const ModelConfig &config, bool with_words);
 // Rows of a step, and KV blocks, that the cache of sinks and tails has room for (cuda/near_cache.h).
 int device_near_rows(const ModelConfig &config);
 int device_near_slots(const ModelConfig &config);

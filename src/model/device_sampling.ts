@@ -10,13 +10,16 @@ const MOST_GROUP = 128, MOST_SLICE = 8, CHUNK_KEYS = 2048, MOST_SEGMENTS = 32;
 const HISTOGRAM_BINS = 1024, MOST_ATTEND_BLOCKS = 512, NEAR_PARTS = 8;
 /** Of native/src/device_workspace.cpp. */
 const MOST_SAMPLED_BYTES = 256 * 2 ** 20, MOST_SAMPLED_QUERIES = 16, CONSTANT_BYTES = 6400;
-const QUERY_BYTES = 64, MOST_NEAR_BLOCKS = 16;
+const QUERY_BYTES = 72, MOST_NEAR_BLOCKS = 16;
 
-/** Why sketches of this model's keys can't be used on a GPU; null when they can. */
-export function lackingKernels({ heads, kvHeads, headDim }: ModelConfig): string | null {
+/** Why a GPU can't sample with this model, or not by yardsticks; null when it can. */
+export function lackingKernels(
+  { heads, kvHeads, headDim }: ModelConfig,
+  yardsticks: boolean,
+): string | null {
   if (headDim % 8 !== 0) return `a head dim of ${headDim}; it takes multiples of 8`;
-  const group = heads / kvHeads;
-  return group > MOST_GROUP ? `${group} heads a KV head; it has up to ${MOST_GROUP}` : null;
+  const group = heads / kvHeads, most = yardsticks ? MOST_SLICE : MOST_GROUP;
+  return group > most ? `${group} heads a KV head; it has up to ${most}` : null;
 }
 
 /** place_sampled of native/src/sampled/device_memory.cpp. */
@@ -25,7 +28,7 @@ function workBytes(config: ModelConfig, bits: number, queries: number, keys: num
   const group = heads / kvHeads, views = queries * kvHeads;
   const state = 4 * group * (headDim + 5);
   const slices = Math.ceil(group / (headDim > 128 ? MOST_SLICE / 2 : MOST_SLICE));
-  const pairs = bits === 4 ? 2 : 1, slots = Math.min(bits, 2) * headDim / 8;
+  const pairs = bits === 4 ? 2 : 1, slots = (bits === 1 ? 1 : 2) * headDim / 8;
   const rounds = slots > 16 ? 2 * Math.ceil(slots / 32) : 1;
   return [
     views * slices * pairs * rounds * 8 * 32 * 4,
@@ -43,7 +46,45 @@ function workBytes(config: ModelConfig, bits: number, queries: number, keys: num
     (Math.max(views, MOST_ATTEND_BLOCKS) + views * NEAR_PARTS) * state,
     views * (slices + 1) * 4,
     queries * heads * headDim * 4,
-  ].reduce((sum, bytes) => sum + Math.ceil(bytes / 256) * 256, 0);
+    views * group * 4,
+  ].reduce(padded, 0);
+}
+
+/** place_words of the same file. */
+function wordBytes({ heads, kvHeads }: ModelConfig, queries: number, keys: number): number {
+  const views = queries * kvHeads, group = heads / kvHeads;
+  return [
+    views * group * keys * 4,
+    views * group * (keys / CHUNK_KEYS) * 8,
+    views * group * 8,
+    views * group * 4,
+    views * group * 4,
+  ].reduce(padded, 0);
+}
+
+function padded(sum: number, bytes: number): number {
+  return sum + Math.ceil(bytes / 256) * 256;
+}
+
+/** What sampled_bytes of native/src/device_workspace.cpp gives. */
+function sampledBytes(
+  config: ModelConfig,
+  settings: { maxStepSequences: number; context: number; index: IndexSettings },
+): number {
+  const { heads, kvHeads } = config, { sketchBits, questPage, yardsticks } = settings.index;
+  const keys = Math.ceil(settings.context / CHUNK_KEYS) * CHUNK_KEYS;
+  const most = Math.min(settings.maxStepSequences, MOST_SAMPLED_QUERIES);
+  const queries = (factor: number) => {
+    const bytes = kvHeads * keys * (factor * heads / kvHeads + 10);
+    return Math.min(Math.max(Math.floor(MOST_SAMPLED_BYTES / bytes), 1), most);
+  };
+  const plain = workBytes(config, sketchBits, queries(2), keys);
+  if (questPage === 0 && !yardsticks) return plain;
+  const words = queries(6);
+  return Math.max(
+    plain,
+    workBytes(config, sketchBits, words, keys) + wordBytes(config, words, keys),
+  );
 }
 
 /** Copies of sinks and tails that lie in host memory. blockBytes: of a KV block at one layer. */
@@ -81,19 +122,14 @@ export function deviceSamplingBytes(
   },
   { tiles, spare }: { tiles: number; spare: number },
 ): number {
-  const { index, maxStepTokens: rows, maxStepSequences: sequences, context } = settings;
+  const { index, maxStepTokens: rows, maxStepSequences: sequences } = settings;
   if (!canSample(config, index)) return 0;
-  const { heads, kvHeads, headDim, hidden } = config;
-  const keys = Math.ceil(context / CHUNK_KEYS) * CHUNK_KEYS;
-  const query = kvHeads * keys * (2 * heads / kvHeads + 10);
-  const most = Math.min(sequences, MOST_SAMPLED_QUERIES);
-  const queries = Math.min(Math.max(Math.floor(MOST_SAMPLED_BYTES / query), 1), most);
+  const { heads, headDim, hidden } = config;
   const planned = 2 * tiles + rows * (4 * Math.max(hidden, heads * headDim) - spare);
   // Where the CPU attends wherever layers sample, the GPU chooses nothing.
   if (settings.hostAttention === "cpu" && settings.hostLayers >= samplingLayers(config, index)) {
     return planned;
   }
   return planned +
-    workBytes(config, index.sketchBits, queries, keys) + QUERY_BYTES * rows +
-    16 * sequences * heads + CONSTANT_BYTES;
+    sampledBytes(config, settings) + QUERY_BYTES * rows + 20 * sequences * heads + CONSTANT_BYTES;
 }

@@ -81,7 +81,7 @@ const settings: fc.Arbitrary<EngineSettings> = fc.record({
   hostAttention: fc.constantFrom(...HOST_ATTENTION),
 }).map((some) => ({ ...DEFAULT_SETTINGS, ...some, device: CPU }));
 
-/** On a GPU: every other shape has kernels for sketches. */
+/** On a GPU: every other shape has kernels, for all indexes but lsh; yardsticks for groups of up to 8. */
 const onDevice = fc.tuple(shapes, settings, fc.boolean()).map(([config, some, sampled]) => {
   if (!sampled) return [config, { ...some, device: 0, index: NO_INDEX }] as const;
   // Where the CPU attends every index and shape will do.
@@ -92,10 +92,11 @@ const onDevice = fc.tuple(shapes, settings, fc.boolean()).map(([config, some, sa
   }
   const headDim = Math.ceil(config.headDim / 8) * 8;
   const rope = { frequencies: new Float32Array(headDim / 2).fill(1), scale: 1 };
-  const { sketchBits, sketchCentring, denseLayers, sink, window, seed } = some.index;
+  const { lsh: _lsh, lshTokens: _tokens, lshCentring: _centring, ...others } = some.index;
   const index = {
     ...NO_INDEX,
-    ...{ sketchBits, sketchCentring, denseLayers, sink, window, seed },
+    ...others,
+    ...(config.heads / config.kvHeads > 8 ? { questPage: 0 as const, yardsticks: false } : {}),
   };
   return [{ ...config, headDim, rope }, {
     ...some,

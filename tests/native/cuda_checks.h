@@ -90,7 +90,8 @@ struct Chosen {
   std::vector<float> offsets;
 };
 
-inline Chosen choose(const Strategy &strategy, const StrategyView &view) {
+// head: whose choice is wanted, where it is not that of all.
+inline Chosen choose(const Strategy &strategy, const StrategyView &view, int head = 0) {
   const int segments = strategy.segments(view);
   for (int phase = 0; phase < strategy.phases(view); ++phase) {
     const int count = strategy.is_segmented(phase) ? segments : 1;
@@ -102,8 +103,9 @@ inline Chosen choose(const Strategy &strategy, const StrategyView &view) {
   std::vector<float> offsets(keys.size());
   for (int segment = 0; segment < segments; ++segment) {
     Choice choice{keys.data(), offsets.data(), view.segment_keys};
-    strategy.choose(view, segment, 0, choice);
+    strategy.choose(view, segment, head, choice);
     all.keys.insert(all.keys.end(), keys.begin(), keys.begin() + choice.count);
+    if (choice.certain) std::fill(offsets.begin(), offsets.end(), 0.0f);
     all.offsets.insert(all.offsets.end(), offsets.begin(), offsets.begin() + choice.count);
   }
   return all;
@@ -163,11 +165,29 @@ inline std::vector<double> widened(const StrategyView &view, const std::vector<i
   return all;
 }
 
-// Chosen rows, sink and tail in double precision.
-inline void check_output(const Device &device, int context, const View &own, const Chosen &chosen) {
+// Of what a device chose, what a head of the group did, where each chooses.
+inline Chosen chosen_by_head(const Device &device, size_t view, const Chosen &all, int head) {
+  const cuda::SampledMemory &m = device.step.memory;
+  const size_t group = static_cast<size_t>(device.step.shape.group());
+  const std::vector<uint32_t> words = copied(m.words + view * group * m.keys, group * m.keys);
+  Chosen own;
+  for (const int32_t key : all.keys) {
+    const size_t chunk = static_cast<size_t>(key) / cuda::kChunkKeys;
+    float offset;
+    std::memcpy(&offset, &words[(chunk * group + head) * cuda::kChunkKeys + key % cuda::kChunkKeys], 4);
+    if (std::isinf(offset)) continue;
+    own.keys.push_back(key);
+    own.offsets.push_back(offset);
+  }
+  return own;
+}
+
+// A head's rows, sink and tail in double precision. rows: those of its group.
+inline void check_head(const Device &device, int context, const View &own, int h, const Chosen &chosen,
+                       size_t rows) {
   const StrategyView &view = own.view;
   const cuda::SampledQuery &query = device.host_queries[context];
-  const int d = view.head_dim;
+  const int d = view.head_dim, heads = device.step.shape.heads;
   std::vector<int32_t> keys = chosen.keys;
   std::vector<double> offsets(chosen.offsets.begin(), chosen.offsets.end());
   for (int key = 0; key <= query.position; ++key)
@@ -177,26 +197,25 @@ inline void check_output(const Device &device, int context, const View &own, con
     }
   const std::vector<double> k = widened(view, keys, false), v = widened(view, keys, true);
   const std::vector<double> signs(own.error_signs.begin(), own.error_signs.end());
-  const int heads = device.step.shape.heads;
-  for (int h = 0; h < view.heads; ++h) {
-    const std::vector<double> q(own.q.begin() + int64_t{h} * d, own.q.begin() + int64_t{h + 1} * d);
-    std::vector<double> state(static_cast<size_t>(d) + 5), expected(static_cast<size_t>(d));
-    reference::gather({static_cast<int>(keys.size()), d, k.data(), v.data(), offsets.data()}, q.data(),
-                      signs.data(), state.data());
-    const auto result = reference::finish_gather(state.data(), signs.data(), d, expected.data());
-    const size_t place = size_t(context) * heads + size_t(view.kv_head) * view.heads + h;
-    const std::vector<float> output = copied(device.step.output + place * d, size_t(d));
-    double error = 0, square = 0;
-    for (int i = 0; i < d; ++i) {
-      error += (output[i] - expected[i]) * (output[i] - expected[i]);
-      square += expected[i] * expected[i];
-    }
-    CHECK(std::sqrt(error / square) < 2e-5);
-    const std::vector<float> statistics = copied(device.step.statistics + cuda::kStatistics * place, 3);
-    CHECK(statistics[0] == static_cast<float>(chosen.keys.size()));
-    CHECK_NEAR(statistics[1], result.inverse_samples, 1e-4 * result.inverse_samples + 1e-9);
-    CHECK_NEAR(statistics[2], result.squared_error, 1e-3 * result.squared_error + 1e-9);
+  const std::vector<double> q(own.q.begin() + int64_t{h} * d, own.q.begin() + int64_t{h + 1} * d);
+  std::vector<double> state(static_cast<size_t>(d) + 5), expected(static_cast<size_t>(d));
+  reference::gather({static_cast<int>(keys.size()), d, k.data(), v.data(), offsets.data()}, q.data(),
+                    signs.data(), state.data());
+  const auto result = reference::finish_gather(state.data(), signs.data(), d, expected.data());
+  const size_t place = size_t(context) * heads + size_t(view.kv_head) * view.heads + h;
+  const std::vector<float> output = copied(device.step.output + place * d, size_t(d));
+  double error = 0, square = 0;
+  for (int i = 0; i < d; ++i) {
+    error += (output[i] - expected[i]) * (output[i] - expected[i]);
+    square += expected[i] * expected[i];
   }
+  CHECK(std::sqrt(error / square) < 2e-5);
+  const std::vector<float> statistics =
+      copied(device.step.statistics + cuda::kStatistics * place, cuda::kStatistics);
+  CHECK(statistics[0] == static_cast<float>(rows));
+  CHECK(statistics[4] == static_cast<float>(chosen.keys.size()));
+  CHECK_NEAR(statistics[1], result.inverse_samples, 1e-4 * result.inverse_samples + 1e-9);
+  CHECK_NEAR(statistics[2], result.squared_error, 1e-3 * result.squared_error + 1e-9);
 }
 
 // ---- laws ----------------------------------------------------------------------------------------------
@@ -220,10 +239,42 @@ inline void check_attention(const WorldShape &shape, uint32_t seed) {
       CHECK(chosen.keys == expected.keys);
       CHECK(chosen.offsets == expected.offsets);
       CHECK(!chosen.keys.empty());
-      check_output(device, context, own, chosen);
+      for (int h = 0; h < group; ++h) check_head(device, context, own, h, chosen, chosen.keys.size());
       check_scores(device, index, own.view);
     }
   tell(before, name_of(shape));
+}
+
+// Of a strategy that looks at each key or page: the world is coarse, so that true scores are the same.
+inline void check_strategy(WorldShape shape, const SampledParams &params, uint32_t seed) {
+  const int before = check::failures();
+  shape.coarse = true;
+  World world(shape, seed);
+  world.seal(*sketch_kernels(kLevel));
+  Device device(world, kLayer, params);
+  cuda::launch_sampled_attention(device.launcher, device.step, device.new_rows);
+  device_memory::finish();
+  const std::vector<uint16_t> rows = device.rows->values();
+  const int group = shape.sketch.group();
+  const auto strategies = make_strategies({kLevel, group, world.index(), World::kIndexSeed, 0, 0});
+  const Strategy &strategy = *strategies[size_t(params.attention)];
+  for (int context = 0; context < static_cast<int>(shape.lengths.size()); ++context)
+    for (int kv_head = 0; kv_head < shape.sketch.kv_heads; ++kv_head) {
+      View own(world, device, rows, context, kv_head);
+      own.params.draws = params.draws;
+      const size_t index = static_cast<size_t>(context) * shape.sketch.kv_heads + kv_head;
+      const Chosen all = chosen_by(device, index, own.view.end);
+      CHECK(!all.keys.empty());
+      for (int h = 0; h < group; ++h) {
+        const Chosen chosen = strategy.is_shared(own.view) ? all : chosen_by_head(device, index, all, h);
+        const Chosen expected = choose(strategy, own.view, h);
+        CHECK(chosen.keys == expected.keys);
+        for (size_t i = 0; i < std::min(chosen.offsets.size(), expected.offsets.size()); ++i)
+          CHECK_NEAR(chosen.offsets[i], expected.offsets[i], 1e-6);
+        check_head(device, context, own, h, chosen, all.keys.size());
+      }
+    }
+  tell(before, name_of(shape) + " strategy " + std::to_string(params.attention));
 }
 
 }  // namespace cuda_checks

@@ -81,6 +81,37 @@ TEST("queries so large or small that scores end or are all zeros") {
   }
 }
 
+TEST("strategies that look at all keys or pages choose the CPU's, by rows that a group shares or by head") {
+  uint32_t seed = 1;
+  const SampledParams all[] = {asking(SOUNDER_ATTENTION_TOPK), asking(SOUNDER_ATTENTION_ORACLE),
+                               asking(SOUNDER_ATTENTION_ORACLE, 300), asking(SOUNDER_ATTENTION_QUEST)};
+  for (const SampledParams &params : all)
+    for (const int group : {1, 2, 3, 7, 8}) {
+      WorldShape shape;
+      const int dims[] = {64, 128, 80, 256, 104};
+      shape.sketch = {2 * group, 2, dims[seed % 5], static_cast<int>(seed % 3)};
+      shape.lengths = {700 + 31 * group, 2400 + static_cast<int>(seed) % 100};
+      shape.budget = 0.03f + 0.03f * static_cast<float>(seed % 5);
+      shape.sink = static_cast<int>(seed % 4) * 45;
+      shape.spread = 0.1f + 0.3f * static_cast<float>(seed % 3);
+      shape.quest_page = 16 << seed % 3;
+      shape.branches = seed % 2 == 0 ? 1 : 0;
+      check_strategy(shape, params, seed++);
+    }
+}
+
+TEST("of equal scores the earlier key is better, and the last page may be longer than what is wanted") {
+  for (const int attention : {SOUNDER_ATTENTION_TOPK, SOUNDER_ATTENTION_QUEST, SOUNDER_ATTENTION_ORACLE}) {
+    WorldShape shape;
+    shape.sketch = {4, 1, 64, 0};
+    shape.lengths = {4500};
+    shape.spread = 0;  // all scores are zero
+    shape.quest_page = 64;
+    shape.budget = 0.513f;
+    check_strategy(shape, asking(attention), 5);
+  }
+}
+
 TEST("blocks sealed by the GPU have the CPU's bytes") {
   for (const int d : {64, 128, 40, 80, 96, 256})
     for (const int bits : {1, 2, 4})
@@ -90,6 +121,7 @@ TEST("blocks sealed by the GPU have the CPU's bytes") {
         shape.sketch = {2, 2, d, bits};
         shape.lengths = {128 * 5 + 1};
         shape.centring = centring;
+        shape.quest_page = bits == 1 ? 32 : 0;
         World world(shape, static_cast<uint32_t>(10 * d + bits));
         // Zeros, values that are no numbers or too large, a row of one value.
         const auto row = [&](int token) {
@@ -113,6 +145,7 @@ TEST("blocks sealed by the GPU have the CPU's bytes") {
                             5,
                             nullptr};
         cuda::launch_seal(device.launcher, step);
+        if (shape.quest_page > 0) cuda::launch_seal_bounds(device.launcher, step);
         device_memory::finish();
         world.seal(*sketch_kernels(kLevel));
         const std::vector<char> records = device.records->values();
@@ -126,12 +159,13 @@ TEST("shapes without kernels are refused, and nothing is launched") {
   CHECK(!cuda::has_sketch_kernels({8, 2, 264, 2}));
   CHECK(!cuda::has_sketch_kernels({8, 2, 128, 3}));
   CHECK(!cuda::has_sketch_kernels({258, 2, 128, 2}));
-  CHECK(!cuda::has_seal_kernels({128, 2, 0, 32, false}));
+  CHECK(!cuda::has_word_kernels({18, 2, 128, 2}));
   CHECK(!cuda::has_seal_kernels({128, 2, 0, 0, true}));
   bool is_refused = false;
   try {
     cuda::SampledStep step{};
     step.shape = {8, 2, 100, 2};
+    step.strategy = cuda::sketch_strategy();
     cuda::launch_scan({}, step);
   } catch (const std::invalid_argument &) {
     is_refused = true;

@@ -16,12 +16,13 @@
 #include <vector>
 
 #include "attention/partial.h"
-#include "cuda/sampled/sampled_cuda.h"
+#include "cuda/sampled/strategies.h"
 #include "reference/gather.h"
 #include "sampled/draw_scratch.h"
 #include "sampled/gather.h"
 #include "sampled/sketch_kernels.h"
 #include "sampled/strategies.h"
+#include "sounder.h"
 
 namespace cuda_world {
 
@@ -68,12 +69,22 @@ inline float from_bf16(uint16_t x) {
   return value;
 }
 
+inline SampledParams asking(int attention, int draws = 0) {
+  SampledParams params{};
+  params.attention = attention;
+  params.draws = draws;
+  return params;
+}
+
 struct WorldShape {
   cuda::SketchShape sketch{8, 2, 128, 2};
   std::vector<int> lengths{1500};  // keys of each context, the new token's included
   int sink = 4, window = 64, segment_keys = 512, centring = 0;
   float budget = 0.1f, beta = 1.0f, spread = 1.5f;
   int branches = 0;  // streams beside which heads are attended
+  int quest_page = 0;
+  // Queries and keys of few bits, and no RoPE: true scores are the same in whatever order they are summed.
+  bool coarse = false;
 };
 
 // Several contexts in one slab, blocks in random order; the last row of each is the new token's, unwritten.
@@ -95,11 +106,13 @@ class World {
     std::normal_distribution<float> normal;
     qkv.resize(shape.lengths.size() * static_cast<size_t>(shape.sketch.heads + 2 * shape.sketch.kv_heads) *
                d);
-    for (float &x : qkv) x = shape.spread * normal(random);
+    for (float &x : qkv) x = value(shape.spread * normal(random));
     records.assign(blocks.size() * shape.sketch.kv_heads * static_cast<size_t>(record_stride()) + 64, '\x55');
   }
 
-  IndexShape index() const { return {shape.sketch.head_dim, shape.sketch.bits, shape.centring, 0, false}; }
+  IndexShape index() const {
+    return {shape.sketch.head_dim, shape.sketch.bits, shape.centring, shape.quest_page, false};
+  }
   int64_t record_stride() const { return record_bytes(index()); }
   size_t row_values() const {
     return static_cast<size_t>(shape.sketch.kv_heads) * kIndexTokens * 2 * shape.sketch.head_dim;
@@ -133,10 +146,11 @@ class World {
         }
   }
 
-  cuda::SampledQuery query(size_t context, const int32_t *device_blocks) const {
+  cuda::SampledQuery query(size_t context, const int32_t *device_blocks, int draws) const {
     cuda::SampledQuery q{};
     q.blocks = q.near_blocks = device_blocks + first_block[context];
     q.seed = 77 + context;
+    q.draws = draws;
     q.row = q.statistics = static_cast<int32_t>(context);
     q.position = shape.lengths[context] - 1;
     q.begin = std::min(shape.sink, q.position + 1);
@@ -159,6 +173,8 @@ class World {
   std::vector<char> records;
 
  private:
+  float value(float x) const { return shape.coarse ? std::clamp(std::rint(8 * x), -127.0f, 127.0f) / 8 : x; }
+
   // Keys lie around a mean, some of them much further out; unused rows are NaN.
   void fill_rows() {
     const size_t d = static_cast<size_t>(shape.sketch.head_dim);
@@ -174,22 +190,23 @@ class World {
               rows.data() + block * row_values() + (size_t(h) * kIndexTokens + token % kIndexTokens) * 2 * d;
           const float far = token % 29 == 0 ? 3.0f : 1.0f;
           for (size_t i = 0; i < 2 * d; ++i)
-            row[i] = to_bf16(normal(random) * far + (i < d ? mean[i] : 0.3f));
+            row[i] = to_bf16(value(normal(random) * far + (i < d ? mean[i] : 0.3f)));
         }
   }
 };
 
 // The world on the device, and a step over it.
 struct Device {
-  Device(World &world, uint64_t layer) : context(0), branches{world.shape.branches} {
+  Device(World &world, uint64_t layer, const SampledParams &params = asking(SOUNDER_ATTENTION_SKETCH))
+      : context(0), branches{world.shape.branches} {
     const cuda::SketchShape &s = world.shape.sketch;
     const int d = s.head_dim, queries = static_cast<int>(world.shape.lengths.size());
     for (int length : world.shape.lengths) context = std::max(context, length);
     pairs = d / 2;
     std::vector<float> cosine(static_cast<size_t>(queries) * pairs), sine = cosine;
     for (size_t i = 0; i < cosine.size(); ++i) {
-      cosine[i] = std::cos(0.01f * static_cast<float>(i % 977));
-      sine[i] = std::sin(0.01f * static_cast<float>(i % 977));
+      cosine[i] = world.shape.coarse ? 1 : std::cos(0.01f * static_cast<float>(i % 977));
+      sine[i] = world.shape.coarse ? 0 : std::sin(0.01f * static_cast<float>(i % 977));
     }
     const bool turns = cuda::can_turn(d, pairs);
     if (!turns) append(world);
@@ -203,7 +220,7 @@ struct Device {
     cosines = std::make_unique<DeviceArray<float>>(cosine);
     sines = std::make_unique<DeviceArray<float>>(sine);
     for (size_t c = 0; c < world.shape.lengths.size(); ++c)
-      host_queries.push_back(world.query(c, blocks->data()));
+      host_queries.push_back(world.query(c, blocks->data(), params.draws));
     query = std::make_unique<DeviceArray<cuda::SampledQuery>>(host_queries);
     std::vector<cuda::SketchConstants> host_constants(1);
     host_constants[0].draw = draw_table();
@@ -216,12 +233,18 @@ struct Device {
     branches.give(launcher);
     launcher.keys_of_part = 100;
     cuda::SampledMemory places{};
-    const int64_t bytes =
-        cuda::place_sampled(s, queries, context, launcher.multiprocessors, nullptr, &places);
-    work = std::make_unique<DeviceArray<char>>(std::vector<char>(static_cast<size_t>(bytes), '\x7f'));
+    const cuda::DeviceStrategy strategy = cuda::device_strategy(cuda::device_strategy_of(params));
+    auto place = [&](char *memory, cuda::SampledMemory *to) {
+      const int64_t bytes = cuda::place_sampled(s, queries, context, launcher.multiprocessors, memory, to);
+      return strategy.has_words ? bytes + cuda::place_words(s, queries, memory + bytes, to) : bytes;
+    };
+    const auto bytes = static_cast<size_t>(place(nullptr, &places));
+    work = std::make_unique<DeviceArray<char>>(std::vector<char>(bytes, '\x7f'));
     step = {};
-    cuda::place_sampled(s, queries, context, launcher.multiprocessors, work->data(), &step.memory);
+    place(work->data(), &step.memory);
     step.shape = s;
+    step.strategy = strategy;
+    step.quest_page = world.shape.quest_page;
     step.queries = queries;
     step.served = {0, s.kv_heads};
     step.context = context;

@@ -36,6 +36,20 @@ Config sketched(int device, int heads = 8, int kv_heads = 2, int head_dim = 64) 
   return config;
 }
 
+// With what strategies but sketches take, too.
+Config with_yardsticks(Config config) {
+  config.quest_page = 32;
+  config.yardsticks = true;
+  return config;
+}
+
+std::vector<Asked> yardsticks() {
+  return {{.attention = SOUNDER_ATTENTION_TOPK, .budget = 0.1f},
+          {.attention = SOUNDER_ATTENTION_ORACLE, .budget = 0.1f},
+          {.attention = SOUNDER_ATTENTION_ORACLE, .budget = 0.1f, .draws = 200},
+          {.attention = SOUNDER_ATTENTION_QUEST, .budget = 0.1f}};
+}
+
 int32_t filled(SampledEngine &engine, int tokens, int seed = 5) {
   const int32_t context = engine.create();
   CHECK(sounder_context_fill(engine.handle(), context, tokens, seed) == SOUNDER_OK);
@@ -140,6 +154,73 @@ TEST("steps on a GPU sample as those on the CPU do, over blocks that fill on the
   }
 }
 
+TEST("strategies that read all keys or pages choose on a GPU what they choose on the CPU") {
+  if (!has_gpu()) return;
+  for (Config on_gpu : {with_yardsticks(sketched(0)), with_yardsticks(sketched(0, 7, 1, 128))}) {
+    if (on_gpu.kv_heads == 1) on_gpu.sketch_bits = 0;
+    Config on_cpu = on_gpu;
+    on_cpu.device = SOUNDER_DEVICE_CPU;
+    SampledEngine cpu(on_cpu), gpu(on_gpu);
+    const int tokens = tiny::is_emulated() ? 1500 : 8000;
+    const int32_t here = filled(cpu, tokens), there = filled(gpu, tokens);
+    for (const Asked &asked : yardsticks()) {
+      const std::vector<float> q = cpu.query(6);
+      const Attended expected = cpu.attend(here, asked, q), made = gpu.attend(there, asked, q);
+      CHECK(expected.status == SOUNDER_OK && made.status == SOUNDER_OK);
+      CHECK(rows_of(expected.statistics) > 50);
+      // The order of sums moves a score by a unit now and then.
+      CHECK_NEAR(rows_of(made.statistics), rows_of(expected.statistics), 1);
+      for (int figure : {SOUNDER_STATISTIC_CHOSEN_KEYS, SOUNDER_STATISTIC_KEYS_READ})
+        CHECK_NEAR(made.statistics[size_t(figure)], expected.statistics[size_t(figure)], 1);
+      CHECK_NEAR(made.statistics[SOUNDER_STATISTIC_STANDARD_ERROR],
+                 expected.statistics[SOUNDER_STATISTIC_STANDARD_ERROR],
+                 1e-2 * expected.statistics[SOUNDER_STATISTIC_STANDARD_ERROR]);
+      CHECK(tiny::mean_error(made.output, expected.output, on_gpu) < 6e-3);
+    }
+  }
+}
+
+TEST("strategies ride in one step, and each makes of it what it does on the CPU, over blocks that fill") {
+  if (!has_gpu()) return;
+  const Config on_gpu = with_yardsticks(sketched(0));
+  Config on_cpu = on_gpu;
+  on_cpu.device = SOUNDER_DEVICE_CPU;
+  SampledEngine cpu(on_cpu), gpu(on_gpu);
+  std::vector<Asked> all = yardsticks();
+  all.insert(all.begin() + 2, {.budget = 0.1f, .beta = 1});
+  for (Asked &asked : all) asked.verify = 1;
+  std::vector<float> rows[2], logprobs[2];
+  for (SampledEngine *engine : {&cpu, &gpu}) {
+    const size_t which = engine == &gpu;
+    std::vector<int32_t> contexts;
+    for (size_t i = 0; i < all.size(); ++i) contexts.push_back(filled(*engine, 890 + 60 * int(i), int(i)));
+    for (int token = 0; token < 12; ++token) {
+      std::vector<Sequence> sequences;
+      for (size_t i = 0; i < all.size(); ++i)
+        sequences.push_back(asking(Sequence{contexts[i], {token + int(i)}}, all[i]));
+      if (token == 6) {  // verified steps are not recorded
+        for (Asked &asked : all) asked.verify = 0;
+      }
+      const StepResult result = engine->step(sequences);
+      for (size_t i = 0; i < all.size(); ++i) {
+        CHECK(result.statuses[i] == SOUNDER_OK);
+        const float *own = result.statistics.data() + i * SOUNDER_STATISTIC_COUNT;
+        rows[which].push_back(own[SOUNDER_STATISTIC_CHOSEN_ROWS]);
+        logprobs[which].push_back(result.logprobs[i]);
+        // What topk and quest leave out is an error that they do not tell.
+        const bool tells = all[i].attention == SOUNDER_ATTENTION_SKETCH ||
+                           (all[i].attention == SOUNDER_ATTENTION_ORACLE && all[i].draws == 0);
+        const float told = own[SOUNDER_STATISTIC_STANDARD_ERROR], error = own[SOUNDER_STATISTIC_VERIFY_ERROR];
+        if (token < 6 && tells) CHECK(error > 0.3 * told && error < 3 * told);
+      }
+    }
+    for (Asked &asked : all) asked.verify = 1;
+  }
+  CHECK(mean_difference(rows[1], rows[0]) < 3);
+  // Activations are rounded to bfloat16 there, which moves a few of the draws.
+  CHECK(mean_difference(logprobs[1], logprobs[0]) < 0.1);
+}
+
 TEST("recorded steps and those of captures make the same of a row") {
   if (!has_gpu()) return;
   SampledEngine engine(sketched(0));
@@ -235,11 +316,10 @@ TEST("an index is saved and restored with its context, on a GPU and from there o
 namespace {
 
 // What is told of the tokens of steps that write KV in every way there is, with sampled ones in between.
-std::vector<float> tell_steps(int host_layers) {
-  Config config = sketched(0);
+std::vector<float> tell_steps(int host_layers, const Asked &asked) {
+  Config config = with_yardsticks(sketched(0));
   config.host_layers = host_layers;
   SampledEngine engine(config);
-  const Asked asked{.budget = 0.2f};
   std::vector<float> told;
   auto run = [&](const std::vector<Sequence> &sequences) {
     const StepResult result = engine.step(sequences);
@@ -275,6 +355,10 @@ std::vector<float> tell_steps(int host_layers) {
 
 TEST("rows in host memory are sampled as those in the GPU's, whatever writes them between tokens") {
   if (!has_gpu()) return;
-  const std::vector<float> here = tell_steps(0);
-  for (int host_layers : {1, 3}) CHECK(largest_difference(tell_steps(host_layers), here) < 1e-3);
+  std::vector<Asked> all = yardsticks();
+  all.push_back({.budget = 0.2f});
+  for (const Asked &asked : all) {
+    const std::vector<float> here = tell_steps(0, asked);
+    for (int host_layers : {1, 3}) CHECK(largest_difference(tell_steps(host_layers, asked), here) < 1e-3);
+  }
 }

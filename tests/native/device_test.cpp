@@ -97,7 +97,7 @@ TEST("what a GPU does not do is refused before anything is loaded") {
   config.lsh_bits = 4;
   config.lsh_tables = 30;
   CHECK(engine.configure(config) == SOUNDER_INVALID);
-  CHECK(engine.error().find("index") != std::string::npos);
+  CHECK(engine.error().find("lsh") != std::string::npos);
   config.lsh_bits = config.lsh_tables = 0;
   config.sketch_bits = 2;
   config.head_dim = config.rope_dims = 64;

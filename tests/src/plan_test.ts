@@ -73,14 +73,20 @@ Deno.test("a context that the GPU doesn't hold goes to host memory in part, and 
 });
 
 Deno.test("what a GPU cannot sample with is refused when it was asked for, else exact with a note", () => {
-  for (const args of [["--preset=magicpig-8x75"], ["--experimental"], ["--index=lsh:10x150"]]) {
-    assertThrows(() => planOnGpu(config, ...args), Failure, "--device cpu");
+  for (const args of ["--preset=magicpig-8x75", "--index=lsh:10x150"]) {
+    assertThrows(() => planOnGpu(config, args), Failure, "no lsh tables");
   }
+  const { index } = planOnGpu(config, "--experimental", "--index=quest:32").settings;
+  assertEquals([index.sketchBits, index.questPage, index.yardsticks], [0, 32, true]);
+  const large = { ...config, heads: 32, kvHeads: 2 };
+  assertThrows(() => planOnGpu(large, "--experimental"), Failure, "16 heads a KV head");
   const { settings } = planOnGpu({ ...config, headDim: 96 }, "--index=sketch:4");
   assertEquals(settings.index.sketchBits, 4);
   const shapes = [{ ...config, headDim: 100 }, { ...config, heads: 258, kvHeads: 2 }];
   for (const shape of shapes) {
-    assertThrows(() => planOnGpu(shape, "--attention=sketch"), Failure, "--device cpu can");
+    for (const args of [["--attention=sketch"], ["--experimental", "--index=none"]]) {
+      assertThrows(() => planOnGpu(shape, ...args), Failure, "--device cpu can");
+    }
     const { settings, notes, policy } = planOnGpu(shape);
     assertEquals([settings.index.sketchBits, policy.index.sketchBits], [0, 0]);
     assertStringIncludes(notes[0]!, "every request is exact");
@@ -121,7 +127,7 @@ Deno.test("too little host memory for what the CPU attends is refused with the f
   assertStringIncludes(message, "--vram or --memory");
 });
 
-Deno.test("where both attend, sketches lie in both memories, and other indexes are refused", () => {
+Deno.test("where both attend, sketches lie in both memories, and lsh tables are refused", () => {
   const args = ["--vram=24GiB", "--memory=18GiB"];
   const split = planOnGpu(LLAMA_8B, "--host-attention=split", ...args);
   const gpu = planOnGpu(LLAMA_8B, ...args);

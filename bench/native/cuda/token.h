@@ -11,7 +11,7 @@
 
 #include "cuda/branches.h"
 #include "cuda/products.h"
-#include "cuda/sampled/sampled_cuda.h"
+#include "cuda/sampled/strategies.h"
 #include "device_workspace.h"
 #include "graph_time.h"
 #include "sampled/sketch_kernels.h"
@@ -171,6 +171,7 @@ struct Bench {
 
   cuda::SampledStep step_of(int layer) const {
     cuda::SampledStep s{};
+    s.strategy = cuda::sketch_strategy();
     s.shape = shape();
     s.queries = 1;
     s.context = query.position + 1;

@@ -64,7 +64,7 @@ void print_stages(Bench &bench, const Figures &roof, double rows) {
   const double sampled = Model::kLayers - kDense, views = sampled * Model::kKvHeads, keys = bench.query.end;
   const double scores = views * keys * 2;
   const double attend = layers([&](const auto &s, int) { cuda::launch_attend(own, s); });
-  const double choose = layers([&](const auto &s, int) { cuda::launch_choose(own, s); });
+  const double choose = layers([&](const auto &s, int) { cuda::launch_draw(own, s); });
   const double combine = layers([&](const auto &s, int) { cuda::launch_combine(own, s); });
   const double weigh = layers([&](const auto &s, int) { cuda::launch_weigh(own, s); });
   const double scan = layers([&](const auto &s, int) { cuda::launch_scan(own, s); });

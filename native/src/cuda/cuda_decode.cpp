@@ -31,11 +31,12 @@ void CudaDevice::queue(const DeviceStep &step) {
   DeviceState &s = *state_;
   describe(step);
   SampledLayers *sampled = s.sampled.get();
-  GraphKey key{rows_, sampled_rows(), 0, false};
+  GraphKey key{rows_, {}, 0, false};
   if (sampled != nullptr) {
     sampled->clear_statistics(s.stream);
     appends_late_ = sampled->rows() == rows_ && !sampled->verifies() && sampled->can_prepare();
     describe_near(step);
+    key.sampled = sampled->counts();
     key.longest = sampled->longest();
     key.near = near_;
   }

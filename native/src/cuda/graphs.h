@@ -7,6 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -14,14 +15,16 @@
 #include <tuple>
 #include <type_traits>
 
+#include "sampled/strategies.h"
+
 namespace sounder::cuda {
 
 // What the launches of a step depend on.
 struct GraphKey {
   int rows;
-  int sampled;  // of them
-  int longest;  // SampledLayers::longest
-  bool near;    // sinks and tails are read from the cache
+  std::array<int, kDeviceStrategies> sampled;  // of them, by strategy
+  int longest;                                 // SampledLayers::longest
+  bool near;                                   // sinks and tails are read from the cache
   bool operator<(const GraphKey &other) const {
     return std::tie(rows, sampled, longest, near) <
            std::tie(other.rows, other.sampled, other.longest, other.near);

@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "sampled/sketch_kernels.h"
 #include "sampled/strategy.h"
+#include "sounder.h"
 
 namespace sounder::cuda {
 
@@ -35,8 +36,9 @@ SampledQuery query_of(const DeviceStep::SampledRow &row, const int32_t *table) {
   q.end = row.range.end;
   q.budget = row.range.budget;
   q.segment_keys = segment_keys_of(row.range.end);
-  q.beta = row.params->beta;
-  q.beta_shrink = beta_shrink(row.params->beta);
+  q.beta = row.params->attention == SOUNDER_ATTENTION_ORACLE ? 1.0f : row.params->beta;
+  q.beta_shrink = beta_shrink(q.beta);
+  q.draws = row.params->draws;
   return q;
 }
 
@@ -55,7 +57,6 @@ SampledLayers::SampledLayers(const ModelConfig &config, int processors, const st
     : config_(config),
       shape_{config.heads, config.kv_heads, config.head_dim, config.sketch_bits},
       processors_(processors),
-      most_queries_(device_sampled_queries(config)),
       places_(places),
       records_(records),
       staging_bytes_(device_workspace(config).queries),
@@ -77,6 +78,16 @@ Launcher SampledLayers::launcher(cudaStream_t stream) const {
   return made;
 }
 
+void SampledLayers::order_by_strategy(const DeviceStep &step) {
+  order_.clear();
+  for (int strategy = 0; strategy < kDeviceStrategies; ++strategy) {
+    const size_t before = order_.size();
+    for (size_t i = 0; i < step.sampled.size(); ++i)
+      if (device_strategy_of(*step.sampled[i].params) == strategy) order_.push_back(static_cast<int>(i));
+    counts_[size_t(strategy)] = static_cast<int>(order_.size() - before);
+  }
+}
+
 void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables, int half) {
   staged_ = staging_.data() + half * staging_bytes_;
   const int width = device_table_width(config_);
@@ -85,7 +96,9 @@ void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const 
   verifies_ = false;
   sequences_ = static_cast<int>(step.sequences.size());
   int longest = 0;
-  for (const DeviceStep::SampledRow &row : step.sampled) {
+  order_by_strategy(step);
+  for (const int i : order_) {
+    const DeviceStep::SampledRow &row = step.sampled[size_t(i)];
     queries_.push_back(query_of(row, tables + int64_t{row.sequence} * width));
     verifies_ = verifies_ || queries_.back().verify != 0;
     longest = std::max(longest, row.position + 1);
@@ -106,7 +119,7 @@ void SampledLayers::describe_near(cudaStream_t stream, const int32_t *tables) {
   SampledQuery *staged = reinterpret_cast<SampledQuery *>(staged_) + rows();
   for (int i = 0; i < rows(); ++i) {
     staged[i] = queries_[size_t(i)];
-    staged[i].near_blocks = tables + int64_t{i} * device_table_width(config_);
+    staged[i].near_blocks = tables + int64_t{order_[size_t(i)]} * device_table_width(config_);
   }
   check(cudaMemcpyAsync(places_.queries + rows(), staged, size_t(rows()) * sizeof(SampledQuery),
                         cudaMemcpyHostToDevice, stream),
@@ -127,7 +140,8 @@ void SampledLayers::seal(cudaStream_t stream, int layer, const void *rows, const
   step.first = first;
   step.count = end - first;
   step.previous = first > 0 ? table + first - 1 : nullptr;
-  launch_seal(launcher(stream), step);
+  if (step.shape.sketch_bits > 0) launch_seal(launcher(stream), step);
+  if (step.shape.quest_page > 0) launch_seal_bounds(launcher(stream), step);
 }
 
 SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output) const {
@@ -141,6 +155,7 @@ SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output
   step.rows = step.near_rows = static_cast<const uint16_t *>(slab);
   step.records = records_[size_t(layer)].data();
   step.record_stride = record_bytes(config_.index_shape());
+  step.quest_page = config_.quest_page;
   step.narrow_output = output;
   step.statistics = places_.statistics;
   return step;
@@ -148,12 +163,17 @@ SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output
 
 template <typename Body>
 void SampledLayers::for_waves(SampledStep step, const Body &body) const {
-  const SampledQuery *query = step.query;
-  for (int first = 0; first < rows(); first += most_queries_) {
-    step.queries = std::min(most_queries_, rows() - first);
-    step.query = query + first;
-    place_sampled(shape_, step.queries, config_.context, processors_, places_.work, &step.memory);
-    body(step);
+  for (int strategy = 0; strategy < kDeviceStrategies; ++strategy) {
+    step.strategy = device_strategy(strategy);
+    const int most = device_sampled_queries(config_, step.strategy.has_words);
+    for (int left = counts_[size_t(strategy)]; left > 0; left -= step.queries) {
+      step.queries = std::min(most, left);
+      const int64_t bytes =
+          place_sampled(shape_, step.queries, config_.context, processors_, places_.work, &step.memory);
+      if (step.strategy.has_words) place_words(shape_, step.queries, places_.work + bytes, &step.memory);
+      body(step);
+      step.query += step.queries;
+    }
   }
 }
 
@@ -194,7 +214,7 @@ std::vector<SampledStatistics> SampledLayers::statistics(int half) const {
   for (SampledStatistics &own : all)
     for (int head = 0; head < config_.heads; ++head, next += kStatistics) {
       own.chosen_rows += next[0] / heads;
-      own.chosen_keys += next[0] / heads;
+      own.chosen_keys += next[4] / heads;
       own.inverse_samples += next[1] / heads;
       own.squared_error += next[2] / heads;
       own.verify_error += next[3] / heads;

@@ -4,6 +4,7 @@
 // kernels layer by layer, what they found, and the records of blocks that become full.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "attend.h"
@@ -11,6 +12,7 @@
 #include "buffer.h"
 #include "device.h"
 #include "sampled/sampled_cuda.h"
+#include "sampled/strategies.h"
 
 namespace sounder::cuda {
 
@@ -31,9 +33,11 @@ class SampledLayers {
   bool can_prepare() const { return can_turn(shape_.head_dim, config_.rope_pairs()); }
 
   // half: 0 or 1, of what is pinned: one may still be copied from while the other is filled.
-  // The rows of a step that sample, and the blocks that it fills; tables: where those of its sequences lie.
+  // The rows of a step that sample, those of a strategy together, and the blocks that it fills; tables: where
+  // those of its sequences lie.
   void describe(cudaStream_t stream, const DeviceStep &step, const int32_t *tables, int half);
-  // The same rows once more, behind the others, with sink and tail of row i in the blocks of table i.
+  // The same rows once more, behind the others, with sink and tail of row i of the step's in the blocks of
+  // table i.
   void describe_near(cudaStream_t stream, const int32_t *tables);
   int rows() const { return static_cast<int>(queries_.size()); }
   bool verifies() const { return verifies_; }
@@ -44,6 +48,9 @@ class SampledLayers {
   const std::vector<Filled> &filled() const { return filled_; }
   // What a captured graph of these rows depends on besides their number: no context is longer.
   int longest() const { return longest_; }
+  // How many rows each strategy has.
+  using Counts = std::array<int, kDeviceStrategies>;
+  const Counts &counts() const { return counts_; }
 
   // Makes the records of blocks [first, end) of a context. row_table, table: its blocks' ids in the slab of
   // rows and among the records, from its first on.
@@ -64,14 +71,15 @@ class SampledLayers {
 
  private:
   Launcher launcher(cudaStream_t stream) const;
+  void order_by_strategy(const DeviceStep &step);
   SampledStep step_of(int layer, const void *slab, uint16_t *output) const;
-  // Cuts a step's queries into as many as there is room for.
+  // Cuts a step's queries into those of one strategy, and as many as there is room for.
   template <typename Body>
   void for_waves(SampledStep step, const Body &body) const;
 
   const ModelConfig &config_;
   SketchShape shape_;
-  int processors_, most_queries_;
+  int processors_;
   Places places_;
   const std::vector<Buffer> &records_;
   int64_t staging_bytes_, found_bytes_;  // of a half
@@ -80,6 +88,8 @@ class SampledLayers {
   Branches branches_;
 
   std::vector<SampledQuery> queries_;
+  std::vector<int> order_;  // which of the step's sampled rows each of them is
+  Counts counts_{};
   std::vector<Filled> filled_;
   bool verifies_ = false;
   int longest_ = 0, sequences_ = 0;

@@ -25,6 +25,7 @@ int64_t place_sampled(const SketchShape &shape, int queries, int context, int mu
   const int64_t keys = (int64_t{context} + kChunkKeys - 1) / kChunkKeys * kChunkKeys;
   const int64_t state = group * state_floats(shape.head_dim);
   SampledMemory &m = *places;
+  m = {};
   m.keys = keys;
   // One block a multiprocessor keeps more rows under way than any bus takes.
   const int64_t blocks = std::min(multiprocessors, kMostAttendBlocks);
@@ -46,6 +47,19 @@ int64_t place_sampled(const SketchShape &shape, int queries, int context, int mu
   take(next, (std::max<int64_t>(views, kMostAttendBlocks) + views * kNearParts) * state, &m.states);
   take(next, views * (slices + 1), &m.finished);
   take(next, int64_t{queries} * shape.heads * d, &m.q);
+  take(next, views * group, &m.zeros);
+  return next - memory;
+}
+
+int64_t place_words(const SketchShape &shape, int queries, char *memory, SampledMemory *places) {
+  const int64_t views = int64_t{queries} * shape.kv_heads, group = shape.group();
+  SampledMemory &m = *places;
+  char *next = memory;
+  take(next, views * group * m.keys, &m.words);
+  take(next, views * group * (m.keys / kChunkKeys), &m.chunk_sums);
+  take(next, views * group, &m.stops);
+  take(next, views * group, &m.greatest);
+  take(next, views * group, &m.head_keys);
   return next - memory;
 }
 

@@ -79,7 +79,7 @@ __device__ inline bool is_last_block(const SampledStep &step, int64_t view, cons
 // A head's merged state → output and statistics, by a warp; as finish_sampled of ../../sampled/gather.cpp.
 template <typename Dim>
 __device__ inline void finish_head(const SampledStep &step, const float *state, uint64_t seed, int rows,
-                                   int64_t output, float *statistics) {
+                                   int keys, int64_t output, float *statistics) {
   const int lane = static_cast<int>(threadIdx.x) % 32, d = Dim::of(step.shape.head_dim);
   const float sum = state[d], *errors = state + d + 2;
   float y = 0.0f, square = 0.0f;
@@ -102,6 +102,7 @@ __device__ inline void finish_head(const SampledStep &step, const float *state, 
   statistics[0] += static_cast<float>(rows);
   statistics[1] += static_cast<float>(errors[0] * scale * scale);
   statistics[2] += square > 0 ? static_cast<float>(spread / square) : 0.0f;
+  statistics[4] += static_cast<float>(keys);
 }
 
 // The states of all blocks, and those of sink and tail behind them, become the output.
@@ -121,7 +122,8 @@ __device__ inline void finish(const SampledStep &step, int query, const HeadSlic
     float *statistics = nullptr;
     if (step.statistics != nullptr && own.statistics >= 0)
       statistics = step.statistics + (int64_t{own.statistics} * step.shape.heads + head) * kStatistics;
-    finish_head<Dim>(step, shared.states + h * floats, draw_seed(step, query, slice.kv_head), rows,
+    const int keys = step.strategy.by_head ? step.memory.head_keys[view * group + slice.first + h] : rows;
+    finish_head<Dim>(step, shared.states + h * floats, draw_seed(step, query, slice.kv_head), rows, keys,
                      (int64_t{own.row} * step.shape.heads + head) * d, statistics);
   }
 }
@@ -134,7 +136,12 @@ __device__ inline float *state_of_part(const SampledStep &step, int64_t view, co
   return step.memory.states + (place * step.shape.group() + slice.first) * floats;
 }
 
-template <typename Dim, int H>
+// Where the words of a chosen row are, from those of the view's first chunk and head on.
+__device__ inline uint32_t word_of(int key, int group) {
+  return static_cast<uint32_t>(key / kChunkKeys * group * kChunkKeys + key % kChunkKeys);
+}
+
+template <typename Dim, int H, bool kByHead>
 __global__ void __launch_bounds__(kThreads, 1) attend_kernel(SampledStep step) {
   __shared__ AttendShared<Dim, H> shared;
   let_next_start();
@@ -151,11 +158,12 @@ __global__ void __launch_bounds__(kThreads, 1) attend_kernel(SampledStep step) {
     const int chunk = chunk_of(starts, chunks, i);
     const ChosenRow chosen = m.chosen[view * m.keys + int64_t{chunk} * kChunkKeys + (i - starts[chunk])];
     return ReadRow{row_of<Dim>(step, step.rows, own.blocks, kv_head, chosen.key),
-                   step.constants->draw.offsets[chosen.distance]};
+                   kByHead ? __uint_as_float(word_of(chosen.key, step.shape.group()))
+                           : step.constants->draw.offsets[chosen.distance]};
   };
-  attend_block<Dim, H, kLoads<Dim>>(step, query, slice, static_cast<int>(blockIdx.x), splits, rows,
-                                    shared.states, shared.factors,
-                                    state_of_part(step, view, slice, static_cast<int>(blockIdx.x)), row_at);
+  attend_block<Dim, H, kLoads<Dim>, kByHead>(
+      step, query, slice, static_cast<int>(blockIdx.x), splits, rows, shared.states, shared.factors,
+      state_of_part(step, view, slice, static_cast<int>(blockIdx.x)), row_at);
   // Sink and tail go where more blocks' states would.
   if (blockIdx.x == 0) {
     const int floats = slice.count * state_floats(Dim::of(step.shape.head_dim));
@@ -199,7 +207,9 @@ void launch_with(const Launcher &launcher, const SampledStep &step, bool is_exac
                   static_cast<unsigned>(step.served.count() * step.shape.slices()),
                   static_cast<unsigned>(step.queries)};
   const size_t starts = sizeof(int) * static_cast<size_t>(step.memory.keys / kChunkKeys + 1);
-  if (!is_exact) return launch(launcher, attend_kernel<Dim, H>, grid, kThreads, starts, step);
+  if (!is_exact && step.strategy.by_head)
+    return launch(launcher, attend_kernel<Dim, H, true>, grid, kThreads, starts, step);
+  if (!is_exact) return launch(launcher, attend_kernel<Dim, H, false>, grid, kThreads, starts, step);
   if constexpr (Dim::kIsOwn) launch(launcher, exact_kernel<Dim, H>, grid, kThreads, 0, step);
 }
 
@@ -214,7 +224,7 @@ void launch_with_heads(const Launcher &launcher, const SampledStep &step, bool i
 }
 
 void launch_rows(const Launcher &launcher, const SampledStep &step, bool is_exact) {
-  check_shape(has_sketch_kernels(step.shape) && (!is_exact || is_own_dim(step.shape.head_dim)));
+  check_shape(has_attend_kernels(step.shape) && (!is_exact || is_own_dim(step.shape.head_dim)));
   const int d = step.shape.head_dim;
   if (d == 64) return launch_with_heads<Own<64>>(launcher, step, is_exact);
   if (d == 128) return launch_with_heads<Own<128>>(launcher, step, is_exact);
@@ -238,11 +248,9 @@ void launch_sampled_attention(const Launcher &launcher, const SampledStep &step,
   for (int p = 0; p < parts; ++p) {
     SampledStep part = step;
     part.served = {step.served.first + heads * p / parts, step.served.first + heads * (p + 1) / parts};
-    launch_scan(own, part);
+    step.strategy.look(own, part);
     const Launcher next = p + 1 < parts ? branch_off(launcher, own, p) : own;
-    launch_weigh(own, part);
-    launch_combine(own, part);
-    launch_choose(own, part);
+    step.strategy.choose(own, part);
     launch_attend(own, part);
     own = next;
   }

@@ -2,14 +2,14 @@
 //
 // From scores to rows, as ../../sampled/draw_group.h says: what each head attends in all, u, the threshold of
 // the budget, the draw. Everything but the logarithms is integers, whose sums have no order.
+#include "chosen.cuh"
 #include "rows.cuh"
 
 namespace sounder::cuda {
 
 namespace {
 
-constexpr int kChunkThreads = 256;  // of `combine` and `choose`: 8 keys each
-constexpr int kPieceKeys = 1024;    // of `weigh`: a warp's, within a segment
+constexpr int kPieceKeys = 1024;  // of `weigh`: a warp's, within a segment
 constexpr int kWeighWarps = 4;
 constexpr uint32_t kNotShrunk = 65536, kMostShrunk = 4095;
 
@@ -115,7 +115,7 @@ __device__ inline int head_threshold(const SampledStep &step, const SampledQuery
   double exponent = is_segment ? weight_reference(m.maxima[place]) / unit : 0.0;
   if (lane < kNearParts) {  // sink and tail come with the first segments
     const float *exact = m.exact + ((view * kNearParts + lane) * group + head) * state_floats(d);
-    const double sum = exact[d], most = exact[d + 1];
+    const double sum = exact[d], most = static_cast<double>(exact[d + 1]) - m.zeros[view * group + head];
     if (sum > 0 && weight == 0) {
       weight = sum;
       exponent = most;
@@ -282,11 +282,11 @@ __global__ void __launch_bounds__(kChunkThreads) combine_kernel(SampledStep step
   find_draw(step, own, view, reference, shared);
 }
 
-// ---- choose ----------------------------------------------------------------------------------------------
+// ---- draw ------------------------------------------------------------------------------------------------
 
-struct ChooseShared {
+struct DrawShared {
   uint32_t last[kMostDistance + 1];
-  int warp_counts[kChunkThreads / 32];
+  WarpCounts warp_counts;
 };
 
 __device__ inline uint32_t draw_hash(uint32_t key, DrawKey k) {
@@ -298,28 +298,8 @@ __device__ inline uint32_t draw_hash(uint32_t key, DrawKey k) {
   return x ^ x >> 14;
 }
 
-// Sum over the threads before this one, and over all.
-__device__ inline int count_before(int own, ChooseShared &shared, int *all) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  int sum = own;
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const int before = __shfl_up_sync(kWarp, sum, distance);
-    if (lane >= distance) sum += before;
-  }
-  if (lane == 31) shared.warp_counts[warp] = sum;
-  __syncthreads();
-  int before = sum - own;
-  *all = 0;
-  for (int w = 0; w < kChunkThreads / 32; ++w) {
-    before += w < warp ? shared.warp_counts[w] : 0;
-    *all += shared.warp_counts[w];
-  }
-  __syncthreads();
-  return before;
-}
-
-__device__ inline void choose_chunk(const SampledStep &step, const SampledQuery &query, int64_t view,
-                                    int chunk, int threshold, DrawKey key, ChooseShared &shared) {
+__device__ inline void draw_chunk(const SampledStep &step, const SampledQuery &query, int64_t view, int chunk,
+                                  int threshold, DrawKey key, DrawShared &shared) {
   const SampledMemory &m = step.memory;
   const int at = chunk * kChunkKeys + 8 * static_cast<int>(threadIdx.x);
   uint4 u = make_uint4(0, 0, 0, 0);
@@ -331,17 +311,12 @@ __device__ inline void choose_chunk(const SampledStep &step, const SampledQuery 
     const bool is_read = draw_hash(static_cast<uint32_t>(at + i), key) <= shared.last[distance];
     if (is_read && at + i >= query.begin && at + i < query.end) chosen |= 1u << i;
   }
-  int all = 0;
-  int place = count_before(__popc(chosen), shared, &all);
-  ChosenRow *to = m.chosen + view * m.keys + int64_t{chunk} * kChunkKeys;
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-    if (chosen >> i & 1u) to[place++] = {at + i, min(max(threshold - short_of(u, i), 0), kMostDistance)};
-  if (threadIdx.x == 0) m.counts[view * (m.keys / kChunkKeys) + chunk] = all;
+  list_chosen(step, view, chunk, chosen, shared.warp_counts,
+              [&](int i) { return min(max(threshold - short_of(u, i), 0), kMostDistance); });
 }
 
-__global__ void __launch_bounds__(kChunkThreads) choose_kernel(SampledStep step) {
-  __shared__ ChooseShared shared;
+__global__ void __launch_bounds__(kChunkThreads) draw_kernel(SampledStep step) {
+  __shared__ DrawShared shared;
   let_next_start();
   const int thread = static_cast<int>(threadIdx.x);
   for (int i = thread; i <= kMostDistance; i += kChunkThreads) shared.last[i] = step.constants->draw.last[i];
@@ -355,27 +330,20 @@ __global__ void __launch_bounds__(kChunkThreads) choose_kernel(SampledStep step)
   const DrawKey key = draw_key(draw_seed(step, query, kv_head));
   for (int chunk = static_cast<int>(blockIdx.x); chunk * kChunkKeys < own.end;
        chunk += static_cast<int>(gridDim.x))
-    choose_chunk(step, own, view, chunk, threshold, key, shared);
-}
-
-dim3 grid_of(const Launcher &launcher, const SampledStep &step, int chunk, int blocks_at_once) {
-  const int views = step.queries * step.served.count(), chunks = (step.context + chunk - 1) / chunk;
-  const int useful = (blocks_at_once * launcher.multiprocessors + views - 1) / views;
-  return {static_cast<unsigned>(min(chunks, useful)), static_cast<unsigned>(step.served.count()),
-          static_cast<unsigned>(step.queries)};
+    draw_chunk(step, own, view, chunk, threshold, key, shared);
 }
 
 }  // namespace
 
 void launch_weigh(const Launcher &launcher, const SampledStep &step) {
   if (step.shape.group() == 1) return;
-  launch(launcher, weigh_kernel, grid_of(launcher, step, kPieceKeys, 16), 32 * kWeighWarps, 0, step);
+  launch(launcher, weigh_kernel, chunk_grid(launcher, step, kPieceKeys, 16), 32 * kWeighWarps, 0, step);
 }
 void launch_combine(const Launcher &launcher, const SampledStep &step) {
-  launch(launcher, combine_kernel, grid_of(launcher, step, kChunkKeys, 8), kChunkThreads, 0, step);
+  launch(launcher, combine_kernel, chunk_grid(launcher, step, kChunkKeys, 8), kChunkThreads, 0, step);
 }
-void launch_choose(const Launcher &launcher, const SampledStep &step) {
-  launch(launcher, choose_kernel, grid_of(launcher, step, kChunkKeys, 8), kChunkThreads, 0, step);
+void launch_draw(const Launcher &launcher, const SampledStep &step) {
+  launch(launcher, draw_kernel, chunk_grid(launcher, step, kChunkKeys, 8), kChunkThreads, 0, step);
 }
 
 }  // namespace sounder::cuda

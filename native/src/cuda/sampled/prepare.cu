@@ -230,6 +230,12 @@ __device__ inline void empty_accumulators(const SampledStep &step, int64_t view,
     m.maxima[first + i] = INT16_MIN;
     m.weights[first + i] = 0;
   }
+  const int64_t place = view * step.shape.group() + slice.first + thread;
+  if (thread < slice.count) m.zeros[place] = 0.0f;
+  if (thread < slice.count && m.words != nullptr) {
+    m.greatest[place] = INT32_MIN;
+    m.head_keys[place] = 0;
+  }
   if (slice.index > 0) return;
   for (int i = thread; i < kHistogramBins; i += threads) m.histogram[view * kHistogramBins + i] = 0;
   for (int i = thread; i <= slices; i += threads) m.finished[view * (slices + 1) + i] = 0;
@@ -276,10 +282,12 @@ __global__ void prepare_kernel(SampledStep step, NewRows rows) {
     float *q = step.memory.q + (static_cast<int64_t>(query) * s.heads + head) * d + first_of_lane<Dim>();
     if (has_values<Dim>(d))
       for (int i = 0; i < kOwn<Dim>; ++i) q[i] = x[i];
-    quantise_head<Dim>(step, x, step.query[query].beta, view * s.group() + own, warp, shared);
+    if (step.strategy.scans)
+      quantise_head<Dim>(step, x, step.query[query].beta, view * s.group() + own, warp, shared);
   } else if (slice.index == 0) {
     append<Dim>(step, rows, query, slice.kv_head, warp > slice.count);
   }
+  if (!step.strategy.scans) return;
   __syncthreads();
   write_fragments(step, view, slice, shared);
 }
@@ -288,7 +296,7 @@ __global__ void prepare_kernel(SampledStep step, NewRows rows) {
 
 void launch_prepare(const Launcher &launcher, const SampledStep &step, const NewRows &rows) {
   const SketchShape &s = step.shape;
-  check_shape(has_sketch_kernels(s) && (rows.is_done || can_turn(s.head_dim, rows.pairs)));
+  check_shape(has_attend_kernels(s) && (rows.is_done || can_turn(s.head_dim, rows.pairs)));
   const dim3 grid{static_cast<unsigned>(s.kv_heads * s.slices()), static_cast<unsigned>(step.queries), 1};
   const int threads = 32 * (s.heads_of_slice() + 2);
   if (s.head_dim == 64) return launch(launcher, prepare_kernel<Own<64>>, grid, threads, 0, step, rows);

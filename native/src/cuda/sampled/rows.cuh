@@ -17,7 +17,7 @@ constexpr uint64_t kSignStream = uint64_t{1} << 40;  // as in ../../sampled/samp
 
 struct ReadRow {
   const uint16_t *at;
-  float offset;  // -log2 P
+  float offset;  // -log2 P; by head: the bits of the word that has the first head's
 };
 
 __device__ inline uint64_t draw_seed(const SampledStep &step, int query, int kv_head) {
@@ -31,8 +31,8 @@ __device__ inline float error_sign(uint64_t seed, int i) {
 }
 
 // Dim: Own or UpTo; H: heads, 1, 2, 4 or 8, those beyond the slice's being zeros; kLoads: rows that a lane
-// has under way.
-template <typename Dim, int H, int kLoads>
+// has under way; kByHead: each head weighs a row by a word of its own.
+template <typename Dim, int H, int kLoads, bool kByHead = false>
 struct Attender {
   static constexpr int kLanes = Dim::kMost <= 64 ? 8 : 16;    // of K or of V
   static constexpr int kVectors = Dim::kMost / (8 * kLanes);  // that a lane reads of a row
@@ -46,6 +46,7 @@ struct Attender {
   float sums[H][8 * kVectors];     // lanes of V
   // Of head within / kOwners, in lanes of K.
   float maximum, sum, errors[3];
+  const uint32_t *words;  // of this lane's head, by head; nullptr: it has none
   int head_dim;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
@@ -128,7 +129,8 @@ struct Attender {
 #pragma unroll
     for (int n = 0; n < kLoads; ++n) {
       const float w = exp2f(logits[n] - highest);
-      const float error = (1.0f - exp2f(-offsets[n])) * w * w;
+      const float chance = kByHead ? fminf(-offsets[n], 0.0f) : -offsets[n];  // log2 of it
+      const float error = (1.0f - exp2f(chance)) * w * w;
       logits[n] = w;
       sum += w;
       errors[0] += error;
@@ -154,6 +156,10 @@ struct Attender {
     }
   }
 
+  __device__ float offset_of_head(float word) const {
+    return words == nullptr ? 0.0f : __uint_as_float(words[__float_as_uint(word)]);
+  }
+
   // Of the 32 rows that lanes hold, those from `first` on, `count` ≤ kBatch of them.
   __device__ void attend_batch(const ReadRow &held, int first, int count) {
     const int side = lane() / (2 * kLanes);
@@ -164,6 +170,7 @@ struct Attender {
       const int own = first + n * kRows + side;
       const auto at = __shfl_sync(kWarp, reinterpret_cast<uint64_t>(held.at), own);
       offsets[n] = __shfl_sync(kWarp, held.offset, own);
+      if (kByHead) offsets[n] = n * kRows + side < count ? offset_of_head(offsets[n]) : 0.0f;
       const auto *row = reinterpret_cast<const uint16_t *>(at) + (is_value() ? dim() : 0);
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
@@ -250,17 +257,22 @@ __device__ inline void merge_states(const float *states, int count, int64_t stri
 
 // The block's warps attend `part` of `parts` shares of rows 0 .. count - 1; `result` [slice.count] gets the
 // merged states. shared: [warps * kRows][H] states.
-template <typename Dim, int H, int kLoads, typename F>
+template <typename Dim, int H, int kLoads, bool kByHead = false, typename F>
 __device__ inline void attend_block(const SampledStep &step, int query, const HeadSlice &slice, int part,
                                     int parts, int count, float *shared, MergeFactors &factors, float *result,
                                     F row_at) {
-  using Own = Attender<Dim, H, kLoads>;
+  using Own = Attender<Dim, H, kLoads, kByHead>;
   const int warps = static_cast<int>(blockDim.x) / 32, warp = static_cast<int>(threadIdx.x) / 32;
   const SketchShape &s = step.shape;
   const int d = Dim::of(s.head_dim);
   const int64_t head = int64_t{query} * s.heads + int64_t{slice.kv_head} * s.group() + slice.first;
   Own attender;
   attender.start(step.memory.q + head * d, slice.count, s.head_dim, draw_seed(step, query, slice.kv_head));
+  const int own = Own::within() / Own::kOwners;  // the lane's head
+  if (kByHead)
+    attender.words = own < slice.count
+                         ? words_of(step, view_index(step, query, slice.kv_head), 0, slice.first + own)
+                         : nullptr;
   attender.attend(warp * parts + part, warps * parts, count, row_at);
   attender.write(shared + warp * Own::kRows * H * state_floats(d));
   __syncthreads();
@@ -280,6 +292,22 @@ __device__ inline const uint16_t *row_of(const SampledStep &step, const uint16_t
                                          int kv_head, int key) {
   const int64_t view = static_cast<int64_t>(blocks[key / kIndexTokens]) * step.shape.kv_heads + kv_head;
   return rows + (view * kIndexTokens + key % kIndexTokens) * 2 * Dim::of(step.shape.head_dim);
+}
+
+// Sink and tail.
+template <typename Dim, int H>
+__device__ inline void attend_near(const SampledStep &step, int query, const HeadSlice &slice, int part,
+                                   float *shared, MergeFactors &factors) {
+  const SampledQuery &own = step.query[query];
+  const int begin = own.begin, skipped = own.end - own.begin, d = Dim::of(step.shape.head_dim);
+  auto row_at = [&](int i) {
+    const int key = i < begin ? i : i + skipped;
+    return ReadRow{row_of<Dim>(step, step.near_rows, own.near_blocks, slice.kv_head, key), 0.0f};
+  };
+  const int64_t place = view_index(step, query, slice.kv_head) * kNearParts + part;
+  float *result = step.memory.exact + (place * step.shape.group() + slice.first) * state_floats(d);
+  attend_block<Dim, H, H >= 4 ? 2 : 4>(step, query, slice, part, kNearParts, own.position + 1 - skipped,
+                                       shared, factors, result, row_at);
 }
 
 }  // namespace sounder::cuda

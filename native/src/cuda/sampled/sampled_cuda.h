@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sampled attention by sketches on a GPU: one query token each of some contexts, at one layer.
-// Sketches lie in the GPU's memory; rows [K | V] of bf16 may lie in pinned host memory and are read from
+// Sampled attention on a GPU: one query token each of some contexts, at one layer.
+// The index lies in the GPU's memory; rows [K | V] of bf16 may lie in pinned host memory and are read from
 // there by the kernels; sink and tail, which every token reads, lie in the GPU's memory. No step needs the
 // host, and what changes from token to token lies in device memory, so that one captured graph serves all
 // tokens.
 //
 //   prepare   q, k, v after the projections → q and k turned by RoPE, rows appended, queries for the scan
-//   scan      sketches → integer scores, and the greatest of each segment; sink and tail exactly, beside it
-//   weigh     what the scores of a segment weigh
-//   combine   thresholds of the heads; u, by which rows are drawn, and its histogram
-//   choose    the threshold of the budget; the rows that are read, in order
+//   look      the strategy (strategies.h) reads its index, or keys; sink and tail exactly, beside it
+//   choose    the rows that are read, in order, and what they weigh
 //   attend    these rows, merged with sink and tail
 //
+// With sketches, and from the second step on with scores of the oracle:
+//
+//   scan      sketches → integer scores, and the greatest of each segment
+//   weigh     what the scores of a segment weigh
+//   combine   thresholds of the heads; u, by which rows are drawn, and its histogram
+//   draw      the threshold of the budget, and the rows under it
+//
 // Scores, thresholds, draws and records are the integers of the CPU's kernels (../../sampled): the same seed
-// reads the same rows on both. (Head thresholds round a sum of doubles whose order differs.)
+// reads the same rows on both. (Head thresholds round a sum of doubles whose order differs, and so do true
+// scores a sum of floats.)
 #pragma once
 
 #include <cstdint>
@@ -43,11 +49,18 @@ struct SketchShape {
 };
 // Head dims of most models have kernels of their own, for 1 and 2 bits; others share kernels that are slower.
 constexpr bool is_own_dim(int head_dim) { return head_dim == 64 || head_dim == 128; }
-// False: these kernels have no such shape, and launching them throws. Rows are read 16 bytes at a time.
-constexpr bool has_sketch_kernels(const SketchShape &shape) {
-  return shape.head_dim > 0 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
-         (shape.bits == 1 || shape.bits == 2 || shape.bits == 4) && shape.kv_heads > 0 &&
+// False: the kernels that attend have no such shape, and launching them throws. Rows are read 16 bytes at a
+// time.
+constexpr bool has_attend_kernels(const SketchShape &shape) {
+  return shape.head_dim > 0 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 && shape.kv_heads > 0 &&
          shape.heads % shape.kv_heads == 0 && shape.group() <= kMostGroup;
+}
+constexpr bool has_sketch_kernels(const SketchShape &shape) {
+  return has_attend_kernels(shape) && (shape.bits == 1 || shape.bits == 2 || shape.bits == 4);
+}
+// Of the strategies that look at each key or page.
+constexpr bool has_word_kernels(const SketchShape &shape) {
+  return has_attend_kernels(shape) && shape.group() <= kMostSlice;
 }
 // Whether `prepare` turns pairs of dimensions: partners are whole lanes apart.
 constexpr bool can_turn(int head_dim, int pairs) {
@@ -66,7 +79,8 @@ struct SampledQuery {
   int32_t begin, end, budget;  // sampled_range
   int32_t segment_keys;        // as in StrategyView
   uint32_t beta_shrink;        // round(65536 / beta)
-  float beta;
+  float beta;                  // 1 for true scores
+  int32_t draws;               // of the oracle, independent ones
 };
 
 // What does not change with layers or tokens; lies in device memory.
@@ -97,7 +111,7 @@ constexpr int state_floats(int head_dim) { return head_dim + 5; }
 
 struct ChosenRow {
   int32_t key;
-  int32_t distance;  // of DrawTable
+  int32_t distance;  // of DrawTable; with DeviceStrategy::by_head 0
 };
 
 // Device memory that the kernels work in, for each query and KV head.
@@ -117,22 +131,48 @@ struct SampledMemory {
   float *states;        // [splits + kNearParts][group] sampled states
   uint32_t *finished;   // [slices + 1] blocks of attend, and the last of combine, that are done
   float *q;             // [queries][heads][head_dim] after RoPE
-  int64_t keys;         // most of a context, a multiple of kChunkKeys
-  int splits;           // of a KV head's chosen rows, in attend
+  float *zeros;         // [group] log2 of what a score of 0 stands for
+  // Where place_words gave them room, otherwise nullptr: what a strategy has of each key and head, and
+  // finally of those that are chosen -log2 P as float32, infinitely little where this head does not choose
+  // the key.
+  uint32_t *words;       // [keys / kChunkKeys][group][kChunkKeys]
+  uint64_t *chunk_sums;  // [group][keys / kChunkKeys]
+  uint64_t *stops;       // [group]
+  int32_t *greatest;     // [group] true score of the best key (as_ordered)
+  int32_t *head_keys;    // [group] keys that a head chose
+  int64_t keys;          // most of a context, a multiple of kChunkKeys
+  int splits;            // of a KV head's chosen rows, in attend
 };
 // Thread blocks of `attend` in all, unless there are more queries' KV heads.
 constexpr int kMostAttendBlocks = 512;
 // With memory = nullptr only the sizes are set. Returns the bytes, which grow with the queries alone.
 int64_t place_sampled(const SketchShape &shape, int queries, int context, int multiprocessors, char *memory,
                       SampledMemory *places);
+// Likewise the words, behind that.
+int64_t place_words(const SketchShape &shape, int queries, char *memory, SampledMemory *places);
 
 struct HeadRange {
   int first, end;
   constexpr int count() const { return end - first; }
 };
 
+struct SampledStep;
+
+// How rows are chosen, between launch_prepare and launch_attend. The list of them is in strategies.cpp.
+struct DeviceStrategy {
+  int attention;   // enum sounder_attention
+  bool has_draws;  // SampledParams::draws
+  bool scans;      // queries are quantised for the scan of sketches
+  bool has_words;  // works in SampledMemory::words
+  bool by_head;    // each head chooses: what rows weigh is in the words
+  // Bandwidth's part, sink and tail with it, and the rest: other KV heads' rows come over the bus beside it.
+  void (*look)(const Launcher &, const SampledStep &);
+  void (*choose)(const Launcher &, const SampledStep &);
+};
+
 struct SampledStep {
   SketchShape shape;
+  DeviceStrategy strategy;  // of all queries
   int queries;
   HeadRange served;  // KV heads that the kernels after `prepare` attend
   int context;       // no query's position is beyond it: grids are made for it
@@ -145,14 +185,15 @@ struct SampledStep {
   const uint16_t *near_rows;
   const char *records;  // of block b and KV head h at (b * kv_heads + h) * record_stride
   int64_t record_stride;
+  int quest_page;  // of the bounds in them; 0: there are none
   // What comes out, [rows][heads * head_dim]: one of the two, the other nullptr.
   float *output;
   uint16_t *narrow_output;  // bf16
-  // [places][heads][kStatistics], added to: rows read, 1 / effective samples, squared error; the fourth is
-  // that of verify.
+  // [places][heads][kStatistics], added to: rows read by the group, 1 / effective samples, squared error,
+  // that of verify, keys read by the head.
   float *statistics;
 };
-constexpr int kStatistics = 4;
+constexpr int kStatistics = 5;
 
 // The new tokens' q, k and v as the product made them. RoPE turns dimension i with i + pairs; beyond 2 *
 // pairs nothing is turned.
@@ -172,7 +213,9 @@ void launch_prepare(const Launcher &launcher, const SampledStep &step, const New
 void launch_scan(const Launcher &launcher, const SampledStep &step);
 void launch_weigh(const Launcher &launcher, const SampledStep &step);
 void launch_combine(const Launcher &launcher, const SampledStep &step);
-void launch_choose(const Launcher &launcher, const SampledStep &step);
+void launch_draw(const Launcher &launcher, const SampledStep &step);
+// Sink and tail alone, where no scan has them beside it.
+void launch_near(const Launcher &launcher, const SampledStep &step);
 void launch_attend(const Launcher &launcher, const SampledStep &step);
 // All of them. With branches of the launcher the served heads of long contexts are attended in parts: while
 // the rows of one part come over the bus, sketches of the next one are scanned.
@@ -189,7 +232,7 @@ void launch_exact_attention(const Launcher &launcher, const SampledStep &step);
 // ---- sealing -------------------------------------------------------------------------------------------
 
 struct SealStep {
-  IndexShape shape;  // quest_page 0
+  IndexShape shape;
   int kv_heads;
   const uint16_t *rows;  // device memory, as SampledStep::rows
   char *records;
@@ -200,11 +243,12 @@ struct SealStep {
   int first, count;           // the first of them is the context's block `first`
   const int32_t *previous;    // for centring on the context: the record of the block before, if first > 0
 };
-// Rows of bf16, no bounds of pages.
+// Sketches, of rows of bf16.
 constexpr bool has_seal_kernels(const IndexShape &shape) {
-  return has_sketch_kernels({1, 1, shape.head_dim, shape.sketch_bits}) && shape.quest_page == 0 &&
-         !shape.kv_is_f32;
+  return has_sketch_kernels({1, 1, shape.head_dim, shape.sketch_bits}) && !shape.kv_is_f32;
 }
 void launch_seal(const Launcher &launcher, const SealStep &step);
+// Bounds of the pages of the same blocks.
+void launch_seal_bounds(const Launcher &launcher, const SealStep &step);
 
 }  // namespace sounder::cuda

@@ -88,22 +88,6 @@ __device__ inline void scan_items(const SampledStep &step, int units, int64_t it
   }
 }
 
-// Sink and tail.
-template <typename Shape, int H>
-__device__ inline void attend_near(const SampledStep &step, int query, const HeadSlice &slice, int part,
-                                   float *shared, MergeFactors &factors) {
-  const SampledQuery &own = step.query[query];
-  const int begin = own.begin, skipped = own.end - own.begin, d = Shape::of(step.shape.head_dim);
-  auto row_at = [&](int i) {
-    const int key = i < begin ? i : i + skipped;
-    return ReadRow{row_of<Shape>(step, step.near_rows, own.near_blocks, slice.kv_head, key), 0.0f};
-  };
-  const int64_t place = view_index(step, query, slice.kv_head) * kNearParts + part;
-  float *result = step.memory.exact + (place * step.shape.group() + slice.first) * state_floats(d);
-  attend_block<Shape, H, H >= 4 ? 2 : 4>(step, query, slice, part, kNearParts, own.position + 1 - skipped,
-                                         shared, factors, result, row_at);
-}
-
 template <typename Shape, int H>
 __global__ void __launch_bounds__(kThreads, Shape::kIsOwn &&H < 8 ? kScanBlocks : 2)
     scan_kernel(SampledStep step) {
@@ -141,7 +125,7 @@ void launch_with_heads(const Launcher &launcher, const SampledStep &step) {
 }  // namespace
 
 void launch_scan(const Launcher &launcher, const SampledStep &step) {
-  check_shape(has_sketch_kernels(step.shape));
+  check_shape(has_sketch_kernels(step.shape) && step.strategy.scans);
   const int d = step.shape.head_dim, bits = step.shape.bits;
   if (d == 64 && bits == 1) return launch_with_heads<OwnShape<64, 1>>(launcher, step);
   if (d == 64 && bits == 2) return launch_with_heads<OwnShape<64, 2>>(launcher, step);

@@ -54,6 +54,12 @@ __device__ inline int64_t view_index(const SampledStep &step, int query, int kv_
   return static_cast<int64_t>(query) * step.shape.kv_heads + kv_head;
 }
 
+// The words of a head for the keys of a chunk.
+__device__ inline uint32_t *words_of(const SampledStep &step, int64_t view, int chunk, int head) {
+  const SampledMemory &m = step.memory;
+  return m.words + ((view * (m.keys / kChunkKeys) + chunk) * step.shape.group() + head) * kChunkKeys;
+}
+
 // Heads first .. first + count - 1 of a KV head's group.
 struct HeadSlice {
   int kv_head, index, first, count;
