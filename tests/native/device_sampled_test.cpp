@@ -3,60 +3,13 @@
 // Sampled attention on a GPU, through the ABI: the CPU's rows for the same seed, whatever else is in the
 // batch, in recorded steps and in those that are not, and an index that is saved and restored. Without a GPU
 // an emulated one is judged (cuda_emulated_device_sampled_test).
-#include <algorithm>
+#include "device_sampled.h"
 
-#include "sampled_engine.h"
 #include "saved_files.h"
 
+using namespace device_sampled;
+
 namespace {
-
-using tiny::Asked;
-using tiny::Attended;
-using tiny::Config;
-using tiny::has_gpu;
-using tiny::SampledEngine;
-using tiny::Sequence;
-using tiny::StepResult;
-
-Config sketched(int device, int heads = 8, int kv_heads = 2, int head_dim = 64) {
-  Config config;
-  config.layers = 3;
-  config.hidden = 64;
-  config.heads = heads;
-  config.kv_heads = kv_heads;
-  config.head_dim = config.rope_dims = head_dim;
-  config.f32 = false;
-  config.context = 9000;
-  config.kv_blocks = 160;
-  config.max_step_tokens = 256;
-  config.sketch_bits = 2;
-  config.dense_layers = 1;
-  config.least_rows = 64;
-  config.device = device;
-  return config;
-}
-
-// With what strategies but sketches take, too.
-Config with_yardsticks(Config config) {
-  config.quest_page = 32;
-  config.yardsticks = true;
-  return config;
-}
-
-std::vector<Asked> yardsticks() {
-  return {{.attention = SOUNDER_ATTENTION_TOPK, .budget = 0.1f},
-          {.attention = SOUNDER_ATTENTION_ORACLE, .budget = 0.1f},
-          {.attention = SOUNDER_ATTENTION_ORACLE, .budget = 0.1f, .draws = 200},
-          {.attention = SOUNDER_ATTENTION_QUEST, .budget = 0.1f}};
-}
-
-int32_t filled(SampledEngine &engine, int tokens, int seed = 5) {
-  const int32_t context = engine.create();
-  CHECK(sounder_context_fill(engine.handle(), context, tokens, seed) == SOUNDER_OK);
-  return context;
-}
-
-float rows_of(const std::vector<float> &statistics) { return statistics[SOUNDER_STATISTIC_CHOSEN_ROWS]; }
 
 void expect_same_rows(const Config &on_gpu, int tokens) {
   Config on_cpu = on_gpu;
@@ -91,19 +44,6 @@ std::vector<float> decode(SampledEngine &engine, int32_t context, const std::vec
     if (rows != nullptr) rows->push_back(rows_of(result.statistics));
   }
   return all;
-}
-
-double mean_difference(const std::vector<float> &a, const std::vector<float> &b) {
-  double sum = a.size() == b.size() ? 0 : 1e9;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) sum += std::fabs(double{a[i]} - b[i]);
-  return sum / double(a.size());
-}
-
-double largest_difference(const std::vector<float> &a, const std::vector<float> &b) {
-  double most = a.size() == b.size() ? 0 : 1e9;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-    most = std::max(most, std::fabs(double{a[i]} - b[i]));
-  return most;
 }
 
 }  // namespace
@@ -152,73 +92,6 @@ TEST("steps on a GPU sample as those on the CPU do, over blocks that fill on the
     CHECK(mean_difference(made, expected) <
           0.4 * mean_difference(made, decode(gpu, filled(gpu, 900), tokens, {.budget = 0.1f, .seed = 2})));
   }
-}
-
-TEST("strategies that read all keys or pages choose on a GPU what they choose on the CPU") {
-  if (!has_gpu()) return;
-  for (Config on_gpu : {with_yardsticks(sketched(0)), with_yardsticks(sketched(0, 7, 1, 128))}) {
-    if (on_gpu.kv_heads == 1) on_gpu.sketch_bits = 0;
-    Config on_cpu = on_gpu;
-    on_cpu.device = SOUNDER_DEVICE_CPU;
-    SampledEngine cpu(on_cpu), gpu(on_gpu);
-    const int tokens = tiny::is_emulated() ? 1500 : 8000;
-    const int32_t here = filled(cpu, tokens), there = filled(gpu, tokens);
-    for (const Asked &asked : yardsticks()) {
-      const std::vector<float> q = cpu.query(6);
-      const Attended expected = cpu.attend(here, asked, q), made = gpu.attend(there, asked, q);
-      CHECK(expected.status == SOUNDER_OK && made.status == SOUNDER_OK);
-      CHECK(rows_of(expected.statistics) > 50);
-      // The order of sums moves a score by a unit now and then.
-      CHECK_NEAR(rows_of(made.statistics), rows_of(expected.statistics), 1);
-      for (int figure : {SOUNDER_STATISTIC_CHOSEN_KEYS, SOUNDER_STATISTIC_KEYS_READ})
-        CHECK_NEAR(made.statistics[size_t(figure)], expected.statistics[size_t(figure)], 1);
-      CHECK_NEAR(made.statistics[SOUNDER_STATISTIC_STANDARD_ERROR],
-                 expected.statistics[SOUNDER_STATISTIC_STANDARD_ERROR],
-                 1e-2 * expected.statistics[SOUNDER_STATISTIC_STANDARD_ERROR]);
-      CHECK(tiny::mean_error(made.output, expected.output, on_gpu) < 6e-3);
-    }
-  }
-}
-
-TEST("strategies ride in one step, and each makes of it what it does on the CPU, over blocks that fill") {
-  if (!has_gpu()) return;
-  const Config on_gpu = with_yardsticks(sketched(0));
-  Config on_cpu = on_gpu;
-  on_cpu.device = SOUNDER_DEVICE_CPU;
-  SampledEngine cpu(on_cpu), gpu(on_gpu);
-  std::vector<Asked> all = yardsticks();
-  all.insert(all.begin() + 2, {.budget = 0.1f, .beta = 1});
-  for (Asked &asked : all) asked.verify = 1;
-  std::vector<float> rows[2], logprobs[2];
-  for (SampledEngine *engine : {&cpu, &gpu}) {
-    const size_t which = engine == &gpu;
-    std::vector<int32_t> contexts;
-    for (size_t i = 0; i < all.size(); ++i) contexts.push_back(filled(*engine, 890 + 60 * int(i), int(i)));
-    for (int token = 0; token < 12; ++token) {
-      std::vector<Sequence> sequences;
-      for (size_t i = 0; i < all.size(); ++i)
-        sequences.push_back(asking(Sequence{contexts[i], {token + int(i)}}, all[i]));
-      if (token == 6) {  // verified steps are not recorded
-        for (Asked &asked : all) asked.verify = 0;
-      }
-      const StepResult result = engine->step(sequences);
-      for (size_t i = 0; i < all.size(); ++i) {
-        CHECK(result.statuses[i] == SOUNDER_OK);
-        const float *own = result.statistics.data() + i * SOUNDER_STATISTIC_COUNT;
-        rows[which].push_back(own[SOUNDER_STATISTIC_CHOSEN_ROWS]);
-        logprobs[which].push_back(result.logprobs[i]);
-        // What topk and quest leave out is an error that they do not tell.
-        const bool tells = all[i].attention == SOUNDER_ATTENTION_SKETCH ||
-                           (all[i].attention == SOUNDER_ATTENTION_ORACLE && all[i].draws == 0);
-        const float told = own[SOUNDER_STATISTIC_STANDARD_ERROR], error = own[SOUNDER_STATISTIC_VERIFY_ERROR];
-        if (token < 6 && tells) CHECK(error > 0.3 * told && error < 3 * told);
-      }
-    }
-    for (Asked &asked : all) asked.verify = 1;
-  }
-  CHECK(mean_difference(rows[1], rows[0]) < 3);
-  // Activations are rounded to bfloat16 there, which moves a few of the draws.
-  CHECK(mean_difference(logprobs[1], logprobs[0]) < 0.1);
 }
 
 TEST("recorded steps and those of captures make the same of a row") {
