@@ -6,7 +6,8 @@ import { canSample, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
 /** Of native/src/cuda/sampled/sampled_cuda.h. */
-const MOST_GROUP = 128, MOST_SLICE = 8, CHUNK_KEYS = 2048, MOST_SEGMENTS = 32;
+const MOST_GROUP = 128, MOST_SLICE = 8, MOST_SLICES = 32, CHUNK_KEYS = 2048;
+const MOST_SEGMENTS = 32;
 const HISTOGRAM_BINS = 1024, MOST_ATTEND_BLOCKS = 512, NEAR_PARTS = 8;
 /** Of native/src/device_workspace.cpp. */
 const MOST_SAMPLED_BYTES = 256 * 2 ** 20, MOST_SAMPLED_QUERIES = 16, CONSTANT_BYTES = 6400;
@@ -44,7 +45,7 @@ function workBytes(config: ModelConfig, bits: number, queries: number, keys: num
     views * keys * 8,
     views * NEAR_PARTS * state,
     (Math.max(views, MOST_ATTEND_BLOCKS) + views * NEAR_PARTS) * state,
-    views * (slices + 1) * 4,
+    views * (MOST_SLICES + 1) * 4,
     queries * heads * headDim * 4,
     views * group * 4,
   ].reduce(padded, 0);

@@ -45,7 +45,7 @@ int64_t place_sampled(const SketchShape &shape, int queries, int context, int mu
   take(next, views * keys, &m.chosen);
   take(next, views * kNearParts * state, &m.exact);
   take(next, (std::max<int64_t>(views, kMostAttendBlocks) + views * kNearParts) * state, &m.states);
-  take(next, views * (slices + 1), &m.finished);
+  take(next, views * (kMostSlices + 1), &m.finished);
   take(next, int64_t{queries} * shape.heads * d, &m.q);
   take(next, views * group, &m.zeros);
   return next - memory;

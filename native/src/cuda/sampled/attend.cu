@@ -68,7 +68,7 @@ __device__ inline bool is_last_block(const SampledStep &step, int64_t view, cons
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    uint32_t *finished = step.memory.finished + view * (step.shape.slices() + 1) + slice.index;
+    uint32_t *finished = step.memory.finished + view * (kMostSlices + 1) + slice.index;
     shared = atomicAdd(finished, 1u) + 1 == static_cast<unsigned>(step.memory.splits);
   }
   __syncthreads();
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kThreads, 1) attend_kernel(SampledStep step) {
   __shared__ AttendShared<Dim, H> shared;
   let_next_start();
   wait_for_previous();
-  const HeadSlice slice = slice_at(step.shape, step.served.first, static_cast<int>(blockIdx.y));
+  const HeadSlice slice = slice_at<Dim, H>(step.shape, step.served.first, static_cast<int>(blockIdx.y));
   const int query = static_cast<int>(blockIdx.z), kv_head = slice.kv_head;
   const SampledQuery &own = step.query[query];
   const SampledMemory &m = step.memory;
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 1) exact_kernel(SampledStep step) {
   __shared__ AttendShared<Dim, H> shared;
   let_next_start();
   wait_for_previous();
-  const HeadSlice slice = slice_at(step.shape, step.served.first, static_cast<int>(blockIdx.y));
+  const HeadSlice slice = slice_at<Dim, H>(step.shape, step.served.first, static_cast<int>(blockIdx.y));
   const int query = static_cast<int>(blockIdx.z), kv_head = slice.kv_head;
   const SampledQuery &own = step.query[query];
   const int64_t view = view_index(step, query, kv_head);

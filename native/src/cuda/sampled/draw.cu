@@ -231,11 +231,10 @@ __device__ inline int find_place(const Bins &bins, CombineShared &shared, uint64
 __device__ inline void find_draw(const SampledStep &step, const SampledQuery &query, int64_t view,
                                  int reference, CombineShared &shared) {
   const int thread = static_cast<int>(threadIdx.x), chunks = (query.end + kChunkKeys - 1) / kChunkKeys;
-  const int slices = step.shape.slices();
   __threadfence();
   __syncthreads();
   if (thread == 0)
-    shared.is_last = atomicAdd(step.memory.finished + view * (slices + 1) + slices, 1u) + 1 ==
+    shared.is_last = atomicAdd(step.memory.finished + view * (kMostSlices + 1) + kMostSlices, 1u) + 1 ==
                      static_cast<unsigned>(min(chunks, static_cast<int>(gridDim.x)));
   __syncthreads();
   if (!shared.is_last) return;

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kThreads) near_kernel(SampledStep step) {
   __shared__ MergeFactors factors;
   let_next_start();
   wait_for_previous();
-  const HeadSlice slice = slice_at(step.shape, step.served.first, static_cast<int>(blockIdx.y));
+  const HeadSlice slice = slice_at<Dim, H>(step.shape, step.served.first, static_cast<int>(blockIdx.y));
   attend_near<Dim, H>(step, static_cast<int>(blockIdx.z), slice, static_cast<int>(blockIdx.x), shared,
                       factors);
 }

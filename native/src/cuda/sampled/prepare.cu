@@ -197,18 +197,20 @@ __device__ inline void quantise_head(const SampledStep &step, Lane<Dim> &z, floa
                 step.memory.figures + row * 4);
 }
 
-// q5 as fragments of B: see scan.cu.
+// q5 as fragments of B: see scanner.cuh.
+template <typename Dim>
 __device__ inline void write_fragments(const SampledStep &step, int64_t view, const HeadSlice &slice,
                                        const PrepareShared &shared) {
-  const SketchPasses passes{step.shape.head_dim, step.shape.bits};
-  const int groups = step.shape.head_dim / 8, words = fragment_words(passes),
-            most = step.shape.heads_of_slice();
+  const int d = Dim::of(step.shape.head_dim), groups = d / 8;
+  const SketchPasses passes{d, step.shape.bits};
+  const int words = fragment_words(passes), rounds_of_pair = passes.passes * passes.rounds;
   uint32_t *to = step.memory.fragments + (view * step.shape.slices() + slice.index) * words;
   for (int n = static_cast<int>(threadIdx.x); n < words; n += static_cast<int>(blockDim.x)) {
-    const int lane = n % 32, j = n / 32 % 8, round = n / 256, column = lane / 4;
-    const int first = round % (passes.passes * passes.rounds) * kSlotsOfRound + lane % 4 * 4;
+    const int lane = n % 32, j = n / 32 % 8, column = lane / 4;
+    const int round = n / 256 < rounds_of_pair ? n / 256 : n / 256 - rounds_of_pair;
+    const int first = round * kSlotsOfRound + lane % 4 * 4;
     // Up to four heads have every other column each, so that each lane of a quad gets the sums of one.
-    const int head = most > 4 ? column : column % 2 == 0 ? column / 2 : kMostSlice;
+    const int head = slice.most > 4 ? column : column % 2 == 0 ? column / 2 : kMostSlice;
     uint32_t word = 0;
     for (int slot = first; slot < first + 4; ++slot) {
       if (head >= slice.count || slot >= passes.slots) continue;
@@ -225,7 +227,7 @@ __device__ inline void empty_accumulators(const SampledStep &step, int64_t view,
   const SampledMemory &m = step.memory;
   const int count = slice.count * kMostSegmentsHere, threads = static_cast<int>(blockDim.x);
   const int64_t first = (view * step.shape.group() + slice.first) * kMostSegmentsHere;
-  const int thread = static_cast<int>(threadIdx.x), slices = step.shape.slices();
+  const int thread = static_cast<int>(threadIdx.x);
   for (int i = thread; i < count; i += threads) {
     m.maxima[first + i] = INT16_MIN;
     m.weights[first + i] = 0;
@@ -238,7 +240,7 @@ __device__ inline void empty_accumulators(const SampledStep &step, int64_t view,
   }
   if (slice.index > 0) return;
   for (int i = thread; i < kHistogramBins; i += threads) m.histogram[view * kHistogramBins + i] = 0;
-  for (int i = thread; i <= slices; i += threads) m.finished[view * (slices + 1) + i] = 0;
+  for (int i = thread; i <= kMostSlices; i += threads) m.finished[view * (kMostSlices + 1) + i] = 0;
 }
 
 template <typename Dim>
@@ -267,7 +269,7 @@ __global__ void prepare_kernel(SampledStep step, NewRows rows) {
   __shared__ PrepareShared shared;
   let_next_start();
   wait_for_previous();
-  const HeadSlice slice = slice_at(step.shape, 0, static_cast<int>(blockIdx.x));
+  const HeadSlice slice = slice_at<Dim, kMostSlice>(step.shape, 0, static_cast<int>(blockIdx.x));
   const int query = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / 32;
   const int64_t view = view_index(step, query, slice.kv_head);
   empty_accumulators(step, view, slice);
@@ -289,7 +291,7 @@ __global__ void prepare_kernel(SampledStep step, NewRows rows) {
   }
   if (!step.strategy.scans) return;
   __syncthreads();
-  write_fragments(step, view, slice, shared);
+  write_fragments<Dim>(step, view, slice, shared);
 }
 
 }  // namespace

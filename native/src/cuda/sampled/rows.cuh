@@ -56,6 +56,11 @@ struct Attender {
   __device__ int dim() const { return Dim::of(head_dim); }
   // The first dimension of a vector.
   static __device__ int first_of(int vector) { return (vector * kLanes + within()) * 8; }
+  // Where a vector lies in a row.
+  __device__ int place_of(int vector) const {
+    if (Dim::kIsOwn) return lane() % (2 * kLanes) * 8;
+    return (is_value() ? dim() : 0) + first_of(vector);
+  }
   __device__ bool has(int vector) const { return Dim::kIsOwn || first_of(vector) < dim(); }
 
   __device__ void start(const float *q, int heads, int dims, uint64_t seed) {
@@ -171,11 +176,11 @@ struct Attender {
       const auto at = __shfl_sync(kWarp, reinterpret_cast<uint64_t>(held.at), own);
       offsets[n] = __shfl_sync(kWarp, held.offset, own);
       if (kByHead) offsets[n] = n * kRows + side < count ? offset_of_head(offsets[n]) : 0.0f;
-      const auto *row = reinterpret_cast<const uint16_t *>(at) + (is_value() ? dim() : 0);
+      const auto *row = reinterpret_cast<const uint16_t *>(at);
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
         raw[n][v] = make_uint4(0, 0, 0, 0);
-        if (n * kRows + side < count && has(v)) raw[n][v] = load_once(row + first_of(v));
+        if (n * kRows + side < count && has(v)) raw[n][v] = load_once(row + place_of(v));
       }
     }
 #pragma unroll

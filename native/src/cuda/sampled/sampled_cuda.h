@@ -32,8 +32,9 @@ namespace sounder::cuda {
 
 struct Launcher;
 
-constexpr int kMostGroup = 128;        // query heads of a KV head
-constexpr int kMostSlice = 8;          // of these, that one thread block serves
+constexpr int kMostGroup = 128;  // query heads of a KV head
+constexpr int kMostSlice = 8;    // of these, that one thread block serves
+constexpr int kMostSlices = 32;
 constexpr int kMostSegmentsHere = 32;  // kMostSegments of strategy.h
 constexpr int kNearParts = 8;          // blocks that share sink and tail of a query and KV head
 constexpr int kChunkKeys = 2048;       // keys that one block of `combine` and `choose` looks at
@@ -44,7 +45,10 @@ struct SketchShape {
   // A group's heads are cut into slices of at most so many, which read sketches and rows by themselves; all
   // slices but the last have heads_of_slice().
   constexpr int most_of_slice() const { return head_dim > 128 ? kMostSlice / 2 : kMostSlice; }
-  constexpr int slices() const { return (group() + most_of_slice() - 1) / most_of_slice(); }
+  constexpr int slices() const {
+    return head_dim > 128 ? (group() + kMostSlice / 2 - 1) / (kMostSlice / 2)
+                          : (group() + kMostSlice - 1) / kMostSlice;
+  }
   constexpr int heads_of_slice() const { return (group() + slices() - 1) / slices(); }
 };
 // Head dims of most models have kernels of their own, for 1 and 2 bits; others share kernels that are slower.
@@ -129,7 +133,7 @@ struct SampledMemory {
   ChosenRow *chosen;    // [keys] those of chunk c from c * kChunkKeys on
   float *exact;         // [kNearParts][group] sampled states of sink and tail
   float *states;        // [splits + kNearParts][group] sampled states
-  uint32_t *finished;   // [slices + 1] blocks of attend, and the last of combine, that are done
+  uint32_t *finished;   // [kMostSlices + 1] blocks of attend, and the last of combine, that are done
   float *q;             // [queries][heads][head_dim] after RoPE
   float *zeros;         // [group] log2 of what a score of 0 stands for
   // Where place_words gave them room, otherwise nullptr: what a strategy has of each key and head, and

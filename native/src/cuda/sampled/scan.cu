@@ -80,7 +80,8 @@ __device__ inline void scan_items(const SampledStep &step, int units, int64_t it
     for (; item < min(all, end);) {
       const int unit = static_cast<int>(item) / blocks, first = static_cast<int>(item) % blocks;
       const int last = static_cast<int>(min(int64_t{blocks}, first + end - item));
-      scan_blocks<Shape, N>(step, query, slice_at(step.shape, step.served.first, unit), first, last);
+      scan_blocks<Shape, N>(step, query, slice_at<Shape, 4 * N>(step.shape, step.served.first, unit), first,
+                            last);
       item += last - first;
     }
     item -= all;
@@ -95,11 +96,11 @@ __global__ void __launch_bounds__(kThreads, Shape::kIsOwn &&H < 8 ? kScanBlocks 
   __shared__ MergeFactors factors;
   let_next_start();
   wait_for_previous();
-  const int units = step.served.count() * step.shape.slices();
+  const int units = step.served.count() * slices_of<Shape, H>(step.shape);
   const int near = step.queries * units * kNearParts, block = static_cast<int>(blockIdx.x);
   if (block < near) {
     const int unit = block / kNearParts;
-    attend_near<Shape, H>(step, unit / units, slice_at(step.shape, step.served.first, unit % units),
+    attend_near<Shape, H>(step, unit / units, slice_at<Shape, H>(step.shape, step.served.first, unit % units),
                           block % kNearParts, shared, factors);
     return;
   }

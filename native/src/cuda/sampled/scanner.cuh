@@ -151,8 +151,9 @@ struct Scanner {
     heads = slice.count;
     const int words = fragment_words(Shape::passes_of(shape));
     const int64_t first = view * shape.group() + slice.first;
-    fragments = step.memory.fragments + (view * shape.slices() + slice.index) * words + lane();
-    q11 = reinterpret_cast<const int32_t *>(step.memory.q11 + first * dim());
+    fragments =
+        step.memory.fragments + (view * slices_of<Shape, 4 * N>(shape) + slice.index) * words + lane();
+    q11 = reinterpret_cast<const int32_t *>(step.memory.q11 + first * dim()) + Own::mean_word(0);
     if (Shape::kIsOwn) fetch(0, kRounds);
 #pragma unroll
     for (int n = 0; n < N; ++n) {
@@ -176,7 +177,7 @@ struct Scanner {
 #pragma unroll
       for (int i = 0; i < kMeanWords; ++i) {
         if (!Shape::kIsOwn && 2 * Own::mean_word(i) >= dim()) continue;
-        const int32_t q = q11[h * (dim() / 2) + Own::mean_word(i)];
+        const int32_t q = q11[h * (dim() / 2) + (Shape::kIsOwn ? i : 32 * i)];
         sums[h] += static_cast<int16_t>(mean[i]) * static_cast<int16_t>(q) +
                    (static_cast<int32_t>(mean[i]) >> 16) * (q >> 16);
       }

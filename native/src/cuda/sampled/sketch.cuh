@@ -60,16 +60,26 @@ __device__ inline uint32_t *words_of(const SampledStep &step, int64_t view, int 
   return m.words + ((view * (m.keys / kChunkKeys) + chunk) * step.shape.group() + head) * kChunkKeys;
 }
 
-// Heads first .. first + count - 1 of a KV head's group.
+// Heads first .. first + count - 1 of a KV head's group; no slice of it has more than `most`.
 struct HeadSlice {
-  int kv_head, index, first, count;
+  int kv_head, index, first, count, most;
 };
+// Whether there may be several slices where the largest has at most kHeads heads: a larger group's have more
+// than half of kMostSlice.
+template <typename Dim, int kHeads>
+constexpr bool kIsSliced = !Dim::kIsOwn || kHeads > kMostSlice / 2;
+
+template <typename Dim, int kHeads>
+__device__ inline int slices_of(const SketchShape &shape) {
+  return kIsSliced<Dim, kHeads> ? shape.slices() : 1;
+}
 // unit: of the slices of the KV heads from `first_kv_head` on.
+template <typename Dim, int kHeads>
 __device__ inline HeadSlice slice_at(const SketchShape &shape, int first_kv_head, int unit) {
-  const int group = shape.group();
-  if (group <= shape.most_of_slice()) return {first_kv_head + unit, 0, 0, group};
-  const int slices = shape.slices(), index = unit % slices, most = shape.heads_of_slice();
-  return {first_kv_head + unit / slices, index, index * most, min(most, group - index * most)};
+  const int group = shape.group(), slices = slices_of<Dim, kHeads>(shape);
+  if (slices == 1) return {first_kv_head + unit, 0, 0, group, group};
+  const int index = unit % slices, most = shape.heads_of_slice();
+  return {first_kv_head + unit / slices, index, index * most, min(most, group - index * most), most};
 }
 
 }  // namespace sounder::cuda
