@@ -98,7 +98,7 @@ enum sounder_config_int {
   SOUNDER_CONFIG_LEAST_ROWS = 33,      /* rows that a sampling KV head reads at least (default: 256) */
   SOUNDER_CONFIG_DEVICE = 34,          /* SOUNDER_DEVICE_CPU, or the index of a GPU: weights, KV and a step's
                                         * activations lie in its memory. No lsh and not DETERMINISTIC there; sampling
-                                        * for          head dims that are multiples of 8, in bfloat16. */
+                                        * for head dims that are multiples of 8, in bfloat16. */
   SOUNDER_CONFIG_HOST_LAYERS = 35,     /* on a GPU: layers whose KV lies in pinned host memory, the sampling
                                         * ones first, each kind from the last layer down */
   SOUNDER_CONFIG_HOST_ATTENTION = 36,  /* enum sounder_host_attention */
