@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What there is to test on a machine with a GPU, after a build with tests (`deno task test:gpu` builds): native
+# tests, goldens and sampled attention through Deno, and compute-sanitizer over the kernels where it is
+# installed. Goes through all of it and says at the end what failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=build/release failed=()
+pass() {
+  echo "== $*"
+  "$@" || failed+=("$*")
+}
+on_gpu() { SOUNDER_DEVICE=cuda pass "$@"; }
+
+for test in cuda_sampled cuda_attention cuda_products; do pass $build/${test}_test; done
+for test in device device_decode device_host device_sampled device_strategies device_host_attention transformer transformer_bf16 contexts \
+  api_threads; do
+  on_gpu $build/${test}_test
+done
+for test in transformer transformer_bf16 contexts; do SOUNDER_HOST_LAYERS=1 on_gpu $build/${test}_test; done
+on_gpu deno test -A tests/end_to_end/golden_*_test.ts tests/ffi/{sampled,hidden,saved}_test.ts
+
+# Products of other kinds than the streamed ones are cuBLAS's, nvjet_…, of which racecheck reports races; of
+# stream_kernel (gemv_hopper.cu) it takes no notice that a lane arrives at a barrier for its warp.
+find_races() {
+  local log
+  log=$(mktemp)
+  compute-sanitizer --tool racecheck "$1" >"$log" 2>&1 || return 1
+  ! grep 'Race reported' "$log" | grep -v 'nvjet_\|stream_kernel'
+}
+if command -v compute-sanitizer >/dev/null; then
+  for test in cuda_sampled cuda_attention cuda_products; do
+    pass compute-sanitizer --error-exitcode 1 $build/${test}_test
+    pass find_races $build/${test}_test
+  done
+  for test in device device_sampled; do on_gpu compute-sanitizer --error-exitcode 1 $build/${test}_test; done
+else
+  echo "compute-sanitizer is not there: memory and races of kernels are not checked."
+fi
+
+[ ${#failed[@]} -eq 0 ] && echo "All passed." && exit
+printf 'Failed: %s\n' "${failed[@]}"
+exit 1
