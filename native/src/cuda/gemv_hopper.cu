@@ -211,8 +211,8 @@ __device__ inline void multiply_weights(const StreamArgs &args, const Places &pl
       wait_barrier(shared.full + turn.stage, turn.parity);
       multiply_stage<kWidth>(args, places.ring + turn.stage * args.stage_bytes(), places.x, s * args.width,
                              sums);
-      // Lane 0 arrives for its warp. Racecheck takes no notice of that and reports what follows as a race; with
-      // all lanes arriving it reports none.
+      // Lane 0 arrives for its warp. Racecheck takes no notice of that and reports what follows as a race;
+      // with all lanes arriving it reports none.
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(shared.empty + turn.stage);
       turn.advance(args.stages);
