@@ -80,6 +80,17 @@ Decoded decode(SampledEngine &engine, const std::vector<int32_t> &contexts,
   return all;
 }
 
+// Of 8 KV heads, in bfloat16: what GPU and CPU can divide.
+Config with_sketches_alone() {
+  Config config = on_gpu(false);
+  config.heads = 16;
+  config.kv_heads = 8;
+  config.head_dim = config.rope_dims = 64;
+  config.lsh_bits = config.lsh_tables = config.lsh_tokens = config.quest_page = 0;
+  config.yardsticks = false;
+  return config;
+}
+
 double mean_difference(const std::vector<float> &a, const std::vector<float> &b) {
   double sum = a.size() == b.size() ? 0 : 1e9;
   for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) sum += std::fabs(double{a[i]} - b[i]);
@@ -173,12 +184,7 @@ TEST("layers in the GPU's memory sample there while the CPU attends those in hos
 
 TEST("heads that GPU and CPU divide make the same of a step as one of them would") {
   if (!has_gpu()) return;
-  Config config = on_gpu(false);
-  config.heads = 16;
-  config.kv_heads = 8;
-  config.head_dim = config.rope_dims = 64;
-  config.lsh_bits = config.lsh_tables = config.lsh_tokens = config.quest_page = 0;
-  config.yardsticks = false;
+  Config config = with_sketches_alone();
   const std::vector<int32_t> tokens = tiny::random_tokens(12, 99, 4);
   Decoded by[3];
   for (int who : {SOUNDER_HOST_ATTENTION_GPU, SOUNDER_HOST_ATTENTION_CPU, SOUNDER_HOST_ATTENTION_SPLIT}) {
@@ -195,12 +201,7 @@ TEST("heads that GPU and CPU divide make the same of a step as one of them would
 
 TEST("two halves of a step, uneven too, make of each context what it makes alone") {
   if (!has_gpu()) return;
-  Config config = on_gpu(false);
-  config.heads = 16;
-  config.kv_heads = 8;
-  config.head_dim = config.rope_dims = 64;
-  config.lsh_bits = config.lsh_tables = config.lsh_tokens = config.quest_page = 0;
-  config.yardsticks = false;
+  Config config = with_sketches_alone();
   const std::vector<int32_t> tokens = tiny::random_tokens(6, 99, 4);
   const std::vector<int> lengths = {1275, 1000, 1100};
   for (int who : {SOUNDER_HOST_ATTENTION_CPU, SOUNDER_HOST_ATTENTION_SPLIT}) {
@@ -216,8 +217,9 @@ TEST("two halves of a step, uneven too, make of each context what it makes alone
       for (size_t t = 0; t < tokens.size(); ++t) {
         CHECK_NEAR(together.rows[t * lengths.size() + s], alone.rows[t], 2);
         own.push_back(together.logprobs[t * lengths.size() + s]);
+        if (tiny::is_emulated()) CHECK_NEAR(own[t], alone.logprobs[t], 0.05);
       }
-      // A GPU multiplies one row otherwise than three, and rounds to bfloat16 in between.
+      // A real GPU multiplies one row otherwise than three, and rounds to bfloat16 in between.
       CHECK(mean_difference(own, alone.logprobs) < 0.15);
     }
   }
