@@ -159,14 +159,16 @@ async function serve(options: Options): Promise<number> {
   log.info(`Sounder ${VERSION} on ${url} (loading)`);
   const stopping = new AbortController();
   const stopped = onSignals(stopping);
+  let lost: string | null = null;
   try {
     const summary = await load(service, options, log, stopping.signal);
     if (!stopping.signal.aborted) {
       const look = page === null ? "Try" : "Open the address in a browser, or try";
       const example = exampleRequest(url, service, options);
       log.info(`${summary}\n  address  ${url}\nReady. ${look}:\n\n${example}\n`);
-      await stopped;
-      log.info("Stopping: running requests may finish …");
+      lost = await Promise.race([stopped, service.lost]);
+      if (lost === null) log.info("Stopping: running requests may finish …");
+      else log.error(lost);
     }
   } catch (error) {
     if (!stopping.signal.aborted) {
@@ -179,18 +181,18 @@ async function serve(options: Options): Promise<number> {
   await Promise.race([server.shutdown(), new Promise((done) => setTimeout(done, 1000))]);
   await service.close();
   log.info("Stopped.");
-  return 0;
+  return lost === null ? 0 : 1;
 }
 
 /** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
-function onSignals(stopping: AbortController): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
+function onSignals(stopping: AbortController): Promise<null> {
+  const { promise, resolve } = Promise.withResolvers<null>();
   let first = 0;
   const handle = () => {
     if (first === 0) {
       first = performance.now();
       stopping.abort();
-      resolve();
+      resolve(null);
     } else if (performance.now() - first > SAME_SIGNAL_MS) {
       Deno.exit(130);
     }

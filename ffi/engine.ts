@@ -277,6 +277,7 @@ export class NativeEngine implements Engine {
   #check(status: number, kind: FailureKind = "engine"): number {
     if (status >= 0) return status;
     const text = this.#text(this.#library.symbols.sounder_error_text);
+    if (status === abi.LOST) throw new Failure("lost", text);
     throw new Failure(status === abi.OUT_OF_MEMORY ? "memory" : kind, text);
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 8;
+export const ABI_VERSION = 9;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -15,6 +15,7 @@ export const NOT_LOADED = -9;
 export const CONTEXT_FULL = -10;
 export const NOT_FINITE = -11;
 export const NO_TOKEN = -12;
+export const LOST = -13;
 export const CONFIG_LAYERS = 0;
 export const CONFIG_HIDDEN = 1;
 export const CONFIG_INTERMEDIATE = 2;

@@ -69,6 +69,7 @@ const ANSWERS: Record<FailureKind, Answer> = {
   conflict: { status: 409, code: "conflict" },
   storage: { status: 507, code: "storage_error" },
   engine: { status: 500, code: "engine_error" },
+  lost: { status: 503, code: "device_lost" },
 };
 
 function fromFailure(failure: Failure): ApiError {

@@ -14,6 +14,7 @@
  * - `conflict`: it cannot be done to what is there now (409)
  * - `storage`: a saved session cannot be written or used; the message names it and says why
  * - `engine`: the native library failed
+ * - `lost`: the GPU failed for good, and only another process can use it
  */
 export type FailureKind =
   | "invalid"
@@ -26,7 +27,8 @@ export type FailureKind =
   | "not_found"
   | "conflict"
   | "storage"
-  | "engine";
+  | "engine"
+  | "lost";
 
 /** Options of a {@linkcode Failure}. */
 export interface FailureOptions {

@@ -75,6 +75,7 @@ export class ModelService implements Service {
   #loaded: Loaded | null = null;
   #closing: Promise<void> | null = null;
   readonly #verification = new Verification();
+  readonly #lost = Promise.withResolvers<string>();
 
   constructor(options: ServiceOptions = {}) {
     this.#options = options;
@@ -93,7 +94,10 @@ export class ModelService implements Service {
     if (this.#state !== "loading") {
       throw new Failure("unavailable", `Cannot become ready: the server is ${this.#state}.`);
     }
-    const scheduler = new Scheduler(engine, this.#options);
+    const scheduler = new Scheduler(engine, {
+      ...this.#options,
+      lost: (failure) => this.#lose(failure.message),
+    });
     this.#loaded = {
       engine,
       text,
@@ -126,11 +130,23 @@ export class ModelService implements Service {
     this.#reason = reason;
   }
 
+  /** Resolves, with a sentence for users, when the engine's GPU has failed for good: nothing works from then on. */
+  get lost(): Promise<string> {
+    return this.#lost.promise;
+  }
+
+  #lose(sentence: string): void {
+    this.#state = "failed";
+    this.#reason = sentence;
+    this.#lost.resolve(sentence);
+  }
+
   /** Takes no more requests, lets the others finish for `ms` milliseconds, then ends them. */
   async drain(ms: number): Promise<void> {
     if (this.#state !== "failed") this.#state = "draining";
     await this.#loaded?.scheduler.drain(ms);
-    await this.#loaded?.sessions?.saveAll(SAVE_MS);
+    // What a GPU had that failed is gone.
+    if (this.#state !== "failed") await this.#loaded?.sessions?.saveAll(SAVE_MS);
   }
 
   /** Ends everything at once and closes engine and tokenizer. */
@@ -176,7 +192,7 @@ export class ModelService implements Service {
 
   generate(request: GenerationRequest): Generation {
     const { engine, text, scheduler, texts, policy, constraints } = this.#require();
-    if (this.#state === "draining") throw this.#unavailable();
+    if (this.#state !== "ready") throw this.#unavailable();
     const { tokenizer } = text;
     const constraint = constraintOf(request, constraints, tokenizer);
     const spec = prepareJob(request, engine.limits, tokenizer.endTokens, policy, constraint);
@@ -257,7 +273,9 @@ export class ModelService implements Service {
   #unavailable(): Failure {
     switch (this.#state) {
       case "failed":
-        return new Failure("unavailable", `The model cannot be loaded: ${this.#reason}`);
+        return this.#loaded === null
+          ? new Failure("unavailable", `The model cannot be loaded: ${this.#reason}`)
+          : new Failure("lost", this.#reason!);
       case "draining":
         return new Failure(
           "unavailable",

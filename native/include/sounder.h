@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 8
+#define SOUNDER_ABI_VERSION 9
 
 typedef struct sounder_engine sounder_engine;
 
@@ -56,7 +56,8 @@ enum sounder_status {
   SOUNDER_NOT_LOADED = -9,      /* the engine has no weights yet */
   SOUNDER_CONTEXT_FULL = -10,   /* the step would pass the model's longest context */
   SOUNDER_NOT_FINITE = -11,     /* the logits of this context contain NaN or infinity */
-  SOUNDER_NO_TOKEN = -12        /* the row of allowed_tokens of this context allows none */
+  SOUNDER_NO_TOKEN = -12,       /* the row of allowed_tokens of this context allows none */
+  SOUNDER_LOST = -13            /* the GPU failed for good: only another process can use it */
 };
 
 /* Figures of a model and of its engine, as one array of int32 indexed by this enum. */

@@ -56,6 +56,16 @@ void DeviceForward::read_statistics(Batch &batch) {
   }
 }
 
+// What is queued writes to blocks that are given back next. A device that cannot even be waited for is of no
+// more use.
+void DeviceForward::end_failed_step(const char *why) {
+  try {
+    device_.wait();
+  } catch (...) {
+    fail(SOUNDER_LOST, "%s", why);
+  }
+}
+
 void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   place_rows(batch);
   if (host_ != nullptr) extend_before(batch);
@@ -78,8 +88,8 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
       device_.wait();
       read_statistics(batch);
     }
-  } catch (...) {
-    device_.wait();  // what is queued writes to blocks that are given back next
+  } catch (const std::exception &failure) {
+    end_failed_step(failure.what());
     throw;
   }
   if (host_ != nullptr) finish_on_host(batch);

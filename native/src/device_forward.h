@@ -37,6 +37,7 @@ class DeviceForward : public Forward {
   // Writes down which rows sampled at so many layers.
   void count_sampled(Batch &batch, int layers) const;
   void read_statistics(Batch &batch);
+  void end_failed_step(const char *why);
   // device_forward_decode.cpp
   bool is_decode(const Batch &batch) const;
   bool make_next(const Batch &batch, DeviceStep &next) const;

@@ -67,6 +67,7 @@ class StepRun {
       try {
         take_context(s, first_token);
       } catch (const Failure &failure) {
+        if (failure.status() == SOUNDER_LOST) throw;
         set_failure(s, failure.status(), failure.what());
       }
       first_token += call_.token_counts[s];

@@ -7,7 +7,16 @@ export function sentenceOf(error: unknown): string {
 }
 
 export function engineFailure(error: unknown): Failure {
+  if (error instanceof Failure && error.kind === "lost") {
+    const sentence = `${error.message} The server has to be started again.`;
+    return new Failure("lost", sentence, { cause: error });
+  }
   return new Failure("engine", `The engine failed: ${sentenceOf(error)}`, { cause: error });
+}
+
+/** KV that an engine failed over is no good to others. */
+export function spoilsKv(failure: Failure): boolean {
+  return ["engine", "memory", "lost"].includes(failure.kind);
 }
 
 export function textFailure(error: unknown): Failure {

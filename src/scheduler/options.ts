@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How a scheduler is set up, and what the owner of a job holds. */
 import type { Observer } from "../observer.ts";
+import type { Failure } from "../errors.ts";
 import type { Clock } from "./clock.ts";
 import { BLOCK_TOKENS, type EngineLimits } from "../engine/engine.ts";
 
@@ -40,6 +41,8 @@ export interface SchedulerOptions extends JobOptions {
   stepMs?: number;
   clock?: Clock;
   observer?: Pick<Observer, "step">;
+  /** The engine's GPU failed for good: all jobs were ended with this failure, and so are those to come. */
+  lost?: (failure: Failure) => void;
 }
 
 /** What the owner of a submitted job can do with it. */

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the next step does: one token of everyone who decodes, and chunks of the prompts that wait. */
 import { isVerified } from "../engine/attention.ts";
-import type { ContextId, EngineLimits, StepSequence } from "../engine/engine.ts";
+import type {
+  ContextId,
+  Engine,
+  EngineLimits,
+  StepResult,
+  StepSequence,
+} from "../engine/engine.ts";
 import type { Job, Sequence } from "./job.ts";
 import type { ChunkPace, Chunks } from "./pace.ts";
 
@@ -145,6 +151,21 @@ export function planStep(
     sequence.lastStep = step;
   }
   return batch;
+}
+
+/** What a step gave, or what it threw. */
+export type StepOutcome = { result: StepResult } | { error: unknown };
+
+/** Runs entries, which have their contexts. */
+export async function runStep(
+  engine: Engine,
+  entries: readonly BatchEntry[],
+): Promise<StepOutcome> {
+  try {
+    return { result: await engine.step(entries.map(stepSequence)) };
+  } catch (error) {
+    return { error };
+  }
 }
 
 /** An entry in the engine's words. It has its context. */

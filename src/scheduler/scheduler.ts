@@ -6,8 +6,8 @@
  * them). Text is made while the next step runs; a choice that turns out to have ended with a stop string is
  * cancelled within that step, and what it still made is thrown away.
  */
-import type { Engine, StepResult } from "../engine/engine.ts";
-import type { Failure, FailureKind } from "../errors.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Failure } from "../errors.ts";
 import { Absorber } from "./absorb.ts";
 import { Bell } from "./bell.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
@@ -20,6 +20,7 @@ import {
   queueFull,
   schedulerFailure,
   shuttingDown,
+  spoilsKv,
   textFailure,
   timedOut,
 } from "./failures.ts";
@@ -27,18 +28,13 @@ import { Job, type JobOutput, type JobSpec } from "./job.ts";
 import { Ledger } from "./memory.ts";
 import { type JobHandle, MOST_WAITING, type SchedulerOptions, withPieces } from "./options.ts";
 import { Pace } from "./pace.ts";
-import { type Batch, type BatchEntry, planStep, stepSequence } from "./plan.ts";
+import { type Batch, planStep, runStep, type StepOutcome } from "./plan.ts";
 import { PrefixCache } from "./prefix_cache.ts";
 import { PrefixSharing } from "./prefix_sharing.ts";
 import { Roster } from "./roster.ts";
 import { WaitingQueue } from "./waiting.ts";
 
 export type { JobHandle, SchedulerOptions } from "./options.ts";
-
-/** KV that an engine failed over is no good to others. */
-const SPOILS_KV: ReadonlySet<FailureKind> = new Set(["engine", "memory"]);
-
-type StepOutcome = { result: StepResult } | { error: unknown };
 
 export class Scheduler {
   readonly #engine: Engine;
@@ -59,6 +55,8 @@ export class Scheduler {
   #submitted = 0;
   #accepting = true;
   #stopped = false;
+  /** Why the engine is of no more use. */
+  #lost: Failure | null = null;
   #closing: Promise<void> | null = null;
   readonly #loop: Promise<void>;
 
@@ -117,9 +115,11 @@ export class Scheduler {
 
   /**
    * Admits a job, or lets it wait.
-   * @throws {Failure} `too_many_requests` when the queue is full, `unavailable` when shutting down.
+   * @throws {Failure} `too_many_requests` when the queue is full, `unavailable` when shutting down, `lost` when
+   * the engine's GPU failed for good.
    */
   submit(spec: JobSpec, output: JobOutput): JobHandle {
+    if (this.#lost !== null) throw this.#lost;
     if (!this.#accepting) throw shuttingDown();
     const arrival = { time: this.#clock.now(), number: this.#submitted++ };
     const job = new Job(spec, output, this.#options, arrival);
@@ -231,7 +231,7 @@ export class Scheduler {
     this.#sharing.prepare(entries);
     const started = this.#clock.now();
     this.#contexts.begin(entries.map((entry) => entry.context!));
-    const step = this.#start(entries);
+    const step = runStep(this.#engine, entries);
     let outcome: StepOutcome;
     try {
       this.#deliver();
@@ -259,14 +259,6 @@ export class Scheduler {
     }
   }
 
-  async #start(entries: readonly BatchEntry[]): Promise<StepOutcome> {
-    try {
-      return { result: await this.#engine.step(entries.map(stepSequence)) };
-    } catch (error) {
-      return { error };
-    }
-  }
-
   #deliver(): void {
     this.#deliveries.flush({
       textEnded: (sequence) => {
@@ -284,10 +276,18 @@ export class Scheduler {
       this.#queue.remove(job);
       job.end();
     } else if (job.state !== "ended") {
-      this.#roster.remove(job, failure === null || !SPOILS_KV.has(failure.kind));
+      this.#roster.remove(job, failure === null || !spoilsKv(failure));
     }
     if (failure !== null) job.output.fail(failure);
     this.#bell.ring();
+    if (failure?.kind === "lost") this.#lose(failure);
+  }
+
+  #lose(failure: Failure): void {
+    if (this.#lost !== null) return;
+    this.#lost = failure;
+    this.#dropAll(failure);
+    this.#options.lost?.(failure);
   }
 
   #dropAll(failure: Failure): void {

@@ -178,3 +178,20 @@ Deno.test("a model that is loaded after the service was closed is handed back", 
   );
   assertEquals(engine.closed, false);
 });
+
+Deno.test("a service whose GPU fails for good says so from then on, and tells its owner", async () => {
+  const { service } = readyService({
+    next: () => 65,
+    failStep: (step) => step === 2 ? new Failure("lost", "The GPU failed.") : null,
+  });
+  const running = collect(service.generate(request({ maxTokens: null })));
+  const sentence = "The GPU failed. The server has to be started again.";
+  await assertRejects(() => running, Failure, sentence);
+  assertEquals(await service.lost, sentence);
+  assertEquals([service.status().state, service.status().reason], ["failed", sentence]);
+  const failure = failureOf(() => service.generate(request()));
+  assertEquals([failure.kind, failure.message], ["lost", sentence]);
+  await service.drain(1000);
+  assertEquals(service.status().state, "failed");
+  await service.close();
+});

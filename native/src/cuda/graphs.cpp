@@ -34,6 +34,17 @@ void Graphs::record(cudaStream_t stream, const std::function<void()> &queue, Kep
   kept.graph.reset(made);
 }
 
+// Graphs take memory of the device that nobody planned; where none is left, steps go without.
+bool Graphs::try_record(cudaStream_t stream, const std::function<void()> &queue, Kept &kept) {
+  try {
+    record(stream, queue, kept);
+    return true;
+  } catch (const Failure &failure) {
+    if (failure.status() != SOUNDER_OUT_OF_MEMORY) throw;
+    return false;
+  }
+}
+
 void Graphs::run(cudaStream_t stream, const GraphKey &key, const std::function<void()> &queue) {
   auto known = kept_.find(key);
   if (known == kept_.end()) {
@@ -44,7 +55,7 @@ void Graphs::run(cudaStream_t stream, const GraphKey &key, const std::function<v
   }
   Kept &kept = known->second;
   kept.used = ++clock_;
-  if (kept.graph == nullptr) record(stream, queue, kept);
+  if (kept.graph == nullptr && !try_record(stream, queue, kept)) return queue();
   check(cudaGraphLaunch(kept.graph.get(), stream), "run a recorded step");
 }
 

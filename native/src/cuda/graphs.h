@@ -46,6 +46,7 @@ class Graphs {
     int64_t used = 0;
   };
   void record(cudaStream_t stream, const std::function<void()> &queue, Kept &kept);
+  bool try_record(cudaStream_t stream, const std::function<void()> &queue, Kept &kept);
   void drop_oldest();
 
   std::map<GraphKey, Kept> kept_;

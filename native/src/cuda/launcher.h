@@ -5,7 +5,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include <stdexcept>
+#include "errors.h"
 
 namespace sounder::cuda {
 
@@ -32,9 +32,8 @@ struct Launcher {
 // A launcher on a branch, whose kernels come after those launched by `from`.
 inline Launcher branch_off(const Launcher &launcher, const Launcher &from, int branch) {
   const Branch &own = launcher.branches[branch];
-  if (cudaEventRecord(own.begins, from.stream) != cudaSuccess ||
-      cudaStreamWaitEvent(own.stream, own.begins, 0) != cudaSuccess)
-    throw std::runtime_error("Cannot launch kernels beside others");
+  check(cudaEventRecord(own.begins, from.stream), "launch kernels beside others");
+  check(cudaStreamWaitEvent(own.stream, own.begins, 0), "launch kernels beside others");
   Launcher made = launcher;
   made.stream = own.stream;
   return made;
@@ -42,9 +41,8 @@ inline Launcher branch_off(const Launcher &launcher, const Launcher &from, int b
 // What the launcher launches next comes after the branch.
 inline void join_branch(const Launcher &launcher, int branch) {
   const Branch &own = launcher.branches[branch];
-  if (cudaEventRecord(own.ends, own.stream) != cudaSuccess ||
-      cudaStreamWaitEvent(launcher.stream, own.ends, 0) != cudaSuccess)
-    throw std::runtime_error("Cannot wait for kernels beside others");
+  check(cudaEventRecord(own.ends, own.stream), "wait for kernels beside others");
+  check(cudaStreamWaitEvent(launcher.stream, own.ends, 0), "wait for kernels beside others");
 }
 
 }  // namespace sounder::cuda

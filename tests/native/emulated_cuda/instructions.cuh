@@ -3,8 +3,6 @@
 // In place of native/src/cuda/gpu/instructions.cuh where kernels run on the CPU.
 #pragma once
 
-#include <stdexcept>
-#include <string>
 #include <tuple>
 
 #include "cuda/launcher.h"
@@ -20,10 +18,8 @@ void launch(const Launcher &launcher, void (*kernel)(P...), dim3 grid, int threa
     emulated::run_grid(grid, static_cast<unsigned>(threads), shared_bytes,
                        [&] { std::apply(kernel, values); });
   };
-  const cudaError_t error =
-      emulated::launch_work(launcher.stream, grid, threads, shared_bytes, grid_of_blocks);
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("Cannot launch a kernel: ") + cudaGetErrorString(error));
+  check(emulated::launch_work(launcher.stream, grid, threads, shared_bytes, grid_of_blocks),
+        "launch a kernel");
 }
 
 inline void wait_for_previous() {}

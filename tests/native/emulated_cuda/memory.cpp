@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "failures.h"
 #include "streams.h"
 
 namespace {
@@ -63,8 +64,10 @@ bool is_pinned(const void *p, size_t bytes) {
 
 cudaError_t take(void **p, size_t bytes, Kind kind) {
   if (emulated::is_recording()) return cudaErrorStreamCaptureUnsupported;
+  if (emulated::is_lost()) return cudaErrorIllegalAddress;
   const Lock lock(mutex);
   if (kind == Kind::kDevice && bytes > total_bytes() - device_bytes) return cudaErrorMemoryAllocation;
+  if (emulated::refuses_memory()) return cudaErrorMemoryAllocation;
   *p = std::aligned_alloc(512, (std::max<size_t>(bytes, 1) + 511) / 512 * 512);
   if (*p == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*p, 0xff, bytes);
@@ -160,6 +163,8 @@ const char *cudaGetErrorString(cudaError_t error) {
       return "invalid configuration argument";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing";
     default:
@@ -198,6 +203,7 @@ cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned) {
   const Lock lock(mutex);
   if (p == nullptr || bytes == 0) return cudaErrorInvalidValue;
   if (region_of(p, 1) != nullptr) return cudaErrorHostMemoryAlreadyRegistered;
+  if (emulated::refuses_memory()) return cudaErrorMemoryAllocation;
   regions[static_cast<char *>(p)] = {bytes, Kind::kRegistered};
   return cudaSuccess;
 }

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "failures.h"
+
 using emulated::Work;
 
 namespace {
@@ -113,9 +115,14 @@ void add(CUstream_st &stream, Task task) {
 
 namespace emulated {
 
+namespace {
+cudaError_t state() { return is_lost() ? cudaErrorIllegalAddress : cudaSuccess; }
+}  // namespace
+
 cudaError_t queue_work(cudaStream_t handle, Work work) {
   const Lock lock(mutex);
   CUstream_st &stream = stream_of(handle);
+  if (is_lost()) return state();
   if (stream.recording != nullptr)
     stream.recording->works.push_back(std::move(work));
   else
@@ -127,7 +134,11 @@ cudaError_t launch_work(cudaStream_t stream, dim3 grid, int threads, size_t shar
   constexpr size_t kMostShared = 163 << 10;  // of compute capability 8.0
   const bool is_valid = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= 0x7fffffff && grid.y <= 65535 &&
                         grid.z <= 65535 && threads > 0 && threads <= 1024 && shared_bytes <= kMostShared;
-  return is_valid ? queue_work(stream, std::move(work)) : cudaErrorInvalidConfiguration;
+  if (!is_valid) return cudaErrorInvalidConfiguration;
+  return queue_work(stream, [work = std::move(work)] {
+    count_kernel();
+    if (!is_lost()) work();
+  });
 }
 
 cudaError_t finish_stream(cudaStream_t handle) {
@@ -135,14 +146,14 @@ cudaError_t finish_stream(cudaStream_t handle) {
   CUstream_st &stream = stream_of(handle);
   if (stream.recording != nullptr) return cudaErrorStreamCaptureUnsupported;
   finish(stream, 0);
-  return cudaSuccess;
+  return state();
 }
 
 cudaError_t finish_all() {
   const Lock lock(mutex);
   if (is_recording()) return cudaErrorStreamCaptureUnsupported;
   for (CUstream_st *stream : streams) finish(*stream, 0);
-  return cudaSuccess;
+  return state();
 }
 
 bool is_recording() {
@@ -225,7 +236,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event->mark == nullptr) return cudaSuccess;
   if (event->mark->graph != nullptr) return cudaErrorStreamCaptureUnsupported;
   reach(event->mark);
-  return cudaSuccess;
+  return emulated::is_lost() ? cudaErrorIllegalAddress : cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
@@ -261,6 +272,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsigned long long) {
+  if (emulated::refuses_memory()) return cudaErrorMemoryAllocation;
   *made = new CUgraphExec_st{std::make_shared<std::vector<Work>>(graph->works)};
   return cudaSuccess;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { JobAttention } from "../../../src/engine/attention.ts";
 import { FULL_ATTENTION } from "../../../src/engine/engine.ts";
 import { Failure } from "../../../src/errors.ts";
@@ -165,4 +165,20 @@ Deno.test("an output that throws fails its job alone", async () => {
   await finish(world);
   assertEquals(broken.failure?.message, "Cannot turn tokens into text: no such token");
   assertEquals(output.tokens.length, 8);
+});
+
+Deno.test("when the engine is lost, all jobs end, those that wait too, and none is taken any more", async () => {
+  const told: string[] = [];
+  const world = setUp({
+    maxContexts: 2,
+    failStep: (step) => step === 3 ? new Failure("lost", "The GPU failed.") : null,
+  }, { lost: (failure) => told.push(failure.message) });
+  const jobs = [0, 1, 2].map((i) => world.submit({ promptTokens: 5 + i, maxTokens: 10 }));
+  await finish(world);
+  const sentence = "The GPU failed. The server has to be started again.";
+  for (const { output } of jobs) {
+    assertEquals([output.failure?.kind, output.failure?.message], ["lost", sentence]);
+  }
+  assertEquals(told, [sentence]);
+  assertThrows(() => world.submit({ maxTokens: 1 }), Failure, sentence);
 });

@@ -7,8 +7,6 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
 #include "../launcher.h"
 
@@ -32,8 +30,7 @@ void launch(const Launcher &launcher, void (*kernel)(P...), dim3 grid, int threa
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared_bytes));
   if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...);
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("Cannot launch a kernel: ") + cudaGetErrorString(error));
+  check(error, "launch a kernel");
 }
 
 #if defined(__CUDACC__)
