@@ -4,6 +4,7 @@
  * and autoscalers work; the others start with `sounder_`.
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { leavesToChance } from "../src/engine/attention.ts";
 import type { GenerationTiming, Observer, Outcome, StepFigures } from "../src/observer.ts";
 import type { Service, Usage } from "../src/types.ts";
 import type { Deps, Handler } from "./context.ts";
@@ -194,6 +195,7 @@ export class Metrics implements Observer {
     if (sampled.tokens === 0) return;
     this.#rowsRead.inc(sampled.rowsRead);
     this.#rows.inc(sampled.rowsTotal);
+    if (!leavesToChance(attention)) return;
     observeFinite(this.#standardError, Math.sqrt(sampled.squaredError / sampled.tokens));
     observeFinite(this.#effectiveSamples, sampled.tokens / sampled.inverseSamples);
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The `usage` object. */
+import { leavesToChance } from "../src/engine/attention.ts";
 import { addSampled, NO_SAMPLED } from "../src/generate/sampled_usage.ts";
-import type { SampledUsage, Usage } from "../src/types.ts";
+import type { Usage } from "../src/types.ts";
 
 /** The sum over the prompts of a request. */
 export function addUsage(a: Usage, b: Usage): Usage {
@@ -58,21 +59,22 @@ export function sounderBody(usage: Usage): Record<string, unknown> {
     attention: usage.attention,
     keys_read: counted(usage.keysRead),
     keys_total: counted(usage.keysTotal),
-    ...sampledBody(usage.sampled),
+    ...sampledBody(usage),
     cached_tokens: usage.cachedTokens,
   };
 }
 
-/** What sampling did; null where nothing was left to chance. */
-function sampledBody(sampled: SampledUsage): Record<string, number | null> {
+/** What sampling did; null where nothing was sampled, or can't be said. */
+function sampledBody({ attention, sampled }: Usage): Record<string, number | null> {
   const { tokens, rowsRead, rowsTotal, inverseSamples, squaredError, verified } = sampled;
   const any = tokens > 0;
+  const isKnown = any && leavesToChance(attention);
   return {
     rows_read: any ? counted(rowsRead) : null,
     rows_total: any ? counted(rowsTotal) : null,
     // The harmonic mean: variances add, not samples.
     effective_samples: inverseSamples > 0 ? rounded(tokens / inverseSamples) : null,
-    standard_error: any ? rounded(Math.sqrt(squaredError / tokens)) : null,
+    standard_error: isKnown ? rounded(Math.sqrt(squaredError / tokens)) : null,
     ...(verified > 0 ? { verify_error: rounded(sampled.verifyError / verified) } : {}),
   };
 }

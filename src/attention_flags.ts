@@ -212,7 +212,9 @@ function readDenseLayers(flags: FlagReader): number[] | null {
 function oneOf<T extends string>(flags: FlagReader, name: string, words: readonly T[]): T {
   const text = flags.text(name) ?? words[0]!;
   const word = words.find((known) => known === text);
-  if (word === undefined) flags.invalid(`--${name} takes ${words.join(" or ")}, not "${text}"`);
+  if (word === undefined) {
+    flags.invalid(`--${name} takes one of ${words.join(", ")}, not "${text}"`);
+  }
   return word;
 }
 

@@ -78,16 +78,26 @@ export function planSummary(plan: ServerPlan): string {
   ].join("\n");
 }
 
+/** What sampling leaves exact: "; layers 0 and 16 exactly". */
+function exactLayers(layers: readonly number[]): string {
+  if (layers.length === 0) return "";
+  const names = [layers.slice(0, -1).join(", "), layers.at(-1)].filter((name) => name !== "");
+  return `; ${layers.length === 1 ? "layer" : "layers"} ${names.join(" and ")} exactly`;
+}
+
 /** What requests get that say nothing. */
 function attentionSummary({ strategy, autoFrom, budget, index, slidingWindow }: AttentionPolicy) {
-  const share = (name: string) =>
-    name === "lsh" ? "" : ` with ${Number((100 * budget).toPrecision(4))} % of the rows`;
+  const how = (name: string) =>
+    (name === "lsh"
+      ? index.lsh === null ? "" : ` with K = ${index.lsh.bits}, L = ${index.lsh.tables}`
+      : ` with ${Number((100 * budget).toPrecision(4))} % of the rows`) +
+    exactLayers(index.denseLayers);
   if (slidingWindow > 0 || strategy === "full") return "exactly";
-  if (strategy !== "auto") return `by ${strategy}${share(strategy)}`;
+  if (strategy !== "auto") return `by ${strategy}${how(strategy)}`;
   const name = index.sketchBits > 0 ? "sketch" : index.lsh !== null ? "lsh" : null;
   if (name === null) return "exactly";
   return `exactly up to ${thousands(autoFrom)} tokens of prompt, beyond them by ${name}${
-    share(name)
+    how(name)
   }`;
 }
 

@@ -46,6 +46,13 @@ export function rowsShare({ sounder }: Usage): number | null {
   return read === null || total === null || total === 0 ? null : read / total;
 }
 
+function errorFigure(error: number | null, share: number | null): Figure {
+  if (error !== null) return { value: `± ${percent(error)}`, label: "standard error" };
+  return share === null
+    ? { value: "exact", label: "nothing was sampled" }
+    : { value: "–", label: "standard error: nothing was left to chance" };
+}
+
 export function figures(usage: Usage, timing: Timing): Figure[] {
   const { prompt_tokens: prompt, completion_tokens: generated, sounder } = usage;
   const rate = speed(usage, timing);
@@ -69,9 +76,7 @@ export function figures(usage: Usage, timing: Timing): Figure[] {
       kind: "cached",
     },
     rows,
-    error === null
-      ? { value: "exact", label: "nothing was sampled" }
-      : { value: `± ${percent(error)}`, label: "standard error" },
+    errorFigure(error, share),
   ];
 }
 

@@ -4,7 +4,7 @@ import { chartSvg, type Panel, type Series } from "../figures/chart.ts";
 import type { Divergence } from "./divergence.ts";
 import { type Common, commonText } from "./flags.ts";
 import { type Interval, meanInterval } from "./intervals.ts";
-import { kindOf, percent, table } from "./tables.ts";
+import { exactNote, kindOf, percent, table } from "./tables.ts";
 
 export interface DivergenceFacts extends Common {
   model: string;
@@ -94,6 +94,7 @@ function page(scores: readonly DivergenceScore[], facts: DivergenceFacts): strin
     "Means of texts. In brackets: 95 % intervals from resampled runs of 16 positions. Shares of keys and rows " +
     "are of those that there were to choose from.",
     table(head, rows),
+    ...[exactNote(scores)].filter((note) => note !== null),
     `Made by \`${facts.command}\`.`,
   ].join("\n\n") + "\n";
 }

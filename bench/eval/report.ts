@@ -5,7 +5,7 @@ import { type Common, commonText } from "./flags.ts";
 import type { Interval } from "./intervals.ts";
 import type { Reply } from "./run.ts";
 import type { Score } from "./summary.ts";
-import { percent, table } from "./tables.ts";
+import { exactNote, percent, table } from "./tables.ts";
 
 /** What was run, for readers of the files. */
 export interface RunFacts extends Common {
@@ -79,6 +79,7 @@ export function accuracyMarkdown(scores: readonly Score[], facts: RunFacts): str
     return [
       `## Set-up ${setup}: ${about[setup]}`,
       overview(mine, facts),
+      ...[exactNote(mine)].filter((note) => note !== null),
       `### By family (exact match)`,
       byFamily(mine),
     ];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Charts as SVG that reads well on light and dark pages: axes, lines, points with error bars, a legend. */
+import { LABEL_SIZE, placeLabels } from "./labels.ts";
 
 export interface Point {
   x: number;
@@ -68,7 +69,7 @@ function format(value: number, percent = false): string {
   return percent ? `${text} %` : text;
 }
 
-/** Where ticks stand: 1, 2 and 5 times powers of ten on a log axis, else about five round steps. */
+/** Where ticks stand: on a log axis multiples of powers of ten, as few as do, else about five round steps. */
 export function ticksOf(low: number, high: number, log: boolean): number[] {
   if (!log) {
     const raw = (high - low) / 5;
@@ -79,7 +80,8 @@ export function ticksOf(low: number, high: number, log: boolean): number[] {
     return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)));
   }
   const decades = Math.log10(high / low);
-  const factors = decades > 4 ? [1] : decades > 2.2 ? [1, 3] : [1, 2, 5];
+  const short = decades > 0.8 ? [1, 2, 5] : [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const factors = decades > 4 ? [1] : decades > 2.2 ? [1, 3] : short;
   const ticks: number[] = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); ++e) {
     for (const factor of factors) {
@@ -87,7 +89,7 @@ export function ticksOf(low: number, high: number, log: boolean): number[] {
       if (tick >= low * 0.999 && tick <= high * 1.001) ticks.push(tick);
     }
   }
-  return ticks;
+  return ticks.length > 1 ? ticks : ticksOf(low, high, false);
 }
 
 /** Maps values of an axis to pixels. */
@@ -171,34 +173,48 @@ function drawn(series: Series, colour: string, sx: Scale, sy: Scale): string {
   if (errors !== "") parts.push(`<path d="${errors}" ${style} stroke-width="1.2" opacity=".55"/>`);
   if (marks) {
     const [radius, opacity] = faint ? [1.2, 0.3] : [3.4, 1];
-    for (const { x, y, label } of points) {
-      const at = [sx.at(x), sy.at(y)] as const;
+    for (const { x, y } of points) {
       parts.push(
-        `<circle cx="${px(at[0])}" cy="${
-          px(at[1])
+        `<circle cx="${px(sx.at(x))}" cy="${
+          px(sy.at(y))
         }" r="${radius}" fill="${colour}" opacity="${opacity}"/>`,
       );
-      if (label !== undefined) parts.push(beside(label, at));
     }
   }
   return parts.join("\n");
 }
 
-function beside(label: string, [x, y]: readonly [number, number]): string {
-  const isRight = x > WIDTH * 0.66;
-  return `<text x="${px(isRight ? x - 6 : x + 6)}" y="${px(y - 5)}" font-size="10.5"${
-    isRight ? ' text-anchor="end"' : ""
-  }>${escapeText(label)}</text>`;
+/** The texts beside points. */
+function labels(points: readonly Point[], sx: Scale, sy: Scale): string {
+  const named = points.flatMap(({ x, y, label }) =>
+    label === undefined ? [] : [{ text: label, x: sx.at(x), y: sy.at(y) }]
+  );
+  const bounds = { left: LEFT, right: WIDTH - RIGHT, top: TOP - 12, bottom: HEIGHT - BOTTOM };
+  return placeLabels(named, bounds).map(({ left, base }, i) =>
+    `<text x="${px(left)}" y="${px(base)}" font-size="${LABEL_SIZE}">${
+      escapeText(named[i]!.text)
+    }</text>`
+  ).join("\n");
+}
+
+/** What a log axis can show. */
+function shownSeries({ x, y, series }: Panel): Series[] {
+  return series.map((one) => ({
+    ...one,
+    points: one.points.filter((point) => !(x.log && point.x <= 0) && !(y.log && point.y <= 0)),
+  }));
 }
 
 function panelSvg(panel: Panel, colourOf: (series: Series) => string): string {
-  const points = panel.series.flatMap(({ points }) => points);
+  const series = shownSeries(panel);
+  const points = series.flatMap(({ points }) => points);
   const ys = points.flatMap(({ y, low, high }) => [y, low ?? y, high ?? y]);
   const sx = new Scale(panel.x, points.map(({ x }) => x), LEFT, WIDTH - RIGHT);
   const sy = new Scale(panel.y, ys, HEIGHT - BOTTOM, TOP);
   return [
     axes(panel, sx, sy),
-    ...panel.series.map((series) => drawn(series, colourOf(series), sx, sy)),
+    ...series.map((one) => drawn(one, colourOf(one), sx, sy)),
+    labels(points, sx, sy),
   ].join("\n");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Runs strategies on a text's own queries, keys and values, through the kernels that serve requests. */
 import { type AttentionParams, type ContextId, FULL_ATTENTION } from "../../src/engine/engine.ts";
+import { leavesToChance } from "../../src/engine/attention.ts";
 import type { StrategySpec } from "../eval/strategies.ts";
 import { type Choosable, coverage, drawVariance, headErrors } from "./measures.ts";
 import type { FigureEngine, Reading, Shape } from "./reading.ts";
@@ -12,10 +13,11 @@ export interface Attended {
   position: number;
   /** Relative error of each head's output. */
   errors: number[];
-  /** Of the keys to choose from. */
-  chosenKeys: number;
-  chosenRows: number;
-  standardError: number;
+  /** Of the keys to choose from; null where all were read. */
+  chosenKeys: number | null;
+  chosenRows: number | null;
+  /** null where nothing was sampled or left to chance. */
+  standardError: number | null;
 }
 
 /** Where the figures look. */
@@ -72,9 +74,11 @@ export async function attendAll(
               layer,
               position,
               errors: headErrors(own.output, full.output, shape.headDim),
-              chosenKeys: sampled === null ? 1 : sampled.chosenKeys / sampled.offloaded,
-              chosenRows: sampled === null ? 1 : sampled.chosenRows / sampled.offloaded,
-              standardError: sampled?.standardError ?? 0,
+              chosenKeys: sampled === null ? null : sampled.chosenKeys / sampled.offloaded,
+              chosenRows: sampled === null ? null : sampled.chosenRows / sampled.offloaded,
+              standardError: sampled !== null && leavesToChance(params.strategy)
+                ? sampled.standardError
+                : null,
             });
           }
         }

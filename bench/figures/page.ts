@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes the figures, their page and their numbers. */
 import { type Common, commonText } from "../eval/flags.ts";
-import { table } from "../eval/tables.ts";
+import { exactNote, table } from "../eval/tables.ts";
 import { chartSvg, type Panel, type Point } from "./chart.ts";
 import {
   type Attended,
@@ -123,8 +123,9 @@ function pageOf(
     "## Error of the attention output against what is read",
     "![error](error.svg)",
     "Shares are of the keys that there were to choose from. Errors are |ô − o| / |o| of single heads; the last " +
-    "column is the standard error that requests report.",
+    "column is the standard error that requests report; quest and topk have none, since nothing is left to chance.",
     errorTable(numbers.errors),
+    ...[exactNote(numbers.errors)].filter((note) => note !== null),
     "## Attention of the best keys",
     "![coverage](coverage.svg)",
     "## Variance against Theorem 3.2",

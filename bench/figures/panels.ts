@@ -12,9 +12,15 @@ export interface StrategyError {
   p99: number;
   /** Root of the mean square, and what the strategy says it is. */
   rms: number;
-  standardError: number;
-  chosenKeys: number;
-  chosenRows: number;
+  standardError: number | null;
+  chosenKeys: number | null;
+  chosenRows: number | null;
+}
+
+/** Mean of those that are known; null: none is. */
+function knownMean(values: readonly (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null);
+  return known.length === 0 ? null : mean(known);
 }
 
 export function errorsByStrategy(attended: readonly Attended[]): StrategyError[] {
@@ -22,14 +28,17 @@ export function errorsByStrategy(attended: readonly Attended[]): StrategyError[]
   return names.map((strategy) => {
     const mine = attended.filter((one) => one.strategy === strategy);
     const errors = mine.flatMap((one) => one.errors);
+    const variance = knownMean(
+      mine.map(({ standardError }) => standardError === null ? null : standardError ** 2),
+    );
     return {
       strategy,
       mean: mean(errors),
       p99: quantile(errors, 0.99),
       rms: Math.sqrt(mean(errors.map((e) => e * e))),
-      standardError: Math.sqrt(mean(mine.map((one) => one.standardError ** 2))),
-      chosenKeys: mean(mine.map((one) => one.chosenKeys)),
-      chosenRows: mean(mine.map((one) => one.chosenRows)),
+      standardError: variance === null ? null : Math.sqrt(variance),
+      chosenKeys: knownMean(mine.map((one) => one.chosenKeys)),
+      chosenRows: knownMean(mine.map((one) => one.chosenRows)),
     };
   });
 }
@@ -37,7 +46,7 @@ export function errorsByStrategy(attended: readonly Attended[]): StrategyError[]
 function errorPanel(
   errors: readonly StrategyError[],
   title: string,
-  cost: (error: StrategyError) => number,
+  cost: (error: StrategyError) => number | null,
   size: "mean" | "p99",
 ): Panel {
   const kinds = [...new Set(errors.map(({ strategy }) => kindOf(strategy)))];
@@ -47,11 +56,11 @@ function errorPanel(
     y: { title: "|ô − o| / |o|", log: true },
     series: kinds.map((name) => {
       const mine = errors.filter(({ strategy }) => kindOf(strategy) === name);
-      const points = mine.map((error): Point => ({
-        x: cost(error),
-        y: error[size],
-        ...(name === "lsh" ? { label: error.strategy } : {}),
-      }));
+      const points = mine.flatMap((error): Point[] => {
+        const x = cost(error);
+        const label = name === "lsh" ? { label: error.strategy } : {};
+        return x === null ? [] : [{ x, y: error[size], ...label }];
+      });
       return { name, points: points.toSorted((a, b) => a.x - b.x) };
     }),
   };
@@ -82,7 +91,9 @@ export function errorTable(errors: readonly StrategyError[]): string {
       error.strategy,
       percent(error.chosenKeys),
       percent(error.chosenRows),
-      ...[error.mean, error.p99, error.rms, error.standardError].map((x) => x.toFixed(4)),
+      ...[error.mean, error.p99, error.rms, error.standardError].map((x) =>
+        x === null ? "–" : x.toFixed(4)
+      ),
     ]),
   );
 }

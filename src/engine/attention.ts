@@ -91,6 +91,11 @@ export function lacking(
   }
 }
 
+/** Strategies that take the best keys leave nothing to chance: their error is none of sampling, and not known. */
+export function leavesToChance(strategy: Strategy): boolean {
+  return strategy !== "quest" && strategy !== "topk";
+}
+
 /** The strategy of a request. @throws {Failure} kind `invalid` when the server lacks what it needs. */
 function strategyOf(asked: Strategy | "auto", policy: AttentionPolicy, prompt: number): Strategy {
   const { index, slidingWindow } = policy;

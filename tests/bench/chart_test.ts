@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { placeLabels } from "../../bench/figures/labels.ts";
 import { chartSvg, escapeText, type Panel, ticksOf } from "../../bench/figures/chart.ts";
 
 Deno.test("ticks are round, ascending and within the axis", () => {
   assertEquals(ticksOf(0, 1, false), [0, 0.2, 0.4, 0.6, 0.8, 1]);
   assertEquals(ticksOf(0.8, 0.9, false), [0.8, 0.82, 0.84, 0.86, 0.88, 0.9]);
   assertEquals(ticksOf(0.005, 0.08, true), [0.005, 0.01, 0.02, 0.05]);
+  assertEquals(ticksOf(0.019, 0.042, true), [0.02, 0.03, 0.04]);
+  assertEquals(ticksOf(0.021, 0.029, true), [0.022, 0.024, 0.026, 0.028]);
   assertEquals(ticksOf(1, 1e6, true), [1, 10, 100, 1e3, 1e4, 1e5, 1e6]);
   fc.assert(
     fc.property(
@@ -15,7 +18,7 @@ Deno.test("ticks are round, ascending and within the axis", () => {
       fc.boolean(),
       (low, factor, log) => {
         const ticks = ticksOf(low, low * factor, log);
-        assert(ticks.length <= 16, `${ticks}`);
+        assert(ticks.length >= 2 && ticks.length <= 16, `${ticks}`);
         ticks.forEach((tick, i) => {
           assert(tick >= low * 0.998 && tick <= low * factor * 1.002);
           assert(i === 0 || tick > ticks[i - 1]!);
@@ -65,7 +68,32 @@ Deno.test("charts of nothing, of one point and of values that a log axis cannot 
   const one = { ...PANEL, y: { title: "y" }, series: [{ name: "p", points: [{ x: 1, y: 1 }] }] };
   const svg = chartSvg([empty, zero, one]);
   assertEquals(openTags(svg), []);
+  // The point at 0 isn't drawn, and the legend has three marks.
+  assertEquals(svg.match(/<circle /g)!.length, 1 + 3);
   assert(!/NaN|Infinity/.test(svg), svg);
+});
+
+Deno.test("labels of points that lie on one another can all be read", () => {
+  const bounds = { left: 58, right: 446, top: 22, bottom: 284 };
+  const texts = ["full", "sketch@0.02", "oracle@0.02", "oracle@0.02/draws=64", "lsh:10x150"];
+  for (const [x, y] of [[93, 40], [440, 280], [250, 150], [60, 36]] as const) {
+    const places = placeLabels(texts.map((text) => ({ text, x, y })), bounds);
+    const boxes = places.map(({ left, base }, i) => ({
+      left,
+      right: left + 5.5 * texts[i]!.length,
+      top: base - 10,
+      bottom: base,
+    }));
+    boxes.forEach((a, i) => {
+      assert(a.left >= 58 && a.right <= 446 && a.top >= 22 && a.bottom <= 284, JSON.stringify(a));
+      for (const b of boxes.slice(0, i)) {
+        const apart = a.left >= b.right || b.left >= a.right || a.top >= b.bottom ||
+          b.top >= a.bottom;
+        assert(apart, JSON.stringify([a, b]));
+      }
+    });
+  }
+  assertEquals(placeLabels([{ text: "lone", x: 100, y: 100 }], bounds), [{ left: 106, base: 95 }]);
 });
 
 Deno.test("texts are escaped", () => {

@@ -137,15 +137,18 @@ Deno.test("estimates that are no numbers are left out and break nothing", async 
   const metrics = new Metrics();
   const timing = { queueMs: null, prefillMs: null, decodeMs: null, totalMs: 1 };
   const sampled = { ...NO_SAMPLED, tokens: 1, squaredError: NaN, inverseSamples: 0 };
-  const event = done({ sampled });
-  metrics.ended(event.type === "done" ? event.usage : assert(false)!, timing);
+  for (const attention of ["sketch", "topk"] as const) {
+    const known = attention === "topk" ? { ...sampled, squaredError: 0 } : sampled;
+    const event = done({ attention, sampled: known });
+    metrics.ended(event.type === "done" ? event.usage : assert(false)!, timing);
+  }
   for (const error of [NaN, Infinity]) metrics.verified(error);
   const found = samples(await scrape(metrics));
   for (const name of ["standard_error", "effective_samples", "verify_error"]) {
     assertEquals(found.get(`sounder_${name}_count`), 0);
   }
   assertEquals(found.get("vllm:request_queue_time_seconds_count"), 0);
-  assertEquals(found.get("vllm:e2e_request_latency_seconds_count"), 1);
+  assertEquals(found.get("vllm:e2e_request_latency_seconds_count"), 2);
 });
 
 Deno.test("requests are counted by route, and refusals by reason; clients choose no label", async () => {

@@ -195,8 +195,8 @@ Deno.test("flags of attention out of range are refused with what they take", () 
   shows("--auto-from x", "--auto-from");
   shows("--dense-layers 0,x", '"0,x"');
   shows("--dense-layers 3,3", "twice");
-  shows("--sketch-centre mean", "block or context or off");
-  shows("--lsh-centre block", "context or off");
+  shows("--sketch-centre mean", "one of block, context, off");
+  shows("--lsh-centre block", "one of context, off");
 });
 
 Deno.test("the key from the environment counts when the command line gives none", () => {

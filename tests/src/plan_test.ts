@@ -210,5 +210,8 @@ Deno.test("the plan says what the index takes, and what the published tables wou
   const published = 16 * (604 + 150 * 1024 * 8 / config.context) / 1024;
   assertStringIncludes(lsh, `the published tables would take ${published.toFixed(1)} KiB a token`);
   assertStringIncludes(lsh, "K = 10, L = 150");
+  assertStringIncludes(lsh, "attention  by lsh with K = 10, L = 150; layer 0 exactly");
+  const some = planText(config, plan("--dense-layers", "0,3,5"));
+  assertStringIncludes(some, "by sketch with 2 % of the rows; layers 0, 3 and 5 exactly");
   assertStringIncludes(planText(config, plan("--index", "none")), "attention  exactly");
 });

@@ -50,6 +50,14 @@ Deno.test("an exact answer read everything, and has no error", () => {
   assertEquals(values, ["12.3 s", "1.31", "0", "100 %", "exact"]);
 });
 
+Deno.test("the best keys are no sample: their answer is neither exact nor has it a standard error", () => {
+  const sounder = { ...SAMPLED.sounder, attention: "topk", standard_error: null };
+  assertEquals(figures({ ...SAMPLED, sounder }, TIMING).at(-1), {
+    value: "–",
+    label: "standard error: nothing was left to chance",
+  });
+});
+
 Deno.test("tokens that came together say nothing of the speed", () => {
   assertEquals(speed(EXACT, { firstMs: 100, lastMs: 101 }), null);
   assertEquals(speed({ ...EXACT, completion_tokens: 1 }, { firstMs: 100, lastMs: 900 }), null);
