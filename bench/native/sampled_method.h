@@ -48,7 +48,10 @@ class Method {
   const Data &data() const { return data_; }
   const Kernels &level() const { return level_; }
   ThreadTeam &team() const { return team_; }
-  const char *records() const { return is_sketch() ? static_cast<const char *>(records_.data()) : nullptr; }
+  LayerRecords records() const {
+    const int64_t bytes = record_bytes(sampled_.index);
+    return {static_cast<const char *>(records_.data()), data_.block_count() * bytes, bytes};
+  }
   int64_t index_bytes() const { return index_bytes_; }
 
   void set_budget(float budget) { params_.budget = budget; }
@@ -93,7 +96,8 @@ class Method {
       task.shape = index;
       task.signs = signs.data();
       task.block = chunk / kv_heads;
-      task.record = static_cast<char *>(records_.data()) + (int64_t{block} * kv_heads + kv_head) * bytes;
+      task.record =
+          static_cast<char *>(records_.data()) + (int64_t{kv_head} * data_.block_count() + block) * bytes;
       task.scratch = reinterpret_cast<float *>(static_cast<char *>(scratch.data()) + thread * scratch_bytes);
       kernels.seal_bf16(task);
     };

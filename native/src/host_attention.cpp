@@ -33,8 +33,7 @@ void HostAttention::attend_some(int layer, const Row *rows, int count, int first
     jobs_.push_back({row.q, outputs_.data() + size_t(i) * width, row.position, row.blocks, row.params,
                      row.lsh, row.statistics, first_kv_head});
   }
-  const char *records = blocks_.has_records(layer) ? blocks_.records(layer) : nullptr;
-  sampled_.run(layer, blocks_.slab(layer), records, jobs_.data(), count);
+  sampled_.run(layer, blocks_.slab(layer), blocks_.records(layer), jobs_.data(), count);
   for (int i = 0; i < count; ++i) {
     if (rows[i].may_verify && rows[i].params->verify) verify(layer, rows[i], jobs_[size_t(i)].output);
     hand_back(rows[i], jobs_[size_t(i)].output, first_kv_head);

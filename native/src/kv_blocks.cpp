@@ -96,7 +96,10 @@ std::vector<iovec> KvBlocks::pieces(int32_t block, bool sealed, std::vector<char
   };
   for (int layer = 0; layer < config_.layers; ++layer) {
     add(slab(layer) == nullptr ? nullptr : row(layer, block, 0, 0), row_bytes);
-    if (sealed) add(in_copy(layer) ? nullptr : record(layer, block, 0), config_.layer_record_bytes(layer));
+    if (!sealed) continue;
+    if (in_copy(layer)) add(nullptr, config_.layer_record_bytes(layer));
+    for (int head = 0; head < kv_heads_ && !in_copy(layer) && has_records(layer); ++head)
+      add(record(layer, block, head), record_bytes_);
   }
   return all;
 }
@@ -113,7 +116,9 @@ void KvBlocks::put(int32_t block, bool sealed, const std::vector<char> &copy) co
     next += slab(layer) == nullptr ? config_.layer_block_bytes() : 0;
     if (!in_copy(layer)) continue;
     const int64_t bytes = config_.device_record_bytes(layer);
-    if (has_records(layer)) std::memcpy(record(layer, block, 0), next, static_cast<size_t>(bytes));
+    for (int head = 0; head < kv_heads_ && has_records(layer); ++head)
+      std::memcpy(record(layer, block, head), next + head * record_bytes_,
+                  static_cast<size_t>(record_bytes_));
     next += bytes;
   }
 }

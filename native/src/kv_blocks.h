@@ -59,12 +59,15 @@ class KvBlocks {
            ((int64_t{block} * kv_heads_ + kv_head) * kBlockTokens + token) * row_bytes_;
   }
 
-  // The index records of a layer (sampled/index.h): that of a block and KV head lies at
-  // ((block * kv_heads) + kv_head) * record_bytes. nullptr where a layer has none.
-  char *records(int layer) const { return static_cast<char *>(records_[layer].data()); }
+  // The index records of a layer (sampled/index.h). A KV head's lie together: a scan, of one head, reads
+  // neighbouring blocks as one stream.
+  LayerRecords records(int layer) const {
+    return {static_cast<char *>(records_[layer].data()), capacity() * record_bytes_, record_bytes_};
+  }
   bool has_records(int layer) const { return records_[layer].bytes() > 0; }
   char *record(int layer, int32_t block, int kv_head) const {
-    return records(layer) + (int64_t{block} * kv_heads_ + kv_head) * record_bytes_;
+    return static_cast<char *>(records_[layer].data()) +
+           (int64_t{kv_head} * capacity() + block) * record_bytes_;
   }
 
  private:

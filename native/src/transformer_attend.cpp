@@ -71,8 +71,7 @@ void Transformer::attend(Batch &batch, int index) {
   }
   if (!jobs_.empty()) attention_.run(blocks_.slab(index), jobs_.data(), static_cast<int>(jobs_.size()));
   if (!sampled_jobs_.empty()) {
-    const char *records = blocks_.has_records(index) ? blocks_.records(index) : nullptr;
-    sampled_->run(index, blocks_.slab(index), records, sampled_jobs_.data(),
+    sampled_->run(index, blocks_.slab(index), blocks_.records(index), sampled_jobs_.data(),
                   static_cast<int>(sampled_jobs_.size()));
     verify(batch, index);
   }
@@ -115,8 +114,7 @@ void Transformer::attend_alone(int index, const AttendRequest &request) {
   const bool samples = request.params.attention != SOUNDER_ATTENTION_FULL && config_.layer_samples(index) &&
                        sampled_range(shape_, request.params, request.position, covered, &range);
   if (samples) {
-    const char *records = blocks_.has_records(index) ? blocks_.records(index) : nullptr;
-    sampled_->run(index, blocks_.slab(index), records, &job, 1);
+    sampled_->run(index, blocks_.slab(index), blocks_.records(index), &job, 1);
     if (request.params.verify) {
       exact.output = exact_.data();
       attention_.run(blocks_.slab(index), &exact, 1);

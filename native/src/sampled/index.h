@@ -53,4 +53,11 @@ constexpr int64_t quest_place(const IndexShape &shape) {
 // Bytes of the record of one block, layer and KV head.
 constexpr int64_t record_bytes(const IndexShape &shape) { return quest_place(shape) + quest_bytes(shape); }
 
+// The records of a layer, nullptr if it has none: that of block b and KV head h lies at
+// data + h * head_stride + b * block_stride.
+struct LayerRecords {
+  const char *data;
+  int64_t head_stride, block_stride;
+};
+
 }  // namespace sounder

@@ -32,7 +32,7 @@ struct SampledAttention::State {
   void attend_exact(View &view, const SampledJob &job, const Scratch &scratch);
   void finish(View &view, const SampledJob &job);
   void add_up(const SampledJob *jobs);
-  void run_wave(int layer, const void *slab, const char *records, const SampledJob *jobs, int count);
+  void run_wave(int layer, const void *slab, const LayerRecords &records, const SampledJob *jobs, int count);
 
   ThreadTeam &team;
   const AttentionKernels &attention;
@@ -213,7 +213,7 @@ void SampledAttention::State::add_up(const SampledJob *jobs) {
   }
 }
 
-void SampledAttention::State::run_wave(int layer, const void *slab, const char *records,
+void SampledAttention::State::run_wave(int layer, const void *slab, const LayerRecords &records,
                                        const SampledJob *jobs, int count) {
   views.make(layer, slab, records, jobs, count);
   auto body = [&](int index, int thread) {
@@ -231,7 +231,7 @@ SampledAttention::SampledAttention(ThreadTeam &team, const Kernels &kernels, con
 
 SampledAttention::~SampledAttention() = default;
 
-void SampledAttention::run(int layer, const void *slab, const char *records, const SampledJob *jobs,
+void SampledAttention::run(int layer, const void *slab, const LayerRecords &records, const SampledJob *jobs,
                            int job_count) {
   for (int first = 0; first < job_count; first += state_->views.plan().jobs) {
     const int count = std::min(state_->views.plan().jobs, job_count - first);

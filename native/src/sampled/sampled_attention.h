@@ -37,8 +37,9 @@ class SampledAttention {
                    int max_step_sequences, int max_context);
   ~SampledAttention();
 
-  // Each job's range exists. records: the layer's index (KvBlocks::records), nullptr if it has none.
-  void run(int layer, const void *slab, const char *records, const SampledJob *jobs, int job_count);
+  // Each job's range exists. records: the layer's index (KvBlocks::records), whose data is nullptr if it has
+  // none.
+  void run(int layer, const void *slab, const LayerRecords &records, const SampledJob *jobs, int job_count);
 
   static int64_t workspace_bytes(const AttentionShape &shape, int threads, int max_step_sequences,
                                  int max_context);

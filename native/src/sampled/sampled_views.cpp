@@ -69,11 +69,11 @@ SampledViews::Scratch SampledViews::scratch_of(int thread) const {
   return scratch;
 }
 
-StrategyView SampledViews::strategy_view(int layer, const void *slab, const char *records,
+StrategyView SampledViews::strategy_view(int layer, const void *slab, const LayerRecords &records,
                                          const SampledJob &job, int kv_head,
                                          const SampledRange &range) const {
   const AttentionShape &a = shape_.attention;
-  const int64_t head_values = int64_t{kBlockTokens} * 2 * a.head_dim, bytes = record_bytes(shape_.index);
+  const int64_t head_values = int64_t{kBlockTokens} * 2 * a.head_dim;
   StrategyView s{};
   s.q = job.q + int64_t{kv_head} * plan_.group * a.head_dim;
   s.heads = plan_.group;
@@ -81,8 +81,8 @@ StrategyView SampledViews::strategy_view(int layer, const void *slab, const char
   s.kv_is_f32 = a.kv_is_f32;
   s.rows = static_cast<const char *>(slab) + kv_head * head_values * (a.kv_is_f32 ? 4 : 2);
   s.block_stride = a.kv_heads * head_values;
-  s.records = records == nullptr ? nullptr : records + kv_head * bytes;
-  s.record_stride = a.kv_heads * bytes;
+  s.records = records.data == nullptr ? nullptr : records.data + kv_head * records.head_stride;
+  s.record_stride = records.block_stride;
   s.blocks = job.blocks;
   s.begin = range.begin;
   s.end = range.end;
@@ -97,8 +97,8 @@ StrategyView SampledViews::strategy_view(int layer, const void *slab, const char
   return s;
 }
 
-void SampledViews::add(int layer, const void *slab, const char *records, const SampledJob &job, int job_index,
-                       int kv_head, const SampledRange &range) {
+void SampledViews::add(int layer, const void *slab, const LayerRecords &records, const SampledJob &job,
+                       int job_index, int kv_head, const SampledRange &range) {
   const int d = shape_.attention.head_dim;
   char *next = static_cast<char *>(memory_.data()) + static_cast<int64_t>(views_.size()) * plan_.view_bytes;
   View view{};
@@ -122,7 +122,8 @@ void SampledViews::add(int layer, const void *slab, const char *records, const S
   views_.push_back(view);
 }
 
-void SampledViews::make(int layer, const void *slab, const char *records, const SampledJob *jobs, int count) {
+void SampledViews::make(int layer, const void *slab, const LayerRecords &records, const SampledJob *jobs,
+                        int count) {
   views_.clear();
   for (int i = 0; i < count; ++i) {
     SampledRange range{};

@@ -47,7 +47,7 @@ class SampledViews {
   Scratch scratch_of(int thread) const;
 
   // The views of these jobs at one layer, at most plan().jobs of them.
-  void make(int layer, const void *slab, const char *records, const SampledJob *jobs, int count);
+  void make(int layer, const void *slab, const LayerRecords &records, const SampledJob *jobs, int count);
   std::vector<View> &all() { return views_; }
 
   const SampledShape &shape() const { return shape_; }
@@ -55,9 +55,9 @@ class SampledViews {
   int context() const { return context_; }
 
  private:
-  void add(int layer, const void *slab, const char *records, const SampledJob &job, int job_index,
+  void add(int layer, const void *slab, const LayerRecords &records, const SampledJob &job, int job_index,
            int kv_head, const SampledRange &range);
-  StrategyView strategy_view(int layer, const void *slab, const char *records, const SampledJob &job,
+  StrategyView strategy_view(int layer, const void *slab, const LayerRecords &records, const SampledJob &job,
                              int kv_head, const SampledRange &range) const;
 
   SampledShape shape_;

@@ -62,12 +62,12 @@ void KeyScores::write_estimates(int layer, const float *q, const int32_t *blocks
   std::vector<int16_t> estimates(static_cast<size_t>(stride) + 64);
   std::vector<char> memory(static_cast<size_t>(sketch_query_bytes(d)) + 64);
   char *query = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
-  const int64_t bytes = record_bytes(config_.index_shape());
+  const LayerRecords records = blocks_.records(layer);
   for (int head = 0; head < config_.heads; ++head) {
     kernels.prepare(q + int64_t{head} * d, signs.data(), d, config_.sketch_bits, beta, query);
     ScanTask task;
-    task.records = blocks_.records(layer) + head / group * bytes;
-    task.record_stride = config_.kv_heads * bytes;
+    task.records = records.data + head / group * records.head_stride;
+    task.record_stride = records.block_stride;
     task.blocks = blocks;
     task.first_block = 0;
     task.end_block = sealed;
