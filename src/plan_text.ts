@@ -34,10 +34,11 @@ function kvSummary({ fit, settings }: ServerPlan): string {
   return hostKvBytes === 0 ? own : `${own} and ${formatBytes(hostKvBytes)} in host memory`;
 }
 
-/** Where the KV of the layers lies, when some lies in host memory. */
+/** Where the KV of the layers lies beside a GPU. */
 function placementLines(config: ModelConfig, { fit, hostMemory, settings }: ServerPlan): string[] {
   const { hostLayers, kvBytes, hostKvBytes, indexBytes } = fit;
-  if (hostLayers === 0) return [];
+  if (settings.device === CPU) return [];
+  if (hostLayers === 0) return [`  placement  all of it on the GPU: ${formatBytes(kvBytes)}`];
   const layers = (count: number) => `${count} ${count === 1 ? "layer" : "layers"}`;
   const index = (here: boolean) => indexBytes > 0 && here ? " and the index" : "";
   const { hostAttention } = settings;

@@ -37,6 +37,12 @@ Deno.test("one server, many uses", async (t) => {
     assertEquals(text, answer);
   });
 
+  await t.step("nothing of CUDA is opened for somebody who asks for no GPU", async () => {
+    const files = [...await server.mappedFiles()];
+    assert(files.some((file) => file.endsWith("/libsounder.so")), files.join());
+    assertEquals(files.filter((file) => /cuda|cublas|nvidia/i.test(file.split("/").at(-1)!)), []);
+  });
+
   await t.step("the same without a stream, with usage", async () => {
     const completion = await openai.chat.completions.create({
       model: "recall",

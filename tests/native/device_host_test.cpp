@@ -162,10 +162,16 @@ TEST("a saved context is the same file whatever memory its layers lie in, and is
   std::vector<std::vector<uint8_t>> files;
   tiny::Folder folder;
   std::vector<std::unique_ptr<Engine>> engines;
-  for (int host_layers : {-1, 0, 2, 4}) {  // -1: on the CPU
-    Config config = config_of(std::max(host_layers, 0), false);
+  struct Place {
+    int host_layers;  // -1: on the CPU
+    int host_attention = SOUNDER_HOST_ATTENTION_GPU;
+  };
+  for (const Place &place : {Place{-1}, Place{0}, Place{2}, Place{4}, Place{3, SOUNDER_HOST_ATTENTION_CPU},
+                             Place{2, SOUNDER_HOST_ATTENTION_SPLIT}}) {
+    Config config = config_of(std::max(place.host_layers, 0), false);
     config.sketch_bits = 2;
-    if (host_layers < 0) config.device = SOUNDER_DEVICE_CPU;
+    config.host_attention = place.host_attention;
+    if (place.host_layers < 0) config.device = SOUNDER_DEVICE_CPU;
     engines.push_back(std::make_unique<Engine>());
     Engine &engine = *engines.back();
     CHECK(engine.load(tiny::make_model(config)) == SOUNDER_OK);

@@ -69,7 +69,7 @@ Deno.test("a context that the GPU doesn't hold goes to host memory in part, and 
   const within = planOnGpu(LLAMA_8B, "--vram=24GiB");
   assertEquals(within.settings.hostLayers, 0);
   assert(asked.fit.kvBlocks > within.fit.kvBlocks && within.settings.context < 131072);
-  assert(!planText(LLAMA_8B, within).includes("placement"));
+  assertStringIncludes(planText(LLAMA_8B, within), "placement  all of it on the GPU: ");
 });
 
 Deno.test("what a GPU cannot sample with is refused when it was asked for, else exact with a note", () => {
