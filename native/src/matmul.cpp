@@ -67,6 +67,7 @@ struct Matmul::State {
   ThreadTeam &team;
   const Kernels &kernels;
   bool deterministic;
+  ChunkShares shares{team.size()};
   const OnednnPlugin *onednn = nullptr;  // nullptr: own products
   bool on_tiles = false;                 // oneDNN multiplies bf16 on AMX tiles
   std::string description{};
@@ -139,11 +140,13 @@ void Matmul::State::stream(const Job &job) {
   int rows = static_cast<int>(std::clamp<int64_t>(kStreamBytes / std::max<int64_t>(row_bytes, 1), 16, 1024));
   int most = ceil_div(job.w.rows, team.size() * kChunksPerThread);
   rows = std::min(rows, std::max(16, round_up(most, 16)));
-  auto body = [&](int chunk, int) {
-    int row = chunk * rows;
+  const int chunks = ceil_div(job.w.rows, rows);
+  shares.divide(chunks);
+  auto body = [&](int, int thread) {
+    int row = shares.claim(thread) * rows;
     stream_part(job, {row, std::min(rows, job.w.rows - row), 0, job.tokens});
   };
-  team.run(ceil_div(job.w.rows, rows), body);
+  team.run(chunks, body);
 }
 
 // ---- many rows of x -----------------------------------------------------------------------------------

@@ -180,6 +180,28 @@ void ThreadTeam::rouse() {
   if (state_->sleepers.load() > 0) futex_wake(state_->jobs, static_cast<int>(state_->workers.size()));
 }
 
+ChunkShares::ChunkShares(int threads) : shares_(static_cast<size_t>(threads)) {}
+
+void ChunkShares::divide(int chunks) {
+  const int64_t threads = static_cast<int64_t>(shares_.size());
+  for (int64_t t = 0; t < threads; ++t) {
+    const uint64_t first = chunks * t / threads, end = chunks * (t + 1) / threads;
+    shares_[t].left.store(first << 32 | end, std::memory_order_relaxed);
+  }
+}
+
+int ChunkShares::claim(int thread) {
+  for (size_t other = 0;; ++other) {
+    std::atomic<uint64_t> &share = shares_[(thread + other) % shares_.size()].left;
+    uint64_t left = share.load(std::memory_order_relaxed);
+    while (left >> 32 < static_cast<uint32_t>(left)) {
+      const uint64_t after = other == 0 ? left + (uint64_t{1} << 32) : left - 1;
+      if (!share.compare_exchange_weak(left, after, std::memory_order_relaxed)) continue;
+      return static_cast<int>(other == 0 ? left >> 32 : static_cast<uint32_t>(after));
+    }
+  }
+}
+
 void Gate::open() {
   open_.store(1, std::memory_order_release);
   open_.notify_all();

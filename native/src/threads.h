@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 namespace sounder {
 
@@ -48,6 +49,24 @@ class ThreadTeam {
  private:
   struct State;
   std::unique_ptr<State> state_;
+};
+
+// Divides the chunks of a run so that each thread gets neighbours, in ascending order: what it fetches ahead of
+// one chunk is its next. Whoever has done his own takes others' from their end.
+class ChunkShares {
+ public:
+  explicit ChunkShares(int threads);
+  // Before a run of so many chunks.
+  void divide(int chunks);
+  // The chunk that this thread does next. Called once for each chunk.
+  int claim(int thread);
+
+ private:
+  // Chunks [first, end) that nobody took, as first * 2^32 + end; each on its own cache line.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> left;
+  };
+  std::vector<Share> shares_;
 };
 
 // Shut until someone opens it: others wait for that, awake for a short while, then asleep.

@@ -20,6 +20,7 @@
 
 #include "check.h"
 
+using sounder::ChunkShares;
 using sounder::ThreadTeam;
 
 namespace {
@@ -216,6 +217,28 @@ TEST("an exception of a body is thrown by run after all chunks, and the team goe
     }
     CHECK(caught == 1);
     run_and_count(team, 20);
+  }
+}
+
+TEST("shares hand out each chunk once: to a thread its own in order, then others' from their end") {
+  ChunkShares shares(3);
+  shares.divide(8);  // 0 1 | 2 3 4 | 5 6 7
+  std::vector<int> taken;
+  for (int thread : {1, 0, 1, 1, 1, 1, 2, 2}) taken.push_back(shares.claim(thread));
+  CHECK((taken == std::vector<int>{2, 0, 3, 4, 7, 6, 5, 1}));
+}
+
+TEST("shares hand out each chunk once, whoever is quick") {
+  ThreadTeam team(4);
+  ChunkShares shares(4);
+  for (int chunks : {1, 2, 3, 4, 5, 63, 1000}) {
+    std::vector<std::atomic<int>> runs(chunks);
+    shares.divide(chunks);
+    auto body = [&](int, int thread) { ++runs[shares.claim(thread)]; };
+    team.run(chunks, body);
+    int wrong = 0;
+    for (auto &count : runs) wrong += count.load() != 1;
+    CHECK(wrong == 0);
   }
 }
 
