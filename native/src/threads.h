@@ -51,8 +51,8 @@ class ThreadTeam {
   std::unique_ptr<State> state_;
 };
 
-// Divides the chunks of a run so that each thread gets neighbours, in ascending order: what it fetches ahead of
-// one chunk is its next. Whoever has done his own takes others' from their end.
+// Divides the chunks of a run so that each thread gets neighbours, in ascending order: what it fetches ahead
+// of one chunk is its next. Whoever has done his own takes others' from their end.
 class ChunkShares {
  public:
   explicit ChunkShares(int threads);

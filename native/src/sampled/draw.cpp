@@ -35,12 +35,22 @@ Expected expect(const uint32_t *bins, int place) {
   return {(certain << 32) + growing + floor * (uint64_t{last[kMostDistance]} + 1), growing};
 }
 
-// How far the place must rise until `rows` are expected, if what grows went on to grow alone.
+// How many units the place must rise (or fall, < 0) until `rows` are expected, if what grows went on to grow
+// alone.
 int rise_to(uint64_t rows, const Expected &now) {
   const double octaves =
       std::log2(static_cast<double>(rows) / static_cast<double>(std::max<uint64_t>(now.all, 1)));
   const double rise = octaves * kUnits * static_cast<double>(now.all) / static_cast<double>(now.growing + 1);
-  return static_cast<int>(std::min(rise, double{kHistogramBins + kMostDistance}));
+  constexpr double kMost = kHistogramBins + kMostDistance;
+  return static_cast<int>(std::floor(std::clamp(rise, -kMost, kMost)));
+}
+
+// Where the keys that are read for certain are a share of the rows that is common.
+int first_guess(const uint32_t *bins, uint64_t rows) {
+  const uint64_t certain = (rows >> 32) / 4;
+  int place = 0;
+  for (uint64_t seen = bins[0]; seen < certain && place < kHistogramBins - 1;) seen += bins[++place];
+  return place;
 }
 
 }  // namespace
@@ -57,21 +67,16 @@ uint32_t beta_shrink(float beta) {
 uint64_t expected_rows(const uint32_t *bins, int place) { return expect(bins, place).all; }
 
 int threshold_place(const uint32_t *bins, uint64_t rows) {
-  // What is sought lies in [low, high]. The guess decides how soon it is found, not what is found.
+  // What is sought lies in [low, high]. Guesses decide how soon it is found, not what is found; where they
+  // do not get there, every fourth place halves what is left.
   int low = -kMostDistance, high = kHistogramBins - 1;
-  Expected at_low = expect(bins, low);
-  if (at_low.all > rows) return low;
-  for (bool missed = false; low < high;) {
-    const int place =
-        missed ? low + (high - low + 1) / 2 : std::clamp(low + rise_to(rows, at_low), low + 1, high);
+  if (expect(bins, low).all > rows) return low;
+  int guess = first_guess(bins, rows);
+  for (int tried = 1; low < high; ++tried) {
+    const int place = tried % 4 == 0 ? low + (high - low + 1) / 2 : std::clamp(guess, low + 1, high);
     const Expected here = expect(bins, place);
-    missed = here.all > rows;
-    if (missed) {
-      high = place - 1;
-    } else {
-      low = place;
-      at_low = here;
-    }
+    (here.all > rows ? high : low) = here.all > rows ? place - 1 : place;
+    guess = place + rise_to(rows, here);
   }
   return low;
 }

@@ -114,8 +114,7 @@ void SampledViews::add(int layer, const void *slab, const LayerRecords &records,
   view.strategy_view.exact = view.exact;
   float *signs = carve<float>(next, d);
   for (int i = 0; i < d; i += 64) {
-    uint64_t bits =
-        random_bits(view.strategy_view.draw_seed, kSignStream, static_cast<uint64_t>(i / 64));
+    uint64_t bits = random_bits(view.strategy_view.draw_seed, kSignStream, static_cast<uint64_t>(i / 64));
     for (int j = i; j < std::min(d, i + 64); ++j, bits >>= 1) signs[j] = (bits & 1) != 0 ? 1.0f : -1.0f;
   }
   view.signs = signs;
