@@ -15,7 +15,6 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -223,9 +222,8 @@ TEST("an exception of a body is thrown by run after all chunks, and the team goe
 TEST("shares hand out each chunk once: to a thread its own in order, then others' from their end") {
   ChunkShares shares(3);
   shares.divide(8);  // 0 1 | 2 3 4 | 5 6 7
-  std::vector<int> taken;
-  for (int thread : {1, 0, 1, 1, 1, 1, 2, 2}) taken.push_back(shares.claim(thread));
-  CHECK((taken == std::vector<int>{2, 0, 3, 4, 7, 6, 5, 1}));
+  const int threads[] = {1, 0, 1, 1, 1, 1, 2, 2}, own[] = {2, 0, 3, 4, 7, 6, 5, 1};
+  for (int i = 0; i < 8; ++i) CHECK(shares.claim(threads[i]) == own[i]);
 }
 
 TEST("shares hand out each chunk once, whoever is quick") {
@@ -236,9 +234,7 @@ TEST("shares hand out each chunk once, whoever is quick") {
     shares.divide(chunks);
     auto body = [&](int, int thread) { ++runs[shares.claim(thread)]; };
     team.run(chunks, body);
-    int wrong = 0;
-    for (auto &count : runs) wrong += count.load() != 1;
-    CHECK(wrong == 0);
+    CHECK(std::all_of(runs.begin(), runs.end(), [](auto &count) { return count == 1; }));
   }
 }
 
