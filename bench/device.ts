@@ -3,6 +3,7 @@
 import { deviceMemory, machineFigures, openLibrary } from "../ffi/library.ts";
 import { CPU, type EngineSettings, parseDevice } from "../src/engine/settings.ts";
 import { Failure } from "../src/errors.ts";
+import { gpuSamples } from "../src/model/device_sampling.ts";
 import { samplingLayers } from "../src/model/index_memory.ts";
 import { formatBytes, parseSize, planMemory } from "../src/model/memory.ts";
 import type { ModelConfig } from "../src/model/model.ts";
@@ -41,11 +42,12 @@ export function memoryOf(config: ModelConfig, settings: EngineSettings): Memory 
   const plan = planMemory(config, settings);
   const all = plan.weightBytes + plan.workspaceBytes + plan.kvBytes;
   if (settings.device === CPU) return { vram: 0, host: all + plan.lshBytes };
+  const onGpu = gpuSamples(config, settings) ? plan.lshBytes : 0;
   return {
-    vram: all - plan.hostKvBytes,
+    vram: all - plan.hostKvBytes + onGpu,
     host: settings.hostLayers === 0
       ? 0
-      : plan.hostKvBytes + plan.hostWorkspaceBytes + plan.lshBytes,
+      : plan.hostKvBytes + plan.hostWorkspaceBytes + plan.lshBytes - onGpu,
   };
 }
 

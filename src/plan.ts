@@ -53,25 +53,26 @@ function gpuSamples({ device, hostAttention }: Options): boolean {
 
 /** Why a GPU doesn't sample with this model or its sketches; null when it does, or when there is no index. */
 function deviceLack(config: ModelConfig, options: Options): string | null {
-  const { sketchBits, yardsticks } = options.attention.index;
+  const { sketchBits, yardsticks, lsh } = options.attention.index;
   if (!gpuSamples(options) || config.slidingWindow > 0) return null;
-  if (sketchBits === 0 && !yardsticks) return null;
-  return lackingKernels(config, yardsticks);
+  const byHead = yardsticks || lsh !== null;
+  if (sketchBits === 0 && !byHead) return null;
+  return lackingKernels(config, byHead);
 }
 
 /** Refuses what a GPU doesn't do; what nobody asked for is left out silently. */
 function checkDeviceIndex(config: ModelConfig, options: Options): void {
   if (!gpuSamples(options)) return;
   const { asked, index: { lsh, yardsticks } } = options.attention;
-  if (lsh !== null) {
+  if (lsh !== null && options.hostAttention === "split") {
     throw new Failure(
       "invalid",
-      "A GPU has no lsh tables: leave out --preset and --index lsh, let the CPU attend with " +
-        "--host-attention cpu, or use --device cpu.",
+      "GPU and CPU don't divide heads with lsh: leave out --preset and --index lsh, or let one of them " +
+        "attend with --host-attention gpu or cpu.",
     );
   }
   const lack = deviceLack(config, options);
-  if (lack !== null && (asked || yardsticks)) {
+  if (lack !== null && (asked || yardsticks || lsh !== null)) {
     throw new Failure(
       "invalid",
       `A GPU cannot sample with ${lack}. --host-attention cpu and --device cpu can.`,

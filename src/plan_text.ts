@@ -3,6 +3,7 @@
 import type { AttentionPolicy } from "./engine/attention.ts";
 import { BLOCK_TOKENS } from "./engine/engine.ts";
 import { CPU, type HostAttention } from "./engine/settings.ts";
+import { gpuSamples } from "./model/device_sampling.ts";
 import { tablesOnHost } from "./model/fit.ts";
 import { lshBytes, publishedLshBytes } from "./model/index_memory.ts";
 import { formatBytes } from "./model/memory.ts";
@@ -103,7 +104,8 @@ function attentionSummary({ strategy, autoFrom, budget, index, slidingWindow }: 
 }
 
 /** What the index takes: beside each token's KV, and the lsh tables with what published code takes. */
-function indexLines(config: ModelConfig, { fit, settings: { index } }: ServerPlan): string[] {
+function indexLines(config: ModelConfig, { fit, settings }: ServerPlan): string[] {
+  const { index } = settings;
   const lines: string[] = [];
   if (fit.indexBytes > 0) {
     const names = [
@@ -118,13 +120,14 @@ function indexLines(config: ModelConfig, { fit, settings: { index } }: ServerPla
   }
   if (index.lsh !== null && fit.lshBytes > 0) {
     const { context } = fit;
-    const ours = lshBytes(config, index, context);
+    const signs = gpuSamples(config, settings);
+    const ours = lshBytes(config, index, context, signs);
     const published = publishedLshBytes(config, index, context);
     const perToken = (bytes: number) => formatBytes(bytes / context);
     lines.push(
       `  lsh        K = ${index.lsh.bits}, L = ${index.lsh.tables}: ${
-        perToken(ours)
-      } a token of a ` +
+        signs ? "signatures on the GPU, " : ""
+      }${perToken(ours)} a token of a ` +
         `context of ${thousands(context)}, ${formatBytes(fit.lshBytes)} beside the KV cache in all`,
       `             (the published tables would take ${perToken(published)} a token)`,
     );

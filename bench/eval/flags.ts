@@ -34,7 +34,7 @@ export const DEVICE_HELP =
   `  --device NAME           what computes: cpu, cuda or cuda:N (default: cpu)
   --vram SIZE             with cuda: memory of the GPU; layers that don't fit have their KV on the host
   --memory SIZE           with cuda: memory of the host (default: 85% of what is available)
-  --host-attention WHO    with cuda: gpu, cpu or split; lsh wants cpu (default: gpu)`;
+  --host-attention WHO    with cuda: gpu, cpu or split; no lsh with split (default: gpu)`;
 
 /** Values of {@linkcode DEVICE_OPTIONS}. */
 export interface DeviceFlags {

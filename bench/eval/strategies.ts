@@ -108,7 +108,7 @@ export function bytesOfIndex(config: ModelConfig, { needs }: StrategySpec, token
   const index = { ...NO_INDEX, ...needs };
   const heads = samplingLayers(config, index) * config.kvHeads;
   return indexBytes(config, 2, index) / (128 * heads) +
-    lshBytes(config, index, tokens) / (heads * tokens);
+    lshBytes(config, index, tokens, false) / (heads * tokens);
 }
 
 /** The same for each of these strategies, by name. */

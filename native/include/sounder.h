@@ -98,7 +98,7 @@ enum sounder_config_int {
                                         * sounder_dense_layers names others */
   SOUNDER_CONFIG_LEAST_ROWS = 33,      /* rows that a sampling KV head reads at least (default: 256) */
   SOUNDER_CONFIG_DEVICE = 34,          /* SOUNDER_DEVICE_CPU, or the index of a GPU: weights, KV and a step's
-                                        * activations lie in its memory. No lsh and not DETERMINISTIC there; sampling
+                                        * activations lie in its memory. Not DETERMINISTIC there; sampling
                                         * for head dims that are multiples of 8, in bfloat16. */
   SOUNDER_CONFIG_HOST_LAYERS = 35,     /* on a GPU: layers whose KV lies in pinned host memory, the sampling
                                         * ones first, each kind from the last layer down */
@@ -276,7 +276,7 @@ enum sounder_plan {
   SOUNDER_PLAN_KV_BYTES = 2,             /* KV_BLOCKS blocks */
   SOUNDER_PLAN_WORKSPACE_BYTES = 3,      /* activations of the largest step */
   SOUNDER_PLAN_INDEX_BYTES = 4,          /* the part of BLOCK_BYTES that is index */
-  SOUNDER_PLAN_LSH_BYTES = 5,            /* lsh tables of LSH_TOKENS tokens */
+  SOUNDER_PLAN_LSH_BYTES = 5,            /* lsh tables of LSH_TOKENS tokens, or a GPU's signatures */
   SOUNDER_PLAN_HOST_KV_BYTES = 6,        /* on a GPU: the part of KV_BYTES that lies in host memory */
   SOUNDER_PLAN_HOST_WORKSPACE_BYTES = 7, /* there: what the CPU works with, pinned memory included */
   SOUNDER_PLAN_COUNT = 8

@@ -104,23 +104,22 @@ void check_device(const int32_t *ints) {
     fail(SOUNDER_INVALID, "On a GPU results depend on the batch: deterministic engines run on the CPU.");
   const int32_t sampling = layers - ints[SOUNDER_CONFIG_DENSE_LAYERS];
   if (ints[SOUNDER_CONFIG_HOST_ATTENTION] == SOUNDER_HOST_ATTENTION_CPU && host_layers >= sampling) return;
-  if (ints[SOUNDER_CONFIG_LSH_BITS] != 0)
+  const bool lsh = ints[SOUNDER_CONFIG_LSH_BITS] != 0;
+  if (lsh && ints[SOUNDER_CONFIG_HOST_ATTENTION] != SOUNDER_HOST_ATTENTION_GPU)
     fail(SOUNDER_INVALID,
-         "A GPU has no lsh tables: with them the KV of all layers that sample lies in host memory, and the "
-         "CPU "
-         "attends there.");
+         "With lsh either a GPU attends at all layers that sample, or the CPU does and their KV lies in host "
+         "memory.");
   const int heads = ints[SOUNDER_CONFIG_HEADS], kv_heads = ints[SOUNDER_CONFIG_KV_HEADS];
   const int head_dim = ints[SOUNDER_CONFIG_HEAD_DIM], bits = ints[SOUNDER_CONFIG_SKETCH_BITS];
-  const bool yardsticks = ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 || ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
-  if (bits == 0 && !yardsticks) return;
+  const bool by_head = lsh || ints[SOUNDER_CONFIG_QUEST_PAGE] != 0 || ints[SOUNDER_CONFIG_YARDSTICKS] != 0;
+  if (bits == 0 && !by_head) return;
   if (ints[SOUNDER_CONFIG_PRECISION] == SOUNDER_PRECISION_F32)
     fail(SOUNDER_INVALID, "A GPU samples keys in bfloat16, not float32.");
   const cuda::SketchShape shape{heads, kv_heads, head_dim, bits};
-  if ((bits > 0 && !cuda::has_sketch_kernels(shape)) || (yardsticks && !cuda::has_word_kernels(shape)))
+  if ((bits > 0 && !cuda::has_sketch_kernels(shape)) || (by_head && !cuda::has_word_kernels(shape)))
     fail(SOUNDER_INVALID,
-         "A GPU samples head dims that are multiples of 8 and up to %d heads a KV head (yardsticks: %d); "
-         "these "
-         "are a head dim of %d and %d heads a KV head.",
+         "A GPU samples head dims that are multiples of 8 and up to %d heads a KV head (lsh and yardsticks: "
+         "%d); these are a head dim of %d and %d heads a KV head.",
          cuda::kMostGroup, cuda::kMostSlice, head_dim, heads / kv_heads);
 }
 

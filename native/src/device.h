@@ -24,8 +24,9 @@ struct DeviceStep {
   struct Sequence {
     int first_row;
     int rows;
-    int position;           // of the first row
-    const int32_t *blocks;  // of the context, as many as its last row needs
+    int position;                       // of the first row
+    const int32_t *blocks;              // of the context, as many as its last row needs
+    std::vector<int32_t> signatures{};  // where they lie, of as many blocks as have some (LshTables::places)
   };
   // A row that chooses the keys that it reads, at layers that sample.
   struct SampledRow {
@@ -36,9 +37,16 @@ struct DeviceStep {
     const SampledParams *params;
     bool is_last;  // of its sequence: what it finds is counted, and verified where its request asks for it
   };
+  // Keys of a sequence that get signatures, at each layer that samples, before its rows choose among them.
+  // mean_end > 0: centred on the mean of the keys before it, otherwise on the one that there is.
+  struct Signed {
+    int sequence;
+    int begin, end, mean_end;
+  };
   std::vector<Sequence> sequences;
   std::vector<int32_t> tokens;      // by row
   std::vector<SampledRow> sampled;  // in the order of their rows
+  std::vector<Signed> signed_keys;
   // Captures want what a step otherwise drops: rotated keys and values in float32.
   bool capturing = false;
 };
@@ -76,6 +84,9 @@ class Device {
   virtual void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) = 0;
   // Attention of one query [H D] over KV that is there: the only row of this step.
   virtual void attend(int layer, const float *q, const DeviceStep &step, float *output) = 0;
+
+  // Signatures of keys that are there: a step without rows.
+  virtual void sign(const DeviceStep &step) = 0;
 
   // A step: begin (embedding), then for each layer project (norm, q, k, v, RoPE, append) and complete
   // (attention and feed-forward), then normalise, then logits. In between, keep lets rows go: kept[i] says

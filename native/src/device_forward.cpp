@@ -13,10 +13,12 @@ void DeviceForward::describe(const Batch &batch) {
   step_.capturing = batch.capture != nullptr;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     const BatchSequence &s = batch.sequences[i];
-    step_.sequences.push_back({s.first_row, s.rows, s.position + s.count - s.rows, s.blocks});
+    step_.sequences.push_back(
+        {s.first_row, s.rows, s.position + s.count - s.rows, s.blocks, places_of(s.lsh)});
     add_sampled_rows(s, static_cast<int>(i), step_.sequences.back().position, step_);
   }
   for (int32_t token : batch.row_token) step_.tokens.push_back(batch.tokens[size_t(token)]);
+  step_.signed_keys = signed_;
 }
 
 void DeviceForward::add_sampled_rows(const BatchSequence &s, int index, int position,
@@ -69,6 +71,7 @@ void DeviceForward::end_failed_step(const char *why) {
 void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   place_rows(batch);
   if (host_ != nullptr) extend_before(batch);
+  extend_on_device(batch);
   mark_cancelled(batch);
   describe(batch);
   host_ms_ = 0;
@@ -77,7 +80,7 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
   // A step that the CPU has a part in goes layer by layer.
   const bool alone = host_ == nullptr || step_.sampled.empty();
   try {
-    if (alone && is_decode(batch)) {
+    if (alone && is_decode(batch) && signed_.empty()) {
       decode(batch, use_logits);
     } else {
       ahead_ = {};
@@ -184,7 +187,7 @@ void DeviceForward::capture(Batch &batch, int what, int layer) {
 void DeviceForward::attend_alone(int layer, const AttendRequest &request) {
   ahead_ = {};
   step_ = {};
-  step_.sequences.push_back({0, 1, request.position, request.blocks});
+  step_.sequences.push_back({0, 1, request.position, request.blocks, places_of(request.lsh)});
   step_.tokens.push_back(0);
   DeviceStep::SampledRow row{0, 0, request.position, {}, &request.params, true};
   const int covers = request.lsh == nullptr ? 0 : request.lsh->covered(layer);

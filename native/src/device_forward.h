@@ -34,6 +34,10 @@ class DeviceForward : public Forward {
   void describe(const Batch &batch);
   // Those of a sequence, whose first row has this position.
   void add_sampled_rows(const BatchSequence &sequence, int index, int position, DeviceStep &step) const;
+  // Extends contexts' signatures; the step makes them.
+  void extend_on_device(Batch &batch);
+  int covered(const LshTables *tables) const;
+  std::vector<int32_t> places_of(const LshTables *tables) const;
   // Writes down which rows sampled at so many layers.
   void count_sampled(Batch &batch, int layers) const;
   void read_statistics(Batch &batch);
@@ -55,7 +59,6 @@ class DeviceForward : public Forward {
   // device_forward_host.cpp: what the CPU does in a step. Before it, tables grow over keys that are there; at
   // a layer, sampled rows are attended; while the device computes the next layer, or after the step, blocks
   // that became full get records, and tables grow over the keys that came.
-  int covered(const LshTables *tables) const;
   void extend_before(Batch &batch);
   void attend_on_host(Batch &batch, int layer);
   // The rows [first, end) of those that were handed over.
@@ -82,6 +85,7 @@ class DeviceForward : public Forward {
   int indexed_ = 0;     // layers whose index has what came in this step
   SampledShape shape_;
   DeviceStep step_;
+  std::vector<DeviceStep::Signed> signed_;  // in this step, whichever rows are left
   // The step that comes after the last one if its contexts go on by the tokens that were found; empty where
   // none may be queued ahead.
   struct Ahead {

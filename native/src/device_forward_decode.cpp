@@ -21,6 +21,7 @@ std::vector<int32_t> description_of(const Batch &batch, const DeviceStep &step) 
     const int blocks = s.position / kBlockTokens + 1;
     all.insert(all.end(), {batch.sequences[i].context, s.first_row, s.position});
     all.insert(all.end(), s.blocks, s.blocks + blocks);
+    all.insert(all.end(), s.signatures.begin(), s.signatures.end());
   }
   for (const DeviceStep::SampledRow &row : step.sampled) {
     all.insert(all.end(),
@@ -44,15 +45,17 @@ bool DeviceForward::is_decode(const Batch &batch) const {
   });
 }
 
-// False where it is not to be had: the next token opens a block or fills one, or more than it is asked for.
+// False where it is not to be had: the next token opens a block or fills one, gives keys signatures, or more
+// than it is asked for.
 bool DeviceForward::make_next(const Batch &batch, DeviceStep &next) const {
   next = {};
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     const BatchSequence &s = batch.sequences[i];
     const int position = step_.sequences[i].position + 1, in_block = position % kBlockTokens;
     const bool moves_on = in_block == 0 || in_block == kBlockTokens - 1 || position >= config_.context;
-    if (!s.wants_best || s.params.verify || s.lsh != nullptr || moves_on) return false;
-    next.sequences.push_back({s.first_row, 1, position, s.blocks});
+    const bool extends = s.lsh != nullptr && !s.lsh->lasts(position + 1);
+    if (!s.wants_best || s.params.verify || extends || moves_on) return false;
+    next.sequences.push_back({s.first_row, 1, position, s.blocks, places_of(s.lsh)});
     next.tokens.push_back(-1);
     add_sampled_rows(s, static_cast<int>(i), position, next);
   }

@@ -8,28 +8,14 @@
 
 #include "batch_rows.h"
 #include "device_forward.h"
-#include "failure.h"
+#include "lsh_extension.h"
 
 namespace sounder {
 
-// Tables cover the same keys at all layers that have them.
-int DeviceForward::covered(const LshTables *tables) const {
-  if (tables == nullptr) return 0;
-  for (int layer = 0; layer < config_.layers; ++layer)
-    if (config_.layer_samples(layer)) return tables->covered(layer);
-  return 0;
-}
-
-// Tables that cannot be had end their sequence, not the others'.
 template <typename... Layer>
 void DeviceForward::extend(BatchSequence &sequence, Layer... layer) {
-  try {
-    host_->extend(*sequence.lsh, layer..., sequence.blocks, sequence.lsh_until);
-  } catch (const Failure &failure) {
-    sequence.failure = failure.status();
-    sequence.problem = failure.what();
-    sequence.cancelled = true;
-  }
+  end_where_it_fails(sequence,
+                     [&] { host_->extend(*sequence.lsh, layer..., sequence.blocks, sequence.lsh_until); });
 }
 
 void DeviceForward::extend_before(Batch &batch) {
@@ -167,12 +153,6 @@ void DeviceForward::fill_with_noise(const int32_t *blocks, int first, int end, u
   if (host_ == nullptr || end / kBlockTokens == first / kBlockTokens) return;
   for (int layer = 0; layer < config_.layers; ++layer)
     if (config_.cpu_attends(layer)) host_->seal(layer, {{blocks, first / kBlockTokens, end / kBlockTokens}});
-}
-
-// config.cpp refuses tables where the CPU does not attend.
-void DeviceForward::extend_lsh_of(LshTables &tables, const int32_t *blocks, int until) {
-  if (host_ == nullptr) fail(SOUNDER_INTERNAL, "There are no lsh tables on a GPU.");
-  host_->extend(tables, blocks, until);
 }
 
 }  // namespace sounder

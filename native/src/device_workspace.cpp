@@ -5,6 +5,7 @@
 
 #include "cuda/sampled/sampled_cuda.h"
 #include "plan.h"
+#include "sampled/gather.h"
 
 namespace sounder {
 
@@ -15,10 +16,10 @@ constexpr int kMostSampledQueries = 16;
 
 int64_t sampled_bytes(const ModelConfig &c) {
   cuda::SampledMemory places{};
-  const cuda::SketchShape shape{c.heads, c.kv_heads, c.head_dim, c.sketch_bits};
+  const cuda::SketchShape shape{c.heads, c.kv_heads, c.head_dim, c.sketch_bits, c.signature()};
   const int64_t plain =
       cuda::place_sampled(shape, device_sampled_queries(c, false), c.context, 1, nullptr, &places);
-  if (c.quest_page == 0 && !c.yardsticks) return plain;
+  if (c.quest_page == 0 && !c.yardsticks && !c.lsh_on_device()) return plain;
   const int queries = device_sampled_queries(c, true);
   return std::max(plain, cuda::place_sampled(shape, queries, c.context, 1, nullptr, &places) +
                              cuda::place_words(shape, queries, nullptr, &places));
@@ -81,6 +82,11 @@ DeviceWorkspace device_workspace(const ModelConfig &c) {
     bytes.queries = int64_t{sizeof(cuda::SampledQuery)} * rows;
     bytes.statistics = int64_t{4} * cuda::kStatistics * sequences * c.heads;
     bytes.constants = 6400;
+  }
+  if (c.lsh_on_device()) {
+    bytes.projections = int64_t{4} * c.signature().projection_floats();
+    bytes.collisions = int64_t{4} * cuda::kMostCollisions * (kCollisionPoints + 1);
+    bytes.signatures = bytes.tables;
   }
   if (c.host_layers > 0) {
     bytes.copied_in = 2 * c.layer_block_bytes() * device_table_width(c);

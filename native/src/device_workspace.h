@@ -12,12 +12,16 @@
 //
 // and where some layer samples, with K = context rounded up to 2048:
 //
-//   tiles     three times as many        queries   72 R        statistics   20 S H        constants   6400
+//   tiles     three times as many        queries   80 R        statistics   20 S H        constants   6400
 //   spare     R max(4 C, 4 H D)
 //   sampled   place_sampled (sampled/device_memory.cpp) for as many queries at once as 256 MiB / G K (2 g +
 //   10)
 //             says, from 1 to min(S, 16); with other strategies than sketches, where it is more,
 //             place_sampled and place_words for as many as 256 MiB / G K (6 g + 10) says
+//
+// and where it has signatures for lsh (sampled/lsh_signature.h)
+//
+//   projections  128 D K ceil(L / 32)    collisions   24588    signatures   4 S ceil(context / 128)
 //
 // and where the KV of some layer lies in host memory, with B = a G 128 2 D bytes of a block there:
 //
@@ -37,12 +41,12 @@ namespace sounder {
 
 struct DeviceWorkspace {
   int64_t x, normed, qkv, q, attended, gate_up, activated, spare, logits, angles, partials, products, rows,
-      kept, tables, tiles, sampled, queries, statistics, constants, copied_in, appended, identity, near_slots,
-      near_tables;
+      kept, tables, tiles, sampled, queries, statistics, constants, projections, collisions, signatures,
+      copied_in, appended, identity, near_slots, near_tables;
   int64_t total() const {
     return x + normed + qkv + q + attended + gate_up + activated + spare + logits + angles + partials +
-           products + rows + kept + tables + tiles + sampled + queries + statistics + constants + copied_in +
-           appended + identity + near_slots + near_tables;
+           products + rows + kept + tables + tiles + sampled + queries + statistics + constants +
+           projections + collisions + signatures + copied_in + appended + identity + near_slots + near_tables;
   }
 };
 

@@ -17,7 +17,8 @@ namespace {
 
 // The device knows what fits into its own memory.
 void require_host_fits(const ModelConfig &config, int64_t total) {
-  const int64_t kv = host_kv_bytes(config) + planned_lsh_bytes(config), work = host_workspace_bytes(config);
+  const int64_t lsh = config.lsh_on_device() ? 0 : planned_lsh_bytes(config);
+  const int64_t kv = host_kv_bytes(config) + lsh, work = host_workspace_bytes(config);
   if (kv + work <= total) return;
   fail(
       SOUNDER_OUT_OF_MEMORY,

@@ -11,6 +11,7 @@
 #include "attention/attention.h"
 #include "matmul.h"
 #include "sampled/index.h"
+#include "sampled/lsh_signature.h"
 #include "sounder.h"
 
 namespace sounder {
@@ -91,6 +92,16 @@ struct ModelConfig {
   bool device_samples() const {
     const bool all_cpu = host_attention == SOUNDER_HOST_ATTENTION_CPU && host_layers >= sampling_layers();
     return can_sample() && !all_cpu;
+  }
+  // Whether a GPU has signatures in place of tables: always, where it samples (config.cpp).
+  bool lsh_on_device() const { return device >= 0 && lsh_bits > 0 && device_samples(); }
+  LshSignature signature() const {
+    return lsh_on_device() ? LshSignature{head_dim, lsh_bits, lsh_tables} : LshSignature{head_dim, 0, 0};
+  }
+  // Those of a layer, for lsh_tokens tokens.
+  int64_t layer_signature_bytes(int layer) const {
+    const int64_t places = (int64_t{lsh_tokens} + kBlockTokens - 1) / kBlockTokens;
+    return lsh_on_device() && layer_samples(layer) ? places * kv_heads * signature().bytes() : 0;
   }
   // The rows of a KV block at one layer, and the records beside them of a sealed one (sampled/index.h).
   int64_t layer_block_bytes() const {

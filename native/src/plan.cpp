@@ -11,7 +11,9 @@
 //   index     = (s + t) * G * record_bytes                             sampled/index.h
 //               s = L - dense_layers; 0 with a sliding window
 //               t = min(s, host_layers) where the index lies in both memories (host_attention split), else 0
-//   lsh       = lsh_bytes(lsh_tokens)                                  sampled/lsh.h, beside the blocks
+//   lsh       = lsh_bytes(lsh_tokens)                                  sampled/lsh.h, beside the blocks: of
+//   who
+//               attends by it, CPU or GPU
 //   KV        = N * block
 //   host KV   = N * (b * host_layers * G * 128 * 2 D + r * G * record_bytes)   on a GPU, of it in host memory
 //               r = min(s, host_layers) where the CPU attends there, or some of the heads, else 0
@@ -78,10 +80,15 @@ int64_t index_bytes(const ModelConfig &c) {
 }
 
 LshShape lsh_shape(const ModelConfig &c) {
-  LshShape shape{c.layers,     c.kv_heads,
-                 c.head_dim,   c.lsh_bits,
-                 c.lsh_tables, c.lsh_centring != SOUNDER_CENTRING_OFF,
-                 c.f32,        std::vector<bool>(static_cast<size_t>(c.layers))};
+  LshShape shape{c.layers,
+                 c.kv_heads,
+                 c.head_dim,
+                 c.lsh_bits,
+                 c.lsh_tables,
+                 c.lsh_centring != SOUNDER_CENTRING_OFF,
+                 c.f32,
+                 std::vector<bool>(static_cast<size_t>(c.layers)),
+                 c.lsh_on_device()};
   for (int layer = 0; layer < c.layers; ++layer) shape.layer_has_tables[layer] = c.layer_samples(layer);
   return shape;
 }

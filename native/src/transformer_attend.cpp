@@ -2,7 +2,7 @@
 //
 // The attention of a layer: which rows read every key and which sample, the index that sampling needs, and
 // the exact result beside the sampled one where a request asks to verify.
-#include "failure.h"
+#include "lsh_extension.h"
 #include "sampled/output_error.h"
 #include "transformer.h"
 
@@ -25,13 +25,9 @@ void Transformer::extend_lsh(Batch &batch, int index) {
   if (!config_.layer_samples(index)) return;
   for (BatchSequence &sequence : batch.sequences) {
     if (sequence.cancelled || sequence.lsh == nullptr) continue;
-    try {
+    end_where_it_fails(sequence, [&] {
       sequence.lsh->extend(team_, index, blocks_.slab(index), sequence.blocks, sequence.lsh_until);
-    } catch (const Failure &failure) {
-      sequence.failure = failure.status();
-      sequence.problem = failure.what();
-      sequence.cancelled = true;
-    }
+    });
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What sampled attention takes of a GPU, and which shapes it has kernels for there. */
 import { BLOCK_TOKENS } from "../engine/engine.ts";
-import type { HostAttention, IndexSettings } from "../engine/settings.ts";
-import { canSample, samplingLayers } from "./index_memory.ts";
+import { CPU, type HostAttention, type IndexSettings } from "../engine/settings.ts";
+import { canSample, samplingLayers, signaturePlanes } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
 /** Of native/src/cuda/sampled/sampled_cuda.h. */
@@ -11,15 +11,31 @@ const MOST_SEGMENTS = 32;
 const HISTOGRAM_BINS = 1024, MOST_ATTEND_BLOCKS = 512, NEAR_PARTS = 8;
 /** Of native/src/device_workspace.cpp. */
 const MOST_SAMPLED_BYTES = 256 * 2 ** 20, MOST_SAMPLED_QUERIES = 16, CONSTANT_BYTES = 6400;
-const QUERY_BYTES = 72, MOST_NEAR_BLOCKS = 16;
+const QUERY_BYTES = 80, MOST_NEAR_BLOCKS = 16;
+/** Where P is looked up by angle, for each number of tables that must agree: of gather.h beside it. */
+const COLLISION_BYTES = 4 * 3 * 2049;
 
-/** Why a GPU can't sample with this model, or not by yardsticks; null when it can. */
+/** Whether a GPU chooses keys somewhere; not where the CPU attends whatever samples. */
+export function gpuSamples(
+  config: ModelConfig,
+  { device, index, hostLayers, hostAttention }: {
+    device: number;
+    index: IndexSettings;
+    hostLayers: number;
+    hostAttention: HostAttention;
+  },
+): boolean {
+  const allCpu = hostAttention === "cpu" && hostLayers >= samplingLayers(config, index);
+  return device !== CPU && canSample(config, index) && !allCpu;
+}
+
+/** Why a GPU can't sample with this model, or not where each head chooses; null when it can. */
 export function lackingKernels(
   { heads, kvHeads, headDim }: ModelConfig,
-  yardsticks: boolean,
+  byHead: boolean,
 ): string | null {
   if (headDim % 8 !== 0) return `a head dim of ${headDim}; it takes multiples of 8`;
-  const group = heads / kvHeads, most = yardsticks ? MOST_SLICE : MOST_GROUP;
+  const group = heads / kvHeads, most = byHead ? MOST_SLICE : MOST_GROUP;
   return group > most ? `${group} heads a KV head; it has up to ${most}` : null;
 }
 
@@ -52,7 +68,12 @@ function workBytes(config: ModelConfig, bits: number, queries: number, keys: num
 }
 
 /** place_words of the same file. */
-function wordBytes({ heads, kvHeads }: ModelConfig, queries: number, keys: number): number {
+function wordBytes(
+  { heads, kvHeads }: ModelConfig,
+  planes: number,
+  queries: number,
+  keys: number,
+): number {
   const views = queries * kvHeads, group = heads / kvHeads;
   return [
     views * group * keys * 4,
@@ -60,6 +81,7 @@ function wordBytes({ heads, kvHeads }: ModelConfig, queries: number, keys: numbe
     views * group * 8,
     views * group * 4,
     views * group * 4,
+    views * group * planes * 4,
   ].reduce(padded, 0);
 }
 
@@ -72,7 +94,7 @@ function sampledBytes(
   config: ModelConfig,
   settings: { maxStepSequences: number; context: number; index: IndexSettings },
 ): number {
-  const { heads, kvHeads } = config, { sketchBits, questPage, yardsticks } = settings.index;
+  const { heads, kvHeads } = config, { sketchBits, questPage, yardsticks, lsh } = settings.index;
   const keys = Math.ceil(settings.context / CHUNK_KEYS) * CHUNK_KEYS;
   const most = Math.min(settings.maxStepSequences, MOST_SAMPLED_QUERIES);
   const queries = (factor: number) => {
@@ -80,11 +102,11 @@ function sampledBytes(
     return Math.min(Math.max(Math.floor(MOST_SAMPLED_BYTES / bytes), 1), most);
   };
   const plain = workBytes(config, sketchBits, queries(2), keys);
-  if (questPage === 0 && !yardsticks) return plain;
-  const words = queries(6);
+  if (questPage === 0 && !yardsticks && lsh === null) return plain;
+  const words = queries(6), planes = lsh === null ? 0 : signaturePlanes(lsh);
   return Math.max(
     plain,
-    workBytes(config, sketchBits, words, keys) + wordBytes(config, words, keys),
+    workBytes(config, sketchBits, words, keys) + wordBytes(config, planes, words, keys),
   );
 }
 
@@ -114,6 +136,7 @@ export function nearBytes(
 export function deviceSamplingBytes(
   config: ModelConfig,
   settings: {
+    device: number;
     maxStepTokens: number;
     maxStepSequences: number;
     context: number;
@@ -127,10 +150,9 @@ export function deviceSamplingBytes(
   if (!canSample(config, index)) return 0;
   const { heads, headDim, hidden } = config;
   const planned = 2 * tiles + rows * (4 * Math.max(hidden, heads * headDim) - spare);
-  // Where the CPU attends wherever layers sample, the GPU chooses nothing.
-  if (settings.hostAttention === "cpu" && settings.hostLayers >= samplingLayers(config, index)) {
-    return planned;
-  }
-  return planned +
+  if (!gpuSamples(config, settings)) return planned;
+  const lsh = index.lsh === null ? 0 : 128 * headDim * signaturePlanes(index.lsh) +
+    COLLISION_BYTES + 4 * sequences * Math.ceil(settings.context / BLOCK_TOKENS);
+  return planned + lsh +
     sampledBytes(config, settings) + QUERY_BYTES * rows + 20 * sequences * heads + CONSTANT_BYTES;
 }

@@ -47,14 +47,29 @@ export function indexBytes(config: ModelConfig, valueBytes: number, index: Index
   return samplingLayers(config, index) * config.kvHeads * record;
 }
 
+/** Words of a key's signature: native/src/sampled/lsh_signature.h. */
+export function signaturePlanes({ bits, tables }: { bits: number; tables: number }): number {
+  return bits * Math.ceil(tables / 32);
+}
+
 /**
  * `lsh` tables of one context of so many tokens: 16-bit ids in each table and a 16-bit norm a key, and where
- * each bucket starts in each segment.
+ * each bucket starts in each segment. A GPU has signatures instead: the codes themselves, a norm a key, and
+ * room for the mean beside those of each block.
  */
-export function lshBytes(config: ModelConfig, index: IndexSettings, tokens: number): number {
+export function lshBytes(
+  config: ModelConfig,
+  index: IndexSettings,
+  tokens: number,
+  onGpu: boolean,
+): number {
   if (index.lsh === null) return 0;
   const { bits, tables } = index.lsh;
   const heads = samplingLayers(config, index) * config.kvHeads;
+  if (onGpu) {
+    const place = BLOCK_TOKENS * (4 * signaturePlanes(index.lsh) + 2) + 4 * config.headDim;
+    return heads * Math.ceil(tokens / BLOCK_TOKENS) * Math.ceil(place / 256) * 256;
+  }
   const segments = Math.ceil(tokens / LSH_SEGMENT_TOKENS);
   return heads * (tokens * 2 * (tables + 1) + segments * 2 * tables * (2 ** bits + 1));
 }

@@ -3,7 +3,7 @@
 import { BLOCK_TOKENS } from "../engine/engine.ts";
 import { CPU, type HostAttention, type IndexSettings } from "../engine/settings.ts";
 import { Failure } from "../errors.ts";
-import { deviceSamplingBytes, nearBytes } from "./device_sampling.ts";
+import { deviceSamplingBytes, gpuSamples, nearBytes } from "./device_sampling.ts";
 import { canSample, indexBytes, lshBytes, samplingBytes, samplingLayers } from "./index_memory.ts";
 import type { ModelConfig } from "./model.ts";
 
@@ -36,7 +36,7 @@ export interface MemoryPlan {
   workspaceBytes: number;
   /** The part of a block that is index. */
   indexBytes: number;
-  /** `lsh` tables, beside the blocks. */
+  /** `lsh` tables, or a GPU's signatures, beside the blocks. */
   lshBytes: number;
   /** The part of `kvBytes` that a GPU finds in host memory. */
   hostKvBytes: number;
@@ -198,7 +198,7 @@ export function planMemory(config: ModelConfig, settings: MemorySettings): Memor
     kvBytes: block * kvBlocks,
     workspaceBytes: workspaceBytes(config, settings),
     indexBytes: ofIndex.all,
-    lshBytes: lshBytes(config, index, index.lshTokens),
+    lshBytes: lshBytes(config, index, index.lshTokens, gpuSamples(config, settings)),
     hostKvBytes: kvBlocks * (hostLayers * layerBlockBytes(config, precision) + ofIndex.host),
     hostWorkspaceBytes: hostWorkspaceBytes(config, settings),
   };

@@ -81,7 +81,7 @@ const settings: fc.Arbitrary<EngineSettings> = fc.record({
   hostAttention: fc.constantFrom(...HOST_ATTENTION),
 }).map((some) => ({ ...DEFAULT_SETTINGS, ...some, device: CPU }));
 
-/** On a GPU: every other shape has kernels, for all indexes but lsh; yardsticks for groups of up to 8. */
+/** On a GPU: every other shape has kernels, those of lsh and yardsticks for groups of up to 8. */
 const onDevice = fc.tuple(shapes, settings, fc.boolean()).map(([config, some, sampled]) => {
   if (!sampled) return [config, { ...some, device: 0, index: NO_INDEX }] as const;
   // Where the CPU attends every index and shape will do.
@@ -92,11 +92,12 @@ const onDevice = fc.tuple(shapes, settings, fc.boolean()).map(([config, some, sa
   }
   const headDim = Math.ceil(config.headDim / 8) * 8;
   const rope = { frequencies: new Float32Array(headDim / 2).fill(1), scale: 1 };
-  const { lsh: _lsh, lshTokens: _tokens, lshCentring: _centring, ...others } = some.index;
+  const large = config.heads / config.kvHeads > 8;
   const index = {
-    ...NO_INDEX,
-    ...others,
-    ...(config.heads / config.kvHeads > 8 ? { questPage: 0 as const, yardsticks: false } : {}),
+    ...some.index,
+    ...(large ? { questPage: 0 as const, yardsticks: false } : {}),
+    // GPU and CPU don't divide heads with lsh.
+    ...(large || some.hostAttention === "split" ? { lsh: null, lshTokens: 0 } : {}),
   };
   return [{ ...config, headDim, rope }, {
     ...some,

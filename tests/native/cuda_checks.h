@@ -5,7 +5,7 @@
 #pragma once
 
 #include "check.h"
-#include "cuda_world.h"
+#include "cuda_world_device.h"
 
 namespace cuda_checks {
 
@@ -90,8 +90,10 @@ struct Chosen {
   std::vector<float> offsets;
 };
 
-// head: whose choice is wanted, where it is not that of all.
-inline Chosen choose(const Strategy &strategy, const StrategyView &view, int head = 0) {
+// head: whose choice is wanted, where it is not that of all. collision: what says how likely it was, where
+// offsets alone do not.
+inline Chosen choose(const Strategy &strategy, const StrategyView &view, int head = 0,
+                     CollisionWeight *collision = nullptr) {
   const int segments = strategy.segments(view);
   for (int phase = 0; phase < strategy.phases(view); ++phase) {
     const int count = strategy.is_segmented(phase) ? segments : 1;
@@ -99,11 +101,13 @@ inline Chosen choose(const Strategy &strategy, const StrategyView &view, int hea
     strategy.finish_phase(phase, view);
   }
   Chosen all;
-  std::vector<int32_t> keys(static_cast<size_t>(view.segment_keys));
+  const int capacity = std::max(view.segment_keys, most_segment_keys(view.end));
+  std::vector<int32_t> keys(static_cast<size_t>(capacity));
   std::vector<float> offsets(keys.size());
   for (int segment = 0; segment < segments; ++segment) {
-    Choice choice{keys.data(), offsets.data(), view.segment_keys};
+    Choice choice{keys.data(), offsets.data(), capacity};
     strategy.choose(view, segment, head, choice);
+    if (collision != nullptr) *collision = choice.collision;
     all.keys.insert(all.keys.end(), keys.begin(), keys.begin() + choice.count);
     if (choice.certain) std::fill(offsets.begin(), offsets.end(), 0.0f);
     all.offsets.insert(all.offsets.end(), offsets.begin(), offsets.begin() + choice.count);

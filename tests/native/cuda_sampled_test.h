@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cuda_checks.h"
+#include "cuda_lsh_checks.h"
 
 using namespace cuda_checks;
 
@@ -109,6 +110,36 @@ TEST("of equal scores the earlier key is better, and the last page may be longer
     shape.quest_page = 64;
     shape.budget = 0.513f;
     check_strategy(shape, asking(attention), 5);
+  }
+}
+
+TEST("signatures have the codes of the CPU's tables, and lsh finds the keys that these find") {
+  struct Case {
+    int d, group, bits, tables;
+  };
+  uint32_t seed = 1;
+  for (const Case c : {Case{64, 4, 4, 20}, Case{64, 1, 5, 33}, Case{128, 2, 6, 70}, Case{128, 8, 3, 12},
+                       Case{80, 3, 5, 40}, Case{40, 7, 2, 5}, Case{256, 5, 4, 31}, Case{192, 4, 7, 64}}) {
+    WorldShape shape;
+    shape.sketch = {2 * c.group, 2, c.d, 0, {c.d, c.bits, c.tables}};
+    shape.lengths = {700 + 31 * c.group, 2400 + static_cast<int>(seed)};
+    shape.sink = static_cast<int>(seed % 3) * 45;
+    shape.spread = 0.3f + 0.4f * static_cast<float>(seed % 3);
+    shape.lsh_centred = seed % 4 != 0;
+    shape.branches = seed % 2 == 0 ? 1 : 0;
+    CHECK(check_lsh(shape, 1 + static_cast<int>(seed % 3), seed) > 0);
+    ++seed;
+  }
+}
+
+TEST("lsh with the most bits or tables, with one, and with queries of zero") {
+  for (auto [bits, tables] : {std::pair{15, 3}, {1, 1000}, {1, 1}}) {
+    WorldShape shape;
+    shape.sketch = {4, 1, 64, 0, {64, bits, tables}};
+    shape.lengths = {500};
+    check_lsh(shape, 1, 9);
+    shape.spread = 0;
+    check_lsh(shape, 1, 9);
   }
 }
 

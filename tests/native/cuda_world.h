@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Made-up contexts in device memory for the GPU's kernels of sampled attention, and what the CPU's kernels
+// Made-up contexts for the GPU's kernels of sampled attention, and what the CPU's kernels
 // make of the same bytes. device_memory.h and instructions.cuh are the GPU's, or the emulation's
 // (emulated_cuda).
 #pragma once
@@ -83,6 +83,7 @@ struct WorldShape {
   float budget = 0.1f, beta = 1.0f, spread = 1.5f;
   int branches = 0;  // streams beside which heads are attended
   int quest_page = 0;
+  bool lsh_centred = true;
   // Queries and keys of few bits, and no RoPE: true scores are the same in whatever order they are summed.
   bool coarse = false;
 };
@@ -146,11 +147,13 @@ class World {
         }
   }
 
-  cuda::SampledQuery query(size_t context, const int32_t *device_blocks, int draws) const {
+  cuda::SampledQuery query(size_t context, const int32_t *device_blocks, const SampledParams &params) const {
     cuda::SampledQuery q{};
     q.blocks = q.near_blocks = device_blocks + first_block[context];
+    q.signatures = q.blocks;
     q.seed = 77 + context;
-    q.draws = draws;
+    q.draws = params.draws;
+    q.collisions = params.collisions;
     q.row = q.statistics = static_cast<int32_t>(context);
     q.position = shape.lengths[context] - 1;
     q.begin = std::min(shape.sink, q.position + 1);
@@ -193,108 +196,6 @@ class World {
             row[i] = to_bf16(value(normal(random) * far + (i < d ? mean[i] : 0.3f)));
         }
   }
-};
-
-// The world on the device, and a step over it.
-struct Device {
-  Device(World &world, uint64_t layer, const SampledParams &params = asking(SOUNDER_ATTENTION_SKETCH))
-      : context(0), branches{world.shape.branches} {
-    const cuda::SketchShape &s = world.shape.sketch;
-    const int d = s.head_dim, queries = static_cast<int>(world.shape.lengths.size());
-    for (int length : world.shape.lengths) context = std::max(context, length);
-    pairs = d / 2;
-    std::vector<float> cosine(static_cast<size_t>(queries) * pairs), sine = cosine;
-    for (size_t i = 0; i < cosine.size(); ++i) {
-      cosine[i] = world.shape.coarse ? 1 : std::cos(0.01f * static_cast<float>(i % 977));
-      sine[i] = world.shape.coarse ? 0 : std::sin(0.01f * static_cast<float>(i % 977));
-    }
-    const bool turns = cuda::can_turn(d, pairs);
-    if (!turns) append(world);
-    blocks = std::make_unique<DeviceArray<int32_t>>(world.blocks);
-    rows = std::make_unique<DeviceArray<uint16_t>>(world.rows);
-    records = std::make_unique<DeviceArray<char>>(world.blocks.size() * s.kv_heads *
-                                                  static_cast<size_t>(world.record_stride()));
-    device_memory::copy(records->data(), world.aligned_records(),
-                        world.blocks.size() * s.kv_heads * static_cast<size_t>(world.record_stride()));
-    qkv = std::make_unique<DeviceArray<float>>(world.qkv);
-    cosines = std::make_unique<DeviceArray<float>>(cosine);
-    sines = std::make_unique<DeviceArray<float>>(sine);
-    for (size_t c = 0; c < world.shape.lengths.size(); ++c)
-      host_queries.push_back(world.query(c, blocks->data(), params.draws));
-    query = std::make_unique<DeviceArray<cuda::SampledQuery>>(host_queries);
-    std::vector<cuda::SketchConstants> host_constants(1);
-    host_constants[0].draw = draw_table();
-    std::copy(world.signs.begin(), world.signs.end(), host_constants[0].signs);
-    constants = std::make_unique<DeviceArray<cuda::SketchConstants>>(host_constants);
-    output = std::make_unique<DeviceArray<float>>(std::vector<float>(size_t(queries) * s.heads * d, NAN));
-    statistics = std::make_unique<DeviceArray<float>>(
-        std::vector<float>(size_t(queries) * s.heads * cuda::kStatistics, 0.0f));
-    launcher.multiprocessors = device_memory::multiprocessors();
-    branches.give(launcher);
-    launcher.keys_of_part = 100;
-    cuda::SampledMemory places{};
-    const cuda::DeviceStrategy strategy = cuda::device_strategy(cuda::device_strategy_of(params));
-    auto place = [&](char *memory, cuda::SampledMemory *to) {
-      const int64_t bytes = cuda::place_sampled(s, queries, context, launcher.multiprocessors, memory, to);
-      return strategy.has_words ? bytes + cuda::place_words(s, queries, memory + bytes, to) : bytes;
-    };
-    const auto bytes = static_cast<size_t>(place(nullptr, &places));
-    work = std::make_unique<DeviceArray<char>>(std::vector<char>(bytes, '\x7f'));
-    step = {};
-    place(work->data(), &step.memory);
-    step.shape = s;
-    step.strategy = strategy;
-    step.quest_page = world.shape.quest_page;
-    step.queries = queries;
-    step.served = {0, s.kv_heads};
-    step.context = context;
-    step.layer = static_cast<int>(layer);
-    step.query = query->data();
-    step.constants = constants->data();
-    step.rows = step.near_rows = rows->data();
-    step.records = records->data();
-    step.record_stride = world.record_stride();
-    step.output = output->data();
-    step.statistics = statistics->data();
-    new_rows = {};
-    new_rows.qkv = qkv->data();
-    new_rows.cosines = cosines->data();
-    new_rows.sines = sines->data();
-    new_rows.pairs = pairs;
-    new_rows.near_rows = rows->data();
-    new_rows.is_done = !turns;
-  }
-
-  // The new tokens' rows, as what comes before `prepare` appends them: here K is not turned.
-  static void append(World &world) {
-    const cuda::SketchShape &s = world.shape.sketch;
-    const size_t d = static_cast<size_t>(s.head_dim);
-    for (size_t c = 0; c < world.shape.lengths.size(); ++c)
-      for (int h = 0; h < s.kv_heads; ++h) {
-        const int token = world.shape.lengths[c] - 1;
-        const size_t block = static_cast<size_t>(world.blocks[world.first_block[c] + token / kIndexTokens]);
-        uint16_t *row = world.rows.data() + block * world.row_values() +
-                        (size_t(h) * kIndexTokens + token % kIndexTokens) * 2 * d;
-        const float *qkv = world.qkv.data() + c * size_t(s.heads + 2 * s.kv_heads) * d;
-        for (size_t i = 0; i < d; ++i) {
-          row[i] = to_bf16(qkv[size_t(s.heads + h) * d + i]);
-          row[d + i] = to_bf16(qkv[size_t(s.heads + s.kv_heads + h) * d + i]);
-        }
-      }
-  }
-
-  int context, pairs;
-  device_memory::Branches branches;
-  cuda::Launcher launcher;
-  cuda::SampledStep step;
-  cuda::NewRows new_rows;
-  std::vector<cuda::SampledQuery> host_queries;
-  std::unique_ptr<DeviceArray<int32_t>> blocks;
-  std::unique_ptr<DeviceArray<uint16_t>> rows;
-  std::unique_ptr<DeviceArray<char>> records, work;
-  std::unique_ptr<DeviceArray<float>> qkv, cosines, sines, output, statistics;
-  std::unique_ptr<DeviceArray<cuda::SampledQuery>> query;
-  std::unique_ptr<DeviceArray<cuda::SketchConstants>> constants;
 };
 
 }  // namespace cuda_world

@@ -96,8 +96,12 @@ TEST("what a GPU does not do is refused before anything is loaded") {
   config.deterministic = false;
   config.lsh_bits = 4;
   config.lsh_tables = 30;
+  config.host_attention = SOUNDER_HOST_ATTENTION_SPLIT;
   CHECK(engine.configure(config) == SOUNDER_INVALID);
-  CHECK(engine.error().find("lsh") != std::string::npos);
+  CHECK(engine.error().find("With lsh either a GPU attends") == 0);
+  config.host_attention = SOUNDER_HOST_ATTENTION_GPU;
+  CHECK(engine.configure(config) == SOUNDER_INVALID);
+  CHECK(engine.error().find("float32") != std::string::npos);
   config.lsh_bits = config.lsh_tables = 0;
   config.sketch_bits = 2;
   config.head_dim = config.rope_dims = 64;

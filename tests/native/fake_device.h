@@ -21,6 +21,7 @@ class FakeDevice : public sounder::Device {
   void write_block(int32_t, bool, const char *) override {}
   void fill_with_noise(const int32_t *, int, int, uint32_t) override {}
   void attend(int, const float *, const sounder::DeviceStep &, float *) override {}
+  void sign(const sounder::DeviceStep &) override {}
   void begin(const sounder::DeviceStep &) override {}
   void project(int) override {}
   void complete(int) override {}

@@ -73,13 +73,11 @@ Deno.test("a context that the GPU doesn't hold goes to host memory in part, and 
 });
 
 Deno.test("what a GPU cannot sample with is refused when it was asked for, else exact with a note", () => {
-  for (const args of ["--preset=magicpig-8x75", "--index=lsh:10x150"]) {
-    assertThrows(() => planOnGpu(config, args), Failure, "no lsh tables");
-  }
   const { index } = planOnGpu(config, "--experimental", "--index=quest:32").settings;
   assertEquals([index.sketchBits, index.questPage, index.yardsticks], [0, 32, true]);
   const large = { ...config, heads: 32, kvHeads: 2 };
   assertThrows(() => planOnGpu(large, "--experimental"), Failure, "16 heads a KV head");
+  assertThrows(() => planOnGpu(large, "--index=lsh:8x75"), Failure, "16 heads a KV head");
   const { settings } = planOnGpu({ ...config, headDim: 96 }, "--index=sketch:4");
   assertEquals(settings.index.sketchBits, 4);
   const shapes = [{ ...config, headDim: 100 }, { ...config, heads: 258, kvHeads: 2 }];
@@ -92,6 +90,23 @@ Deno.test("what a GPU cannot sample with is refused when it was asked for, else 
     assertStringIncludes(notes[0]!, "every request is exact");
     assertEquals(planOf(shape, "--attention=sketch").settings.index.sketchBits, 2);
   }
+});
+
+Deno.test("a GPU has signatures for lsh in its memory, for every token that the blocks hold", () => {
+  const { settings, fit, memory } = planOnGpu(LLAMA_8B, "--preset=magicpig-10x150");
+  assertEquals(settings.index.lshTokens, 128 * settings.kvBlocks);
+  assertEquals(settings.hostLayers, 0);
+  // A plane's words of 150 bits, ten of them, and a norm; beside 128 keys a mean.
+  assertEquals(fit.lshBytes, 30 * 8 * settings.kvBlocks * (128 * (4 * 50 + 2) + 512));
+  assert(fit.weightBytes + fit.workspaceBytes + fit.kvBytes + fit.lshBytes <= memory);
+  const text = planText(LLAMA_8B, planOnGpu(LLAMA_8B, "--preset=magicpig-10x150"));
+  assertStringIncludes(text, "K = 10, L = 150: signatures on the GPU, ");
+  const host = planOnGpu(LLAMA_8B, "--preset=magicpig-10x150", "--vram=24GiB", "--memory=18GiB");
+  assert(host.settings.hostLayers > 0 && host.fit.hostKvBytes > 0);
+  const { hostKvBytes, hostWorkspaceBytes, kvBytes, lshBytes } = host.fit;
+  assert(hostKvBytes + hostWorkspaceBytes <= 18 * GIB);
+  const { weightBytes, workspaceBytes } = host.fit;
+  assert(weightBytes + workspaceBytes + kvBytes - hostKvBytes + lshBytes <= host.memory);
 });
 
 Deno.test("where the CPU attends for a GPU every index is allowed, and lies in host memory with the KV", () => {
@@ -127,7 +142,7 @@ Deno.test("too little host memory for what the CPU attends is refused with the f
   assertStringIncludes(message, "--vram or --memory");
 });
 
-Deno.test("where both attend, sketches lie in both memories, and lsh tables are refused", () => {
+Deno.test("where both attend, sketches lie in both memories, and lsh is refused", () => {
   const args = ["--vram=24GiB", "--memory=18GiB"];
   const split = planOnGpu(LLAMA_8B, "--host-attention=split", ...args);
   const gpu = planOnGpu(LLAMA_8B, ...args);
@@ -136,7 +151,7 @@ Deno.test("where both attend, sketches lie in both memories, and lsh tables are 
   assertThrows(
     () => planOnGpu(config, "--host-attention=split", "--preset=magicpig-8x75"),
     Failure,
-    "--host-attention cpu",
+    "--host-attention gpu or cpu",
   );
 });
 

@@ -82,6 +82,14 @@ void CudaDevice::seal_blocks(int layer) {
   }
 }
 
+// From the slab, where it lies in host memory over the bus: keys that get signatures together are mostly
+// older than the step.
+void CudaDevice::sign_keys(int layer) {
+  if (state_->sampled == nullptr || !state_->sampled->signs() || !config_->layer_samples(layer)) return;
+  if (stages(layer)) state_->host->await_written();
+  state_->sampled->sign(state_->stream, layer, state_->slabs[size_t(layer)], state_->tables);
+}
+
 void CudaDevice::attend_layer(int layer) {
   if (samples(layer)) return attend_sampling(layer);
   if (hands_over(layer)) return take_answers();

@@ -35,8 +35,12 @@ class Cutter {
 // What the device has of the KV blocks.
 int64_t own_kv_bytes(const ModelConfig &c) {
   int64_t block = (c.layers - c.host_layers) * c.layer_block_bytes();
-  for (int layer = 0; layer < c.layers; ++layer) block += c.device_record_bytes(layer);
-  return c.kv_blocks * block;
+  int64_t signatures = 0;
+  for (int layer = 0; layer < c.layers; ++layer) {
+    block += c.device_record_bytes(layer);
+    signatures += c.layer_signature_bytes(layer);
+  }
+  return c.kv_blocks * block + signatures;
 }
 
 int64_t workspace_with_padding(const DeviceWorkspace &bytes) { return bytes.total() + 32 * 256; }
@@ -65,6 +69,7 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
     const int64_t slab = config.layer_on_host(layer) ? 0 : config.kv_blocks * config.layer_block_bytes();
     own_slabs.emplace_back(slab, "make room for the KV blocks of a layer");
     records.emplace_back(config.kv_blocks * config.device_record_bytes(layer), "make room for the index");
+    signatures.emplace_back(config.layer_signature_bytes(layer), "make room for lsh signatures");
     slabs.push_back(own_slabs.back().data());
     if (slab > 0) list.push_back(slabs.back());
   }
@@ -114,7 +119,11 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
   places.queries = cut.take<SampledQuery>(bytes.queries);
   places.statistics = cut.take<float>(bytes.statistics);
   places.constants = cut.take<SketchConstants>(bytes.constants);
-  sampled = std::make_unique<SampledLayers>(config, processors, records, places);
+  places.projections = cut.take<float>(bytes.projections);
+  places.collisions = cut.take<float>(bytes.collisions);
+  places.signatures = cut.take<int32_t>(bytes.signatures);
+  sampled =
+      std::make_unique<SampledLayers>(config, processors, SampledLayers::Index{records, signatures}, places);
   if (device_near_rows(config) == 0) return;
   char *slots = cut.take(bytes.near_slots);
   near = std::make_unique<NearCache>(config, NearCache::Memory{slots, cut.take<int32_t>(bytes.near_tables)});
@@ -245,6 +254,14 @@ void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint
   }
   synchronize();
   if (state_->host != nullptr) state_->host->wait();
+}
+
+void CudaDevice::sign(const DeviceStep &step) {
+  make_current();
+  forget_ahead();
+  describe(step);
+  for (int layer = 0; layer < config_->layers; ++layer) sign_keys(layer);
+  synchronize();
 }
 
 void CudaDevice::fill_rows(int layer, const RowPlace &place, int first, int end, uint32_t seed) {

@@ -25,12 +25,13 @@ struct DeviceState {
 
   Buffer weights;
   Buffer workspace;
-  std::vector<Buffer> own_slabs;  // [layers], empty where the host has it
-  std::vector<Buffer> records;    // [layers], empty where a layer has none
-  Buffer slab_list;               // the addresses of own_slabs that are there, in device memory
-  int own_layers = 0;             // their number
-  std::vector<char *> slabs;      // [layers] where kernels find a layer's rows; nullptr: not pinned yet
-  std::vector<void *> pinned;     // host memory that unpin gives back
+  std::vector<Buffer> own_slabs;   // [layers], empty where the host has it
+  std::vector<Buffer> records;     // [layers], empty where a layer has none
+  std::vector<Buffer> signatures;  // likewise
+  Buffer slab_list;                // the addresses of own_slabs that are there, in device memory
+  int own_layers = 0;              // their number
+  std::vector<char *> slabs;       // [layers] where kernels find a layer's rows; nullptr: not pinned yet
+  std::vector<void *> pinned;      // host memory that unpin gives back
   PinnedBuffer logits_out;
   PinnedBuffer staging;   // of what a step uploads, twice: a step may be queued behind the one that runs
   int64_t staging_bytes;  // of one
@@ -74,6 +75,8 @@ class CudaDevice : public Device {
   void write_block(int32_t block, bool sealed, const char *from) override;
   void fill_with_noise(const int32_t *blocks, int first, int end, uint32_t seed) override;
   void attend(int layer, const float *q, const DeviceStep &step, float *output) override;
+
+  void sign(const DeviceStep &step) override;
 
   void begin(const DeviceStep &step) override;
   void project(int layer) override;
@@ -126,6 +129,7 @@ class CudaDevice : public Device {
   void describe_near(const DeviceStep &step);
   RowPlace slab_place(int layer) const;
   void seal_blocks(int layer);
+  void sign_keys(int layer);
   void feed_forward(const LayerWeights &weights);
   void output(int first, int count);
   void read_logits(int count);

@@ -106,6 +106,7 @@ void CudaDevice::project(int layer) {
     state_->host->end_append(layer);
   else if (config_->cpu_attends(layer))
     state_->layer_appended[layer % 2].record(state_->stream);
+  sign_keys(layer);
 }
 
 void CudaDevice::feed_forward(const LayerWeights &w) {

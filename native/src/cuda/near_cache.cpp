@@ -25,8 +25,15 @@ char *NearCache::rows(int layer) const {
          int64_t{places_[size_t(layer)]} * int64_t(slots_.size()) * config_.layer_block_bytes();
 }
 
+// The exact tail of lsh may be longer than there is room for.
 bool NearCache::serves(const DeviceStep &step) const {
-  return static_cast<int>(step.sampled.size()) <= device_near_rows(config_);
+  const int rows = device_near_rows(config_);
+  if (static_cast<int>(step.sampled.size()) > rows) return false;
+  return std::all_of(step.sampled.begin(), step.sampled.end(), [&](const DeviceStep::SampledRow &row) {
+    const int sink = (row.range.begin + kBlockTokens - 1) / kBlockTokens;
+    const int tail = row.position / kBlockTokens + 1 - row.range.end / kBlockTokens;
+    return (sink + tail) * rows <= static_cast<int>(slots_.size());
+  });
 }
 
 void NearCache::fill(cudaStream_t stream, int32_t block, int32_t slot) {

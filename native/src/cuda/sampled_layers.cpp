@@ -5,8 +5,10 @@
 #include <cstring>
 #include <instructions.cuh>
 
-#include "device_workspace.h"
 #include "errors.h"
+#include "sampled/gather.h"
+#include "sampled/lsh_collision.h"
+#include "sampled/lsh_projections.h"
 #include "sampled/sketch_kernels.h"
 #include "sampled/strategy.h"
 #include "sounder.h"
@@ -24,9 +26,10 @@ int bucket_of(int context) {
   return static_cast<int>(bucket);
 }
 
-SampledQuery query_of(const DeviceStep::SampledRow &row, const int32_t *table) {
+SampledQuery query_of(const DeviceStep::SampledRow &row, const int32_t *table, const int32_t *signatures) {
   SampledQuery q{};
   q.blocks = q.near_blocks = table;
+  q.signatures = signatures;
   q.seed = row.params->seed;
   q.row = row.row;
   q.statistics = row.is_last ? row.sequence : -1;
@@ -39,6 +42,7 @@ SampledQuery query_of(const DeviceStep::SampledRow &row, const int32_t *table) {
   q.beta = row.params->attention == SOUNDER_ATTENTION_ORACLE ? 1.0f : row.params->beta;
   q.beta_shrink = beta_shrink(q.beta);
   q.draws = row.params->draws;
+  q.collisions = row.params->collisions;
   return q;
 }
 
@@ -50,16 +54,28 @@ SketchConstants constants_of(const ModelConfig &c) {
   return constants;
 }
 
+void upload(void *to, const std::vector<float> &values) {
+  check(cudaMemcpy(to, values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice),
+        "upload the constants of lsh");
+}
+
+void upload_lsh(const ModelConfig &c, const SampledLayers::Places &places) {
+  upload(places.projections, lsh_plane_projections(c.lsh_bits, c.lsh_tables, c.head_dim, c.index_seed));
+  for (int i = 0; i < kMostCollisions; ++i)
+    upload(places.collisions + i * (kCollisionPoints + 1),
+           make_collision_offsets(c.lsh_bits, c.lsh_tables, i + 1));
+}
+
 }  // namespace
 
-SampledLayers::SampledLayers(const ModelConfig &config, int processors, const std::vector<Buffer> &records,
+SampledLayers::SampledLayers(const ModelConfig &config, int processors, const Index &index,
                              const Places &places)
     : config_(config),
-      shape_{config.heads, config.kv_heads, config.head_dim, config.sketch_bits},
+      shape_{config.heads, config.kv_heads, config.head_dim, config.sketch_bits, config.signature()},
       processors_(processors),
       places_(places),
-      records_(records),
-      staging_bytes_(device_workspace(config).queries),
+      index_(index),
+      staging_bytes_(device_workspace(config).queries + device_workspace(config).signatures),
       found_bytes_(device_workspace(config).statistics),
       staging_(2 * staging_bytes_, "pin memory for a step"),
       found_(2 * found_bytes_, "pin memory for statistics"),
@@ -68,6 +84,7 @@ SampledLayers::SampledLayers(const ModelConfig &config, int processors, const st
   const SketchConstants constants = constants_of(config);
   check(cudaMemcpy(places_.constants, &constants, sizeof constants, cudaMemcpyHostToDevice),
         "upload the constants of sketches");
+  if (config.lsh_on_device()) upload_lsh(config, places);
 }
 
 Launcher SampledLayers::launcher(cudaStream_t stream) const {
@@ -97,9 +114,11 @@ void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const 
   sequences_ = static_cast<int>(step.sequences.size());
   int longest = 0;
   order_by_strategy(step);
+  signed_ = step.signed_keys;
+  upload_signatures(stream, step);
   for (const int i : order_) {
     const DeviceStep::SampledRow &row = step.sampled[size_t(i)];
-    queries_.push_back(query_of(row, tables + int64_t{row.sequence} * width));
+    queries_.push_back(query_of(row, tables + int64_t{row.sequence} * width, signatures_of(row.sequence)));
     verifies_ = verifies_ || queries_.back().verify != 0;
     longest = std::max(longest, row.position + 1);
   }
@@ -113,6 +132,22 @@ void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const 
   const size_t bytes = queries_.size() * sizeof(SampledQuery);
   std::memcpy(staged_, queries_.data(), bytes);
   check(cudaMemcpyAsync(places_.queries, staged_, bytes, cudaMemcpyHostToDevice, stream), "upload a step");
+}
+
+// Behind the queries in what is pinned.
+void SampledLayers::upload_signatures(cudaStream_t stream, const DeviceStep &step) {
+  const size_t width = static_cast<size_t>(device_table_width(config_));
+  auto *staged = reinterpret_cast<int32_t *>(staged_ + device_workspace(config_).queries);
+  size_t most = 0;
+  for (size_t s = 0; s < step.sequences.size(); ++s) {
+    const std::vector<int32_t> &own = step.sequences[s].signatures;
+    std::copy(own.begin(), own.end(), staged + s * width);
+    most = std::max(most, own.size());
+  }
+  if (most == 0) return;
+  check(cudaMemcpy2DAsync(places_.signatures, width * 4, staged, width * 4, most * 4, step.sequences.size(),
+                          cudaMemcpyHostToDevice, stream),
+        "upload a step");
 }
 
 void SampledLayers::describe_near(cudaStream_t stream, const int32_t *tables) {
@@ -132,7 +167,7 @@ void SampledLayers::seal(cudaStream_t stream, int layer, const void *rows, const
   step.shape = config_.index_shape();
   step.kv_heads = config_.kv_heads;
   step.rows = static_cast<const uint16_t *>(rows);
-  step.records = records_[size_t(layer)].data();
+  step.records = index_.records[size_t(layer)].data();
   step.record_stride = record_bytes(step.shape);
   step.signs = places_.constants->signs;
   step.row_blocks = row_table + first;
@@ -144,6 +179,24 @@ void SampledLayers::seal(cudaStream_t stream, int layer, const void *rows, const
   if (step.shape.quest_page > 0) launch_seal_bounds(launcher(stream), step);
 }
 
+void SampledLayers::sign(cudaStream_t stream, int layer, const void *slab, const int32_t *tables) {
+  for (const DeviceStep::Signed &keys : signed_) {
+    SignStep step{};
+    step.signature = shape_.signature;
+    step.kv_heads = config_.kv_heads;
+    step.centred = config_.lsh_centring != SOUNDER_CENTRING_OFF;
+    step.rows = static_cast<const uint16_t *>(slab);
+    step.row_blocks = tables + int64_t{keys.sequence} * device_table_width(config_);
+    step.places = signatures_of(keys.sequence);
+    step.signatures = index_.signatures[size_t(layer)].data();
+    step.projections = places_.projections;
+    step.begin = keys.begin;
+    step.end = keys.end;
+    step.mean_end = keys.mean_end;
+    launch_sign(launcher(stream), step);
+  }
+}
+
 SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output) const {
   SampledStep step{};
   step.shape = shape_;
@@ -153,9 +206,12 @@ SampledStep SampledLayers::step_of(int layer, const void *slab, uint16_t *output
   step.query = places_.queries;
   step.constants = places_.constants;
   step.rows = step.near_rows = static_cast<const uint16_t *>(slab);
-  step.records = records_[size_t(layer)].data();
+  step.records = index_.records[size_t(layer)].data();
   step.record_stride = record_bytes(config_.index_shape());
   step.quest_page = config_.quest_page;
+  step.signatures = index_.signatures[size_t(layer)].data();
+  step.projections = places_.projections;
+  step.collisions = places_.collisions;
   step.narrow_output = output;
   step.statistics = places_.statistics;
   return step;

@@ -11,6 +11,7 @@
 #include "branches.h"
 #include "buffer.h"
 #include "device.h"
+#include "device_workspace.h"
 #include "sampled/sampled_cuda.h"
 #include "sampled/strategies.h"
 
@@ -24,10 +25,15 @@ class SampledLayers {
     SampledQuery *queries;
     float *statistics;
     SketchConstants *constants;
+    float *projections, *collisions;  // of lsh
+    int32_t *signatures;
   };
-  // records: [layers], those of KV blocks, empty where a layer has none.
-  SampledLayers(const ModelConfig &config, int processors, const std::vector<Buffer> &records,
-                const Places &places);
+  // What layers have of the index, each [layers], empty where one has none: records of KV blocks, and
+  // signatures in places of contexts.
+  struct Index {
+    const std::vector<Buffer> &records, &signatures;
+  };
+  SampledLayers(const ModelConfig &config, int processors, const Index &index, const Places &places);
 
   // Whether `prepare` can do what comes before attention, so that nothing else need.
   bool can_prepare() const { return can_turn(shape_.head_dim, config_.rope_pairs()); }
@@ -57,6 +63,10 @@ class SampledLayers {
   void seal(cudaStream_t stream, int layer, const void *rows, const int32_t *row_table, const int32_t *table,
             int first, int end);
 
+  // Makes the signatures of the step's signed_keys at a layer that samples, whose rows are there.
+  bool signs() const { return !signed_.empty(); }
+  void sign(cudaStream_t stream, int layer, const void *slab, const int32_t *tables);
+
   // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16. Their sinks and tails lie in
   // rows.near_rows: in the slab, or as describe_near says. only > 0: the first so many KV heads alone.
   void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output,
@@ -72,6 +82,10 @@ class SampledLayers {
  private:
   Launcher launcher(cudaStream_t stream) const;
   void order_by_strategy(const DeviceStep &step);
+  void upload_signatures(cudaStream_t stream, const DeviceStep &step);
+  const int32_t *signatures_of(int sequence) const {
+    return places_.signatures + int64_t{sequence} * device_table_width(config_);
+  }
   SampledStep step_of(int layer, const void *slab, uint16_t *output) const;
   // Cuts a step's queries into those of one strategy, and as many as there is room for.
   template <typename Body>
@@ -81,7 +95,7 @@ class SampledLayers {
   SketchShape shape_;
   int processors_;
   Places places_;
-  const std::vector<Buffer> &records_;
+  Index index_;
   int64_t staging_bytes_, found_bytes_;  // of a half
   PinnedBuffer staging_, found_;
   char *staged_ = nullptr;  // the half of this step
@@ -91,6 +105,7 @@ class SampledLayers {
   std::vector<int> order_;  // which of the step's sampled rows each of them is
   Counts counts_{};
   std::vector<Filled> filled_;
+  std::vector<DeviceStep::Signed> signed_;
   bool verifies_ = false;
   int longest_ = 0, sequences_ = 0;
 };

@@ -60,6 +60,7 @@ int64_t place_words(const SketchShape &shape, int queries, char *memory, Sampled
   take(next, views * group, &m.stops);
   take(next, views * group, &m.greatest);
   take(next, views * group, &m.head_keys);
+  take(next, views * group * shape.signature.planes(), &m.codes);
   return next - memory;
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The published index (MagicPIG, ICLR 2025): for each layer and KV head, L tables of K-bit SimHash codes of a
-// context's keys. It belongs to one context; forks share its segments, which never change.
+// context's keys. It belongs to one context; forks share its segments, which never change. A GPU has the same
+// segments, but of signatures (lsh_signature.h) in its own memory, which it makes itself: here is only where
+// they lie.
 #pragma once
 
 #include <atomic>
@@ -11,6 +13,7 @@
 
 #include "../cpu/kernels.h"
 #include "../threads.h"
+#include "lsh_signature.h"
 
 namespace sounder {
 
@@ -25,6 +28,9 @@ struct LshShape {
   bool centred;      // on the mean of the keys of the first segment; off is the paper's ablation
   bool kv_is_f32;
   std::vector<bool> layer_has_tables;  // [layers] false: a dense layer
+  bool on_device = false;              // signatures in its memory
+
+  LshSignature signature() const { return {head_dim, bits, tables}; }
 };
 
 // The Gaussian projections and the memory that all contexts' tables share.
@@ -52,6 +58,14 @@ class LshTables {
   // one of commit and roll_back. extend fails with SOUNDER_OUT_OF_MEMORY when the shared memory is used up,
   // except for a tail that grew long: that stays exact until there is memory.
   void extend(ThreadTeam &team, int layer, const void *slab, const int32_t *blocks, int until);
+  // The same on a device, which makes the signatures of these keys in the step, layer by layer; they count as
+  // there from now on. mean_end > 0: on the mean of the keys before it; otherwise there is one.
+  struct Signed {
+    int begin, end, mean_end;
+  };
+  Signed extend_on_device(int until);
+  // Whether tokens can be added up to this length without extending.
+  bool lasts(int length) const { return length - covered() < kLshTailKeys; }
   void commit() noexcept;
   void roll_back() noexcept;
 
@@ -66,6 +80,8 @@ class LshTables {
   const LshIndex &index() const { return *index_; }
   int segment_count(int layer) const;
   const LshSegment &segment(int layer, int number) const;
+  // On a device: where signatures of each 128 keys lie that are covered, those of the step with them.
+  std::vector<int32_t> places() const;
 
  private:
   size_t stay_beside(int until) const;

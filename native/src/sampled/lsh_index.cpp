@@ -2,42 +2,29 @@
 #include "lsh_index.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 
 #include "../failure.h"
-#include "../random.h"
+#include "lsh_projections.h"
 
 namespace sounder {
 
 namespace {
-
-// Two independent normal values (Box and Muller 1958), for dimensions 2 pair and 2 pair + 1 of a projection.
-struct NormalPair {
-  double values[2];
-};
-NormalPair normal_pair(uint64_t seed, int projection, int pair) {
-  constexpr uint64_t kRadius = 0, kAngle = 1;
-  const uint64_t place = static_cast<uint64_t>(projection) << 32 | static_cast<uint64_t>(pair) << 1;
-  const double u = 1.0 - random_uniform(random_bits(seed, 0x15a, place | kRadius));  // (0, 1]
-  const double turn = random_uniform(random_bits(seed, 0x15a, place | kAngle));
-  const double radius = std::sqrt(-2.0 * std::log(u)), angle = 2.0 * std::numbers::pi * turn;
-  return {{radius * std::cos(angle), radius * std::sin(angle)}};
-}
 
 std::vector<float> make_projections(int projections, int head_dim, uint64_t seed) {
   std::vector<float> values(static_cast<size_t>(lsh_projection_floats(projections, head_dim)));
   for (int p = 0; p < projections; ++p) {
     float *column = values.data() + int64_t{p / kLshPanel} * head_dim * kLshPanel + p % kLshPanel;
     for (int k = 0; k < head_dim; ++k)
-      column[int64_t{k} * kLshPanel] = static_cast<float>(normal_pair(seed, p, k / 2).values[k % 2]);
+      column[int64_t{k} * kLshPanel] = static_cast<float>(lsh_projection(seed, p, k / 2).values[k % 2]);
   }
   return values;
 }
 
 int64_t segment_bytes(const LshShape &shape, int keys) {
   const auto slots = std::count(shape.layer_has_tables.begin(), shape.layer_has_tables.end(), true);
-  return slots * shape.kv_heads * 2 * lsh_head_values(shape, keys);
+  const int64_t places = (int64_t{keys} + kIndexTokens - 1) / kIndexTokens;
+  return slots * shape.kv_heads *
+         (shape.on_device ? places * shape.signature().bytes() : 2 * lsh_head_values(shape, keys));
 }
 
 }  // namespace
@@ -57,11 +44,14 @@ int64_t published_lsh_bytes(const LshShape &shape, int keys) {
 }
 
 LshIndex::LshIndex(const LshShape &shape, const char *level, uint64_t seed, int64_t most_bytes)
-    : shape_(shape),
-      kernels_(*lsh_kernels(level)),
-      projections_(make_projections(shape.bits * shape.tables, shape.head_dim, seed)),
-      most_bytes_(most_bytes) {
+    : shape_(shape), kernels_(*lsh_kernels(level)), most_bytes_(most_bytes) {
   for (bool has_tables : shape.layer_has_tables) slot_of_layer_.push_back(has_tables ? slots_++ : -1);
+  if (!shape.on_device) {
+    projections_ = make_projections(shape.bits * shape.tables, shape.head_dim, seed);
+    return;
+  }
+  for (int64_t i = most_bytes / std::max<int64_t>(1, segment_bytes(shape, kIndexTokens)); i > 0; --i)
+    free_places_.push_back(static_cast<int32_t>(i - 1));
 }
 
 bool LshIndex::reserve(int64_t bytes) {
@@ -70,6 +60,19 @@ bool LshIndex::reserve(int64_t bytes) {
     if (bytes > most_bytes_ - used) return false;
   } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   return true;
+}
+
+std::vector<int32_t> LshIndex::take_places(int count) {
+  std::lock_guard lock(places_mutex_);
+  const auto first = free_places_.end() - count;
+  std::vector<int32_t> places(first, free_places_.end());
+  free_places_.erase(first, free_places_.end());
+  return places;
+}
+
+void LshIndex::give_back_places(const std::vector<int32_t> &places) {
+  std::lock_guard lock(places_mutex_);
+  free_places_.insert(free_places_.end(), places.begin(), places.end());
 }
 
 std::shared_ptr<LshIndex> make_lsh_index(const LshShape &shape, const char *level, uint64_t seed,
@@ -88,11 +91,15 @@ LshSegment::LshSegment(std::shared_ptr<LshIndex> index_, int begin_, int keys_,
   const LshShape &shape = index->shape();
   if (makes_means) {
     means = std::make_shared<LshMeans>();
-    means->values.resize(static_cast<size_t>(index->slots()) * shape.kv_heads * shape.head_dim);
+    if (!shape.on_device)
+      means->values.resize(static_cast<size_t>(index->slots()) * shape.kv_heads * shape.head_dim);
   }
-  const int64_t bytes = segment_bytes(shape, keys);
-  memory = Mapping(bytes, "lsh tables");
-  if (index->reserve(bytes)) return;
+  bytes = segment_bytes(shape, keys);
+  if (!shape.on_device) memory = Mapping(bytes, "lsh tables");
+  if (index->reserve(bytes)) {
+    if (shape.on_device) places = index->take_places(keys / kIndexTokens);
+    return;
+  }
   const int64_t used = index->used_bytes();
   memory = Mapping();
   fail(
@@ -104,7 +111,11 @@ LshSegment::LshSegment(std::shared_ptr<LshIndex> index_, int begin_, int keys_,
       size_text(std::max<int64_t>(0, index->most_bytes() - used)).c_str());
 }
 
-LshSegment::~LshSegment() { index->give_back(memory.bytes()); }
+// Places first: whoever has reserved bytes finds some.
+LshSegment::~LshSegment() {
+  index->give_back_places(places);
+  index->give_back(bytes);
+}
 
 float *LshSegment::mean(int slot, int kv_head) const {
   const LshShape &shape = index->shape();

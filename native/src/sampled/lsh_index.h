@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "../memory.h"
@@ -19,7 +20,7 @@ class LshIndex {
 
   const LshShape &shape() const { return shape_; }
   const LshKernels &kernels() const { return kernels_; }
-  // In panels, as LshHashTask wants them.
+  // In panels, as LshHashTask wants them; not on a device.
   const float *projections() const { return projections_.data(); }
   int slots() const { return slots_; }
   // The number of a layer among those with tables.
@@ -30,6 +31,9 @@ class LshIndex {
   // Takes bytes of the shared memory if there are so many left.
   bool reserve(int64_t bytes);
   void give_back(int64_t bytes) { used_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
+  // On a device: where signatures of 128 keys each go (lsh_signature.h); memory for them is reserved.
+  std::vector<int32_t> take_places(int count);
+  void give_back_places(const std::vector<int32_t> &places);
 
  private:
   LshShape shape_;
@@ -39,6 +43,8 @@ class LshIndex {
   int slots_ = 0;
   int64_t most_bytes_;
   std::atomic<int64_t> used_bytes_{0};
+  std::mutex places_mutex_;
+  std::vector<int32_t> free_places_;  // the one that is taken next the last
 };
 
 // The tables of one segment, layer and KV head. All are of 16 bits:
@@ -79,8 +85,10 @@ struct LshSegment {
   int begin, keys;
   bool makes_means;
   std::shared_ptr<LshMeans> means;
-  std::vector<bool> is_built;  // [slots]
-  Mapping memory;              // [slots][kv_heads] heads
+  std::vector<bool> is_built;   // [slots]
+  int64_t bytes;                // of the shared memory
+  Mapping memory;               // [slots][kv_heads] heads
+  std::vector<int32_t> places;  // on a device, instead: [keys / 128]
 };
 
 }  // namespace sounder

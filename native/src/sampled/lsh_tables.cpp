@@ -77,6 +77,25 @@ void LshTables::extend(ThreadTeam &team, int layer, const void *slab, const int3
   for (const std::shared_ptr<LshSegment> &segment : new_segments_) segment->build(team, layer, slab, blocks);
 }
 
+LshTables::Signed LshTables::extend_on_device(int until) {
+  if (until <= covered() || !begin_segments(until)) return {0, 0, 0};
+  for (const std::shared_ptr<LshSegment> &segment : new_segments_)
+    segment->is_built.assign(segment->is_built.size(), true);
+  const int begin = new_segments_.front()->begin;
+  return {begin, new_segments_.back()->end(), begin == 0 ? new_segments_.front()->end() : 0};
+}
+
+std::vector<int32_t> LshTables::places() const {
+  std::vector<int32_t> all;
+  auto add = [&](const LshSegment &segment) {
+    all.insert(all.end(), segment.places.begin(), segment.places.end());
+  };
+  const size_t stay = new_segments_.empty() ? segments_.size() : stay_;
+  for (size_t i = 0; i < stay; ++i) add(*segments_[i]);
+  for (const std::shared_ptr<LshSegment> &segment : new_segments_) add(*segment);
+  return all;
+}
+
 void LshTables::commit() noexcept {
   const auto is_whole = [](const std::shared_ptr<LshSegment> &segment) {
     return std::find(segment->is_built.begin(), segment->is_built.end(), false) == segment->is_built.end();

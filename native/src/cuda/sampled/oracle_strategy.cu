@@ -244,13 +244,13 @@ void look(const Launcher &launcher, const SampledStep &step) {
 }  // namespace
 
 const DeviceStrategy &oracle_strategy() {
-  static constexpr DeviceStrategy kStrategy{SOUNDER_ATTENTION_ORACLE, false, false, true, false, look,
+  static constexpr DeviceStrategy kStrategy{SOUNDER_ATTENTION_ORACLE, false, false, true, false, false, look,
                                             choose_by_group};
   return kStrategy;
 }
 
 const DeviceStrategy &oracle_draws_strategy() {
-  static constexpr DeviceStrategy kStrategy{SOUNDER_ATTENTION_ORACLE, true, false, true, true, look,
+  static constexpr DeviceStrategy kStrategy{SOUNDER_ATTENTION_ORACLE, true, false, true, true, false, look,
                                             choose_by_heads};
   return kStrategy;
 }

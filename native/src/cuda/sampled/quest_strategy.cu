@@ -114,7 +114,8 @@ void launch_seal_bounds(const Launcher &launcher, const SealStep &step) {
 }
 
 const DeviceStrategy &quest_strategy() {
-  static constexpr DeviceStrategy kStrategy{SOUNDER_ATTENTION_QUEST, false, false, true, true, look, choose};
+  static constexpr DeviceStrategy kStrategy{
+      SOUNDER_ATTENTION_QUEST, false, false, true, true, false, look, choose};
   return kStrategy;
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "../../random.h"
+#include "../../sampled/gather.h"
 #include "sketch.cuh"
 
 namespace sounder::cuda {
@@ -47,6 +48,9 @@ struct Attender {
   // Of head within / kOwners, in lanes of K.
   float maximum, sum, errors[3];
   const uint32_t *words;  // of this lane's head, by head; nullptr: it has none
+  // Where P follows from the score: the table of it, otherwise nullptr; and q·μ of this lane's head.
+  const float *collisions;
+  float mean;
   int head_dim;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
@@ -165,6 +169,18 @@ struct Attender {
     return words == nullptr ? 0.0f : __uint_as_float(words[__float_as_uint(word)]);
   }
 
+  // -log2 P of a row whose inverse norm in units of the query's this is: look_up of ../../sampled/gather.inc.
+  // A head that did not choose the row has an infinite one.
+  __device__ float offset_of_score(float score, float factor) const {
+    if (!(fabsf(factor) < INFINITY)) return -INFINITY;
+    constexpr float kHalf = kCollisionPoints / 2;
+    const float at = __fmaf_rn(__fmul_rn(__fsub_rn(score, mean), factor), kHalf, kHalf);
+    const float place = fminf(fmaxf(at, 0.0f), static_cast<float>(kCollisionPoints));
+    const int point = min(static_cast<int>(place), kCollisionPoints - 1);
+    const float low = collisions[point];
+    return low + (place - static_cast<float>(point)) * (collisions[point + 1] - low);
+  }
+
   // Of the 32 rows that lanes hold, those from `first` on, `count` ≤ kBatch of them.
   __device__ void attend_batch(const ReadRow &held, int first, int count) {
     const int side = lane() / (2 * kLanes);
@@ -187,6 +203,7 @@ struct Attender {
     for (int n = 0; n < kLoads; ++n) {
       const float own = product(raw[n]);
       projections[n] = __shfl_sync(kWarp, own, first_lane() + kLanes);
+      if (kByHead && collisions != nullptr) offsets[n] = offset_of_score(own, offsets[n]);
       logits[n] = n * kRows + side < count ? own + offsets[n] : -INFINITY;
     }
     weigh(logits, offsets, projections);
@@ -260,6 +277,18 @@ __device__ inline void merge_states(const float *states, int count, int64_t stri
   }
 }
 
+// What a lane of the head `own` of the slice takes its offsets from.
+template <typename A>
+__device__ inline void weigh_by_head(const SampledStep &step, int query, const HeadSlice &slice, int own,
+                                     A &attender) {
+  const int64_t view = view_index(step, query, slice.kv_head);
+  attender.words = own < slice.count ? words_of(step, view, 0, slice.first + own) : nullptr;
+  attender.collisions = nullptr;
+  if (!step.strategy.by_collision || own >= slice.count) return;
+  attender.collisions = step.collisions + (step.query[query].collisions - 1) * (kCollisionPoints + 1);
+  attender.mean = step.memory.figures[(view * step.shape.group() + slice.first + own) * 4 + 1];
+}
+
 // The block's warps attend `part` of `parts` shares of rows 0 .. count - 1; `result` [slice.count] gets the
 // merged states. shared: [warps * kRows][H] states.
 template <typename Dim, int H, int kLoads, bool kByHead = false, typename F>
@@ -274,10 +303,7 @@ __device__ inline void attend_block(const SampledStep &step, int query, const He
   Own attender;
   attender.start(step.memory.q + head * d, slice.count, s.head_dim, draw_seed(step, query, slice.kv_head));
   const int own = Own::within() / Own::kOwners;  // the lane's head
-  if (kByHead)
-    attender.words = own < slice.count
-                         ? words_of(step, view_index(step, query, slice.kv_head), 0, slice.first + own)
-                         : nullptr;
+  if (kByHead) weigh_by_head(step, query, slice, own, attender);
   attender.attend(warp * parts + part, warps * parts, count, row_at);
   attender.write(shared + warp * Own::kRows * H * state_floats(d));
   __syncthreads();

@@ -27,6 +27,7 @@
 
 #include "../../sampled/draw.h"
 #include "../../sampled/index.h"
+#include "../../sampled/lsh_signature.h"
 
 namespace sounder::cuda {
 
@@ -41,6 +42,7 @@ constexpr int kChunkKeys = 2048;       // keys that one block of `combine` and `
 
 struct SketchShape {
   int heads, kv_heads, head_dim, bits;
+  LshSignature signature{};
   constexpr int group() const { return heads / kv_heads; }
   // A group's heads are cut into slices of at most so many, which read sketches and rows by themselves; all
   // slices but the last have heads_of_slice().
@@ -75,6 +77,7 @@ constexpr bool can_turn(int head_dim, int pairs) {
 struct SampledQuery {
   const int32_t *blocks;       // ids in the slabs of rows and of records
   const int32_t *near_blocks;  // ids in the slab of near rows: those of the sink, and from end / 128 on
+  const int32_t *signatures;   // of lsh: their places, for each 128 keys before end
   uint64_t seed;               // SampledParams::seed
   int32_t row;                 // of the step: of NewRows and of what comes out
   int32_t statistics;          // its place in SampledStep::statistics; -1: nobody asks
@@ -85,7 +88,9 @@ struct SampledQuery {
   uint32_t beta_shrink;        // round(65536 / beta)
   float beta;                  // 1 for true scores
   int32_t draws;               // of the oracle, independent ones
+  int32_t collisions;          // of lsh: tables that must agree on a key, 1 to kMostCollisions
 };
+constexpr int kMostCollisions = 3;
 
 // What does not change with layers or tokens; lies in device memory.
 struct SketchConstants {
@@ -122,7 +127,7 @@ struct ChosenRow {
 struct SampledMemory {
   uint32_t *fragments;  // [slices] q5 as the tensor cores want it
   int16_t *q11;         // [group][head_dim]
-  float *figures;       // [group][4] gain, spread, base_gain, centre
+  float *figures;       // [group][4] gain, spread, base_gain, centre; of lsh unit and q·μ
   int16_t *scores;      // [group][keys]
   int16_t *combined;    // [keys]
   int32_t *maxima;      // [group][segments]
@@ -144,6 +149,7 @@ struct SampledMemory {
   uint64_t *stops;       // [group]
   int32_t *greatest;     // [group] true score of the best key (as_ordered)
   int32_t *head_keys;    // [group] keys that a head chose
+  uint32_t *codes;       // [planes][group] of lsh: the queries' signatures
   int64_t keys;          // most of a context, a multiple of kChunkKeys
   int splits;            // of a KV head's chosen rows, in attend
 };
@@ -169,6 +175,8 @@ struct DeviceStrategy {
   bool scans;      // queries are quantised for the scan of sketches
   bool has_words;  // works in SampledMemory::words
   bool by_head;    // each head chooses: what rows weigh is in the words
+  // It follows from their scores: in the words are inverse norms, as in CollisionWeight of gather.h.
+  bool by_collision;
   // Bandwidth's part, sink and tail with it, and the rest: other KV heads' rows come over the bus beside it.
   void (*look)(const Launcher &, const SampledStep &);
   void (*choose)(const Launcher &, const SampledStep &);
@@ -190,6 +198,11 @@ struct SampledStep {
   const char *records;  // of block b and KV head h at (b * kv_heads + h) * record_stride
   int64_t record_stride;
   int quest_page;  // of the bounds in them; 0: there are none
+  // Of lsh (../../sampled/lsh_signature.h): of place p and KV head h at (p * kv_heads + h) *
+  // shape.signature.bytes().
+  const char *signatures;
+  const float *projections;  // lsh_plane_projections
+  const float *collisions;   // [kMostCollisions][kCollisionPoints + 1] make_collision_offsets
   // What comes out, [rows][heads * head_dim]: one of the two, the other nullptr.
   float *output;
   uint16_t *narrow_output;  // bf16
@@ -254,5 +267,21 @@ constexpr bool has_seal_kernels(const IndexShape &shape) {
 void launch_seal(const Launcher &launcher, const SealStep &step);
 // Bounds of the pages of the same blocks.
 void launch_seal_bounds(const Launcher &launcher, const SealStep &step);
+
+// ---- signatures for lsh --------------------------------------------------------------------------------
+
+struct SignStep {
+  LshSignature signature;
+  int kv_heads;
+  bool centred;
+  const uint16_t *rows;       // device memory, as SampledStep::rows
+  const int32_t *row_blocks;  // of a context, from its first block on
+  const int32_t *places;      // where signatures of these blocks go
+  char *signatures;           // as SampledStep::signatures
+  const float *projections;   // as SampledStep::projections
+  int begin, end;             // keys that get signatures, whole blocks
+  int mean_end;               // > 0: the mean of the keys before it comes first
+};
+void launch_sign(const Launcher &launcher, const SignStep &step);
 
 }  // namespace sounder::cuda

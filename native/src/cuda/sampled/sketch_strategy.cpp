@@ -18,7 +18,7 @@ void choose(const Launcher &launcher, const SampledStep &step) {
 
 const DeviceStrategy &sketch_strategy() {
   static constexpr DeviceStrategy kStrategy{
-      SOUNDER_ATTENTION_SKETCH, false, true, false, false, launch_scan, choose};
+      SOUNDER_ATTENTION_SKETCH, false, true, false, false, false, launch_scan, choose};
   return kStrategy;
 }
 

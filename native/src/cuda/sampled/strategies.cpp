@@ -10,6 +10,7 @@ namespace {
 
 constexpr const DeviceStrategy &(*kStrategies[kDeviceStrategies])() = {
     sketch_strategy,        //
+    lsh_strategy,           //
     quest_strategy,         //
     topk_strategy,          //
     oracle_strategy,        //

@@ -9,12 +9,13 @@
 namespace sounder::cuda {
 
 const DeviceStrategy &sketch_strategy();
+const DeviceStrategy &lsh_strategy();
 const DeviceStrategy &quest_strategy();
 const DeviceStrategy &topk_strategy();
 const DeviceStrategy &oracle_strategy();        // one Poisson draw for a group
 const DeviceStrategy &oracle_draws_strategy();  // independent draws for each head
 
-constexpr int kDeviceStrategies = 5;
+constexpr int kDeviceStrategies = 6;
 // Of 0 … kDeviceStrategies - 1.
 const DeviceStrategy &device_strategy(int index);
 // Which of them serves a request; throws where none does.

@@ -18,7 +18,8 @@ void choose(const Launcher &launcher, const SampledStep &step) { choose_best(lau
 }  // namespace
 
 const DeviceStrategy &topk_strategy() {
-  static constexpr DeviceStrategy kStrategy{SOUNDER_ATTENTION_TOPK, false, false, true, true, look, choose};
+  static constexpr DeviceStrategy kStrategy{
+      SOUNDER_ATTENTION_TOPK, false, false, true, true, false, look, choose};
   return kStrategy;
 }
 
