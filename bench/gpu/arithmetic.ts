@@ -2,7 +2,7 @@
 /** Bytes that a decode step must move, and what they would take on another card. */
 import { BLOCK_TOKENS } from "../../src/engine/engine.ts";
 import type { HostAttention, IndexSettings } from "../../src/engine/settings.ts";
-import { indexBytes, samplingLayers } from "../../src/model/index_memory.ts";
+import { indexBytes, lshBytes, samplingLayers } from "../../src/model/index_memory.ts";
 import { weightBytes } from "../../src/model/memory.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
 
@@ -33,6 +33,8 @@ export interface StepShape {
   /** Rows that a KV head reads at a layer that samples; null: all. */
   rows: number | null;
   index: IndexSettings;
+  /** "lsh:10x150": its signatures are read, else sketches. */
+  strategy?: string;
 }
 
 /** Matrices that every step reads whole; the embedding gives a row a token. */
@@ -43,7 +45,7 @@ function streamedWeights(config: ModelConfig): number {
 
 /** In bf16. What the CPU reads of host memory is in neither figure. */
 export function trafficOf(config: ModelConfig, step: StepShape): Traffic {
-  const { context, batch, hostLayers, hostAttention, rows, index } = step;
+  const { context, batch, hostLayers, hostAttention, rows, index, strategy } = step;
   const row = 2 * config.headDim * 2;
   const sampling = rows === null ? 0 : samplingLayers(config, index);
   const exact = config.layers - sampling;
@@ -51,7 +53,10 @@ export function trafficOf(config: ModelConfig, step: StepShape): Traffic {
   const sampledHost = Math.min(sampling, hostLayers), exactHost = hostLayers - sampledHost;
   const layer = (read: number) => batch * config.kvHeads * read * row;
   const scans = sampling - (hostAttention === "cpu" ? sampledHost : 0);
-  const record = sampling === 0 ? 0 : indexBytes(config, 2, index) / samplingLayers(config, index);
+  const all = strategy?.startsWith("lsh")
+    ? lshBytes(config, index, BLOCK_TOKENS, true)
+    : indexBytes(config, 2, index);
+  const record = sampling === 0 ? 0 : all / samplingLayers(config, index);
   const near = index.sink + index.window + BLOCK_TOKENS / 2;
   return {
     vram: streamedWeights(config) +

@@ -93,7 +93,7 @@ export function breakEven(points: readonly Point[]): string[] {
     const full = new Map(
       own.filter((p) => p.strategy === "full").map((p) => [p.batch, p.ms.median]),
     );
-    const ratios = own.filter((p) => p.strategy !== "full" && full.has(p.batch))
+    const ratios = own.filter((p) => p.strategy.startsWith("sketch") && full.has(p.batch))
       .map((p) => ({ batch: p.batch, ratio: full.get(p.batch)! / p.ms.median }));
     if (ratios.length === 0) return [];
     const from = ratios.findIndex((_, i) => ratios.slice(i).every(({ ratio }) => ratio > 1));

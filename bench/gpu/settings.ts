@@ -135,6 +135,7 @@ export function trialsOf(
     ? [
       ...trials,
       ...longTrials(setting, two, hostLayers),
+      lshInVram(setting, parseStrategies(`lsh:${lsh},${sketch}@0.02`)),
       ...prefillTrials(setting, `lsh:${lsh}`, two, hostLayers),
     ]
     : trials;
@@ -163,6 +164,20 @@ function prefillTrials(
     { ...one, where: where("CPU"), strategies: [sketch!], hostAttention: "cpu" },
     { ...one, where: where("CPU"), strategies: parseStrategies(lsh), hostAttention: "cpu" },
   ];
+}
+
+/** `lsh` by the GPU beside sketches, decode and prompts. */
+function lshInVram({ context }: Setting, strategies: StrategySpec[]): Trial {
+  return {
+    ...BASE,
+    where: "KV in VRAM, no cap, lsh",
+    strategies,
+    contexts: [context],
+    capped: false,
+    most: 4,
+    prefill: [Math.floor(context / 3 / BLOCK_TOKENS) * BLOCK_TOKENS, context],
+    table: "vram",
+  };
 }
 
 function longTrials({ context }: Setting, sketches: StrategySpec[], hostLayers: number): Trial[] {

@@ -96,8 +96,8 @@ const onDevice = fc.tuple(shapes, settings, fc.boolean()).map(([config, some, sa
   const index = {
     ...some.index,
     ...(large ? { questPage: 0 as const, yardsticks: false } : {}),
-    // GPU and CPU don't divide heads with lsh.
-    ...(large || some.hostAttention === "split" ? { lsh: null, lshTokens: 0 } : {}),
+    // GPU and CPU divide neither heads nor layers with lsh.
+    ...(large || some.hostAttention !== "gpu" ? { lsh: null, lshTokens: 0 } : {}),
   };
   return [{ ...config, headDim, rope }, {
     ...some,
