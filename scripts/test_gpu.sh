@@ -13,7 +13,7 @@ pass() {
 on_gpu() { SOUNDER_DEVICE=cuda pass "$@"; }
 
 for test in cuda_sampled cuda_attention cuda_best cuda_products; do pass $build/${test}_test; done
-for test in device device_decode device_host device_sampled device_strategies device_host_attention transformer transformer_bf16 contexts \
+for test in device device_decode device_host device_sampled device_strategies device_lsh device_host_attention transformer transformer_bf16 contexts \
   api_threads; do
   on_gpu $build/${test}_test
 done
