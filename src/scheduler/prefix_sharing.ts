@@ -15,6 +15,8 @@ import { type Entry, LEAST_CACHED_TOKENS, type PrefixCache } from "./prefix_cach
 
 /** Running fewer tokens than these again is quicker than waiting for them. */
 const LEAST_AWAITED_TOKENS = BLOCK_TOKENS;
+/** Making `lsh` tables of a long context takes longer than running so many of its tokens again. */
+const TABLES_IN_TOKENS = BLOCK_TOKENS;
 
 interface Candidate {
   entry: Entry;
@@ -158,13 +160,16 @@ export class PrefixSharing {
   #look(sequence: Sequence): { now: Candidate | null; later: Candidate | null } {
     let now: Candidate | null = null;
     let later: Candidate | null = null;
+    let mostWorth = 0;
     const most = mostShared(sequence);
     if (this.#cache === null || most < LEAST_CACHED_TOKENS) return { now, later };
     const { job, provenance } = sequence;
     const wanted = sequence.tokens(0, most);
     for (const { value: entry, common } of this.#cache.matches(job.spec.cacheScope, wanted)) {
       const there = asFed(sequence, Math.min(common, entry.offers(provenance, "now")));
-      if (there >= LEAST_CACHED_TOKENS && there > (now?.tokens ?? 0)) {
+      const worth = there + (this.#wouldShareTables(job, entry) ? TABLES_IN_TOKENS : 0);
+      if (there >= LEAST_CACHED_TOKENS && worth > mostWorth) {
+        mostWorth = worth;
         now = { entry, tokens: there };
       }
       const other = entry.sequence?.job;
@@ -173,6 +178,11 @@ export class PrefixSharing {
       if (hoped > (later?.tokens ?? there)) later = { entry, tokens: hoped };
     }
     return { now, later };
+  }
+
+  /** `lsh` tables of the prefix come with it. */
+  #wouldShareTables(job: Job, { context }: Entry): boolean {
+    return !job.sharesBlocks && this.#contexts.hasTables(context);
   }
 
   #begin(sequence: Sequence, from: Candidate | null): void {
