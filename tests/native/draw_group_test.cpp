@@ -17,7 +17,8 @@ using Scores = std::vector<std::vector<int>>;  // [heads][keys]
 // The draw, with scores from elsewhere. Keys of the sink get the best score of all.
 class MadeUpScores : public Strategy {
  public:
-  MadeUpScores(const char *level, const Scores &scores) : kernels_(*draw_kernels(level)), scores_(scores) {}
+  MadeUpScores(const char *level, const Scores &scores, float beta = 1.0f)
+      : kernels_(*draw_kernels(level)), scores_(scores), beta_(beta) {}
   bool is_shared(const StrategyView &) const override { return true; }
   int phases(const StrategyView &view) const override { return view.heads == 1 ? 1 : 2; }
   void run_phase(int phase, const StrategyView &view, int segment) const override {
@@ -30,11 +31,11 @@ class MadeUpScores : public Strategy {
       for (int key = first; key < end; ++key)
         segment_scores(view, head, segment)[key - first] =
             static_cast<int16_t>(key < view.begin ? INT16_MAX : scores_[head][key]);
-    look_at_heads(kernels_, view, segment, 1.0f);
+    look_at_heads(kernels_, view, segment, beta_);
   }
   void finish_phase(int phase, const StrategyView &view) const override {
     if (phase == 0)
-      find_head_thresholds(view, segments(view), 1.0f, [](int) { return 0.0f; });
+      find_head_thresholds(view, segments(view), beta_, [](int) { return 0.0f; });
     else
       find_group_threshold(view, segments(view));
   }
@@ -45,6 +46,7 @@ class MadeUpScores : public Strategy {
  private:
   const DrawKernels &kernels_;
   const Scores &scores_;
+  float beta_;
 };
 
 Scores normal_scores(std::mt19937 &random, int heads, int keys, double spread) {
@@ -56,14 +58,14 @@ Scores normal_scores(std::mt19937 &random, int heads, int keys, double spread) {
 }
 
 // P of each key of [begin, end).
-std::vector<double> probabilities(const World &world, const Scores &scores) {
+std::vector<double> probabilities(const World &world, const Scores &scores, double beta = 1.0) {
   Scores seen;
   std::vector<double> others;
   for (size_t head = 0; head < scores.size(); ++head) {
     seen.emplace_back(scores[head].begin() + world.shape.begin, scores[head].end());
     others.push_back(world.log2_exact(static_cast<int>(head)));
   }
-  const reference::GroupDraw group = reference::group_draw(seen, others, 1.0, world.shape.budget);
+  const reference::GroupDraw group = reference::group_draw(seen, others, beta, world.shape.budget);
   std::vector<double> p;
   for (int score : group.scores) p.push_back(reference::draw_probability(group.threshold - score));
   return p;
@@ -96,6 +98,25 @@ TEST("the group expects to read its budget, each key with the best of its heads'
         double variance = 0;
         for (double one : p) variance += one * (1 - one);
         CHECK_NEAR(rows.mean(), expected, 5 * std::sqrt(variance / rows.count) + 1e-9);
+      }
+    }
+  });
+}
+
+// Weights of distances that beta stretches are rounded, so that a threshold may be a unit off, twice.
+TEST("whatever beta is, heads share the budget by what they attend") {
+  each_level([](const char *level) {
+    for (int heads = 2; heads <= 5; ++heads) {
+      for (float beta : {0.5f, 0.9f, 2.0f}) {
+        World world({heads, 8, 3, 1920, 300}, 11);
+        Scores scores = normal_scores(world.random, heads, 1920, 60);
+        for (int head = 0; head < heads; ++head)
+          for (int &score : scores[head]) score += 200 * head;
+        const std::vector<double> p = probabilities(world, scores, beta);
+        const Chosen chosen = world.run(MadeUpScores(level, scores, beta), 1)[0];
+        CHECK(chosen.keys.size() > 200);
+        for (size_t i = 0; i < chosen.keys.size(); ++i)
+          CHECK_NEAR(chosen.offsets[i], -std::log2(p[chosen.keys[i] - 3]), 2.0 / 32 + 1e-5);
       }
     }
   });

@@ -52,7 +52,7 @@ TEST("budgets are kept: the rows that sketch and oracle read are the expected on
   SampledEngine engine;
   const int32_t context = engine.filled();
   for (int attention : {SOUNDER_ATTENTION_SKETCH, SOUNDER_ATTENTION_ORACLE}) {
-    for (float budget : {0.2f, 0.4f, 0.7f}) {
+    for (float budget : {0.05f, 0.2f, 0.4f, 0.7f}) {
       double rows = 0;
       const int draws = 60;
       for (int seed = 0; seed < draws; ++seed) {
@@ -63,6 +63,31 @@ TEST("budgets are kept: the rows that sketch and oracle read are the expected on
       const double expected = std::max(256.0, budget * 2172.0);
       CHECK_NEAR(rows / draws, expected, 1 + 5 * std::sqrt(expected / (2 * draws)));
     }
+  }
+}
+
+TEST("a row that several heads of a group read counts once") {
+  SampledEngine engine;
+  const int32_t context = engine.filled();
+  const int d = engine.config.head_dim, group = engine.config.heads / engine.config.kv_heads;
+  CHECK(group > 1);
+  for (Asked asked : {Asked{.attention = SOUNDER_ATTENTION_TOPK}, Asked{.attention = SOUNDER_ATTENTION_QUEST},
+                      Asked{.attention = SOUNDER_ATTENTION_LSH}}) {
+    std::vector<float> alike = engine.query(4), opposite = alike;
+    for (int i = 0; i < engine.config.heads * d; ++i) {
+      const int head = i / d, first = head / group * group;
+      alike[size_t(i)] = alike[size_t(first * d + i % d)];
+      opposite[size_t(i)] = (head - first) % 2 == 0 ? alike[size_t(i)] : -alike[size_t(i)];
+    }
+    const auto counts = [&](const std::vector<float> &q) {
+      const std::vector<float> s = engine.attend(context, asked, q).statistics;
+      return std::pair{s[SOUNDER_STATISTIC_CHOSEN_KEYS], s[SOUNDER_STATISTIC_CHOSEN_ROWS]};
+    };
+    const auto [keys, rows] = counts(alike);
+    CHECK_NEAR(rows, keys, 1e-3 * keys);
+    // The best keys of a query are the worst of its opposite.
+    const auto [own, both] = counts(opposite);
+    if (asked.attention == SOUNDER_ATTENTION_TOPK) CHECK_NEAR(both, 2 * own, 1e-3 * own);
   }
 }
 

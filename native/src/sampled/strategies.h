@@ -7,12 +7,18 @@
 
 #include "strategy.h"
 
+// One line a strategy: its name in enum sounder_attention (sounder.h), and the factory that its file defines.
+#define SOUNDER_STRATEGIES(STRATEGY)     \
+  STRATEGY(SKETCH, make_sketch_strategy) \
+  STRATEGY(LSH, make_lsh_strategy)       \
+  STRATEGY(QUEST, make_quest_strategy)   \
+  STRATEGY(TOPK, make_topk_strategy)     \
+  STRATEGY(ORACLE, make_oracle_strategy)
+
 namespace sounder {
 
-std::unique_ptr<Strategy> make_sketch_strategy(const StrategyShape &shape);
-std::unique_ptr<Strategy> make_lsh_strategy(const StrategyShape &shape);
-std::unique_ptr<Strategy> make_quest_strategy(const StrategyShape &shape);
-std::unique_ptr<Strategy> make_topk_strategy(const StrategyShape &shape);
-std::unique_ptr<Strategy> make_oracle_strategy(const StrategyShape &shape);
+#define SOUNDER_DECLARE(name, make) std::unique_ptr<Strategy> make(const StrategyShape &shape);
+SOUNDER_STRATEGIES(SOUNDER_DECLARE)
+#undef SOUNDER_DECLARE
 
 }  // namespace sounder

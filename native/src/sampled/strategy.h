@@ -7,7 +7,7 @@
 // finish_phase runs once; after the last phase, choose runs for every segment, in parallel. What phases find
 // lies in the view's scratch. Objects are shared by all threads and hold nothing that changes.
 //
-// Adding a strategy: one file that implements this, and one line in strategies.cpp.
+// Adding a strategy: one file that implements this, and one line in strategies.h.
 #pragma once
 
 #include <cstdint>
