@@ -166,9 +166,11 @@ void CudaDevice::attend(int layer, const float *q, const DeviceStep &step, float
   std::vector<uint16_t> narrow(width);
   for (size_t i = 0; i < width; ++i) narrow[i] = to_bf16(q[i]);
   const void *values = config_->f32 ? static_cast<const void *>(q) : narrow.data();
-  check(cudaMemcpy(state_->q, values, width * size_t(config_->value_bytes()), cudaMemcpyHostToDevice),
-        "upload a query");
-  check(cudaMemcpy(state_->qkv, q, width * sizeof(float), cudaMemcpyHostToDevice), "upload a query");
+  auto upload = [&](void *to, const void *from, size_t bytes) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, state_->stream), "upload a query");
+  };
+  upload(state_->q, values, width * size_t(config_->value_bytes()));
+  upload(state_->qkv, q, width * sizeof(float));
   attend_layer(layer);
   wait();
   const std::vector<float> made = read_rows(SOUNDER_CAPTURE_ATTENTION);

@@ -156,6 +156,9 @@ void CudaDevice::prepare(const ModelConfig &config, int64_t weight_bytes) {
   config_ = &config;
   require_fits(config, weight_bytes);
   state_ = std::make_unique<DeviceState>(config, weight_bytes, processors_);
+  // cudaMemcpy returns before what it read from memory that is not pinned is there, and our streams do not
+  // wait for the one on which it comes.
+  check(cudaDeviceSynchronize(), "start");
 }
 
 void CudaDevice::require_fits(const ModelConfig &config, int64_t weight_bytes) const {
@@ -172,7 +175,8 @@ void CudaDevice::require_fits(const ModelConfig &config, int64_t weight_bytes) c
 
 void CudaDevice::upload(char *to, const void *from, int64_t bytes) {
   make_current();
-  check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice), "upload weights");
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, state_->stream),
+        "upload weights");
 }
 
 void CudaDevice::pin(int layer, void *slab, int64_t bytes) {
@@ -244,7 +248,8 @@ void CudaDevice::fill_with_noise(const int32_t *blocks, int first, int end, uint
   const size_t count = size_t(end + kBlockTokens - 1) / kBlockTokens;
   for (size_t b = size_t(first / kBlockTokens); b < count && state_->near != nullptr; ++b)
     state_->near->forget(blocks[b]);
-  check(cudaMemcpy(state_->tables, blocks, count * sizeof(int32_t), cudaMemcpyHostToDevice),
+  check(cudaMemcpyAsync(state_->tables, blocks, count * sizeof(int32_t), cudaMemcpyHostToDevice,
+                        state_->stream),
         "upload a list of blocks");
   for (int layer = 0; layer < config_->layers; ++layer) {
     if (config_->layer_on_host(layer))

@@ -114,32 +114,40 @@ bool is_valid(const Copy &copy, cudaMemcpyKind kind) {
          from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice);
 }
 
+// Memory that is not pinned is read before a call returns, and written: CUDA's "API synchronization
+// behavior".
+bool is_pageable(const char *p, size_t extent) {
+  const Lock lock(mutex);
+  return region_of(p, extent) == nullptr;
+}
+
+cudaError_t queue_copy(const Copy &copy, cudaStream_t stream, bool keeps_values) {
+  if (!keeps_values) return emulated::queue_work(stream, [copy] { copy.run(); });
+  auto values = std::make_shared<std::vector<char>>(copy.from, copy.from + copy.from_extent());
+  Copy kept = copy;
+  kept.from = values->data();
+  return emulated::queue_work(stream, [kept, values] { kept.run(); });
+}
+
+// What goes to the device from such memory has been read then, but need not be there yet: the rest is the
+// stream's without a name, for which streams that do not block do not wait.
 cudaError_t copy_now(const Copy &copy, cudaMemcpyKind kind) {
   if (!is_valid(copy, kind)) return cudaErrorInvalidValue;
   if (emulated::is_recording()) return cudaErrorStreamCaptureUnsupported;
   if (const cudaError_t error = emulated::finish_stream(nullptr); error != cudaSuccess) return error;
+  if (is_pageable(copy.from, copy.from_extent()) && !is_pageable(copy.to, copy.to_extent()))
+    return queue_copy(copy, nullptr, true);
   copy.run();
   return cudaSuccess;
 }
 
-// Memory that is not pinned is read before the call returns, and written: CUDA's "API synchronization
-// behavior".
 cudaError_t copy_later(const Copy &copy, cudaMemcpyKind kind, cudaStream_t stream) {
   if (!is_valid(copy, kind)) return cudaErrorInvalidValue;
-  bool reads_pageable, writes_pageable;
-  {
-    const Lock lock(mutex);
-    reads_pageable = region_of(copy.from, copy.from_extent()) == nullptr;
-    writes_pageable = region_of(copy.to, copy.to_extent()) == nullptr;
-  }
-  if (reads_pageable && !emulated::is_recorded(stream)) {
-    auto values = std::make_shared<std::vector<char>>(copy.from, copy.from + copy.from_extent());
-    Copy kept = copy;
-    kept.from = values->data();
-    return emulated::queue_work(stream, [kept, values] { kept.run(); });
-  }
-  const cudaError_t error = emulated::queue_work(stream, [copy] { copy.run(); });
-  return error == cudaSuccess && writes_pageable ? emulated::finish_stream(stream) : error;
+  const bool reads_pageable = is_pageable(copy.from, copy.from_extent());
+  if (reads_pageable && !emulated::is_recorded(stream)) return queue_copy(copy, stream, true);
+  const cudaError_t error = queue_copy(copy, stream, false);
+  return error == cudaSuccess && is_pageable(copy.to, copy.to_extent()) ? emulated::finish_stream(stream)
+                                                                        : error;
 }
 
 Copy copy_of(void *to, const void *from, size_t bytes) {
@@ -245,9 +253,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
   return copy_later(copy_of(to, to_pitch, from, from_pitch, width, height), kind, stream);
 }
 cudaError_t cudaMemset(void *to, int value, size_t bytes) {
-  if (const cudaError_t error = emulated::finish_stream(nullptr); error != cudaSuccess) return error;
-  std::memset(to, value, bytes);
-  return cudaSuccess;
+  return cudaMemsetAsync(to, value, bytes, nullptr);
 }
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
   return emulated::queue_work(stream, [=] { std::memset(to, value, bytes); });

@@ -19,6 +19,7 @@ int *device_int(int value) {
   int *p = nullptr;
   CHECK(cudaMalloc(&p, sizeof value) == cudaSuccess);
   CHECK(cudaMemcpy(p, &value, sizeof value, cudaMemcpyHostToDevice) == cudaSuccess);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
   return p;
 }
 int read(const int *p) {
@@ -80,6 +81,17 @@ TEST("pinned memory is read when its copy runs, other memory before the call ret
   local = 8;
   cudaStreamSynchronize(world.compute);
   CHECK(read(world.sum) == 7);
+}
+
+TEST("a copy at once from memory that is not pinned may still be on its way when other streams go on") {
+  World world;
+  int local = 5;
+  CHECK(cudaMemcpy(world.one, &local, sizeof local, cudaMemcpyHostToDevice) == cudaSuccess);
+  local = 6;
+  world.add();
+  CHECK(cudaStreamSynchronize(world.compute) == cudaSuccess && read(world.sum) == 11);
+  world.add();
+  CHECK(cudaStreamSynchronize(world.compute) == cudaSuccess && read(world.sum) == 16);
 }
 
 TEST("what is recorded is done at each launch, by all streams that were drawn in") {
