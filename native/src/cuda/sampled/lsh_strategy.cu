@@ -93,6 +93,9 @@ constexpr int kAhead = 8;   // planes that a thread has under way
 constexpr int kRounds = 2;  // in which a block's threads look at a chunk
 static_assert(kKeys * kChunkThreads * kRounds == kChunkKeys && kKeys * 32 == kIndexTokens);
 
+// Planes whose codes there is room for: compilers read several at once, beyond the last one too.
+__host__ __device__ constexpr int planes_ahead(int planes) { return (planes + kAhead - 1) / kAhead * kAhead; }
+
 // Words of a plane of this thread's keys: bits of tables in which all planes agreed so far, by head.
 template <int H>
 struct Agreeing {
@@ -216,8 +219,10 @@ __global__ void __launch_bounds__(kChunkThreads) collide_kernel(SampledStep step
   const int thread = static_cast<int>(threadIdx.x), group = step.shape.group();
   const int64_t view = view_index(step, query, kv_head);
   const int planes = step.shape.signature.planes();
-  for (int i = thread; i < planes * H; i += kChunkThreads)
-    codes[i] = i % H < group ? step.memory.codes[(view * planes + i / H) * group + i % H] : 0;
+  for (int i = thread; i < planes_ahead(planes) * H; i += kChunkThreads) {
+    const bool has = i < planes * H && i % H < group;
+    codes[i] = has ? step.memory.codes[(view * planes + i / H) * group + i % H] : 0;
+  }
   __syncthreads();
   const SampledQuery &own = step.query[query];
   for (int chunk = static_cast<int>(blockIdx.x); chunk * kChunkKeys < own.end;
@@ -234,7 +239,8 @@ __global__ void __launch_bounds__(kChunkThreads) collide_kernel(SampledStep step
 
 template <int H>
 void launch_collide(const Launcher &launcher, const SampledStep &step) {
-  const size_t codes = sizeof(uint32_t) * static_cast<size_t>(step.shape.signature.planes()) * H;
+  const size_t codes =
+      sizeof(uint32_t) * static_cast<size_t>(planes_ahead(step.shape.signature.planes())) * H;
   launch(launcher, collide_kernel<H>, chunk_grid(launcher, step, kChunkKeys, 8), kChunkThreads, codes, step);
 }
 
