@@ -28,7 +28,7 @@ std::vector<uint64_t> draw_seeds(const std::vector<int> &positions, const std::v
     jobs.push_back({q.data(), nullptr, position, blocks.data(), &params, nullptr, nullptr});
   std::vector<uint64_t> seeds;
   for (int layer : layers) {
-    views.make(layer, q.data(), nullptr, jobs.data(), static_cast<int>(jobs.size()));
+    views.make(layer, q.data(), {}, jobs.data(), static_cast<int>(jobs.size()));
     for (const View &view : views.all()) seeds.push_back(view.strategy_view.draw_seed);
   }
   return seeds;
