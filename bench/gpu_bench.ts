@@ -5,6 +5,7 @@
  * by the GPU and by the CPU. `--help` lists the flags. Kernels alone: `deno task bench:gpu:kernels`.
  */
 import { parseArgs } from "node:util";
+import { GREEDY } from "../src/engine/engine.ts";
 import { CPU } from "../src/engine/settings.ts";
 import { Failure } from "../src/errors.ts";
 import { formatBytes, parseSize } from "../src/model/memory.ts";
@@ -29,6 +30,8 @@ const OPTIONS = {
   bits: { type: "string", default: "2" },
   lsh: { type: "string", default: "10x150" },
   rates: { type: "string" },
+  temperature: { type: "string", default: "0" },
+  "top-p": { type: "string", default: "1" },
   threads: { type: "string", default: "0" },
   minutes: { type: "string", default: "8" },
   out: { type: "string", default: `${ROOT}bench/results/gpu` },
@@ -47,6 +50,7 @@ const HELP = `deno task bench:gpu [flags]
   --lsh KxL             (default: 10x150)
   --rates VRAM,WIRE     GB/s of this GPU's memory and from pinned host memory, for the roofs
                         (default: ${MEASURED_RATES.vram / 1e9},${MEASURED_RATES.wire / 1e9})
+  --temperature T       draw tokens, with --top-p P (default: greedy, 1)
   --threads N           default: one for each physical core
   --minutes N           after so many no further engine is opened (default: 8)
   --out DIR             where gpu.md, .json and .svg go (default: bench/results/gpu)`;
@@ -111,6 +115,12 @@ async function main(flags: Flags): Promise<string> {
       device,
       threads: wholeNumber("threads", flags.threads, 0),
       common: { denseLayers },
+      sampling: {
+        ...GREEDY,
+        temperature: Number(flags.temperature),
+        topP: Number(flags["top-p"]),
+        seed: 1n,
+      },
       free: () => freeMemory(device, undefined, flags.memory),
       deadline: start + 60_000 * Number(flags.minutes),
       show,

@@ -12,7 +12,7 @@ pass() {
 }
 on_gpu() { SOUNDER_DEVICE=cuda pass "$@"; }
 
-for test in cuda_sampled cuda_attention cuda_best cuda_products; do pass $build/${test}_test; done
+for test in cuda_sampled cuda_attention cuda_best cuda_draw cuda_products; do pass $build/${test}_test; done
 for test in device device_decode device_host device_sampled device_strategies device_lsh device_host_attention transformer transformer_bf16 contexts \
   api_threads; do
   on_gpu $build/${test}_test
@@ -29,7 +29,7 @@ find_races() {
   ! grep 'Race reported' "$log" | grep -v 'nvjet_\|stream_kernel'
 }
 if command -v compute-sanitizer >/dev/null; then
-  for test in cuda_sampled cuda_attention cuda_best cuda_products; do
+  for test in cuda_sampled cuda_attention cuda_best cuda_draw cuda_products; do
     pass compute-sanitizer --error-exitcode 1 $build/${test}_test
     pass find_races $build/${test}_test
   done

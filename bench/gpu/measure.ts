@@ -7,6 +7,7 @@ import {
   type Engine,
   GREEDY,
   LAST_SAMPLED,
+  type SamplingParams,
   type StepResult,
 } from "../../src/engine/engine.ts";
 import type { StrategySpec } from "../eval/strategies.ts";
@@ -53,13 +54,14 @@ export async function decodeTogether(
   engine: Engine,
   contexts: readonly ContextId[],
   { name, params }: StrategySpec,
+  sampling: SamplingParams = GREEDY,
 ): Promise<DecodePoint> {
   const length = engine.contextLength(contexts[0]!);
   const step = (token: number) =>
     engine.step(contexts.map((context, i) => ({
       context,
       tokens: [token],
-      sampling: GREEDY,
+      sampling,
       choice: 0,
       promptTokens: length,
       alternatives: 0,
@@ -104,11 +106,12 @@ export function batchesUpTo(most: number, batches: readonly number[]): number[] 
  */
 export async function decodeAll(
   engine: NativeEngine,
-  { length, most, strategies, batches }: {
+  { length, most, strategies, batches, sampling }: {
     length: number;
     most: number;
     strategies: readonly StrategySpec[];
     batches: readonly number[];
+    sampling?: SamplingParams;
   },
   show: (text: string) => void,
 ): Promise<DecodePoint[]> {
@@ -121,7 +124,7 @@ export async function decodeAll(
     const points: DecodePoint[] = [];
     for (const batch of batchesUpTo(most, batches)) {
       for (const strategy of strategies) {
-        const point = await decodeTogether(engine, contexts.slice(0, batch), strategy);
+        const point = await decodeTogether(engine, contexts.slice(0, batch), strategy, sampling);
         show(
           `${strategy.name}, batch ${batch} at ${length}: ${
             point.ms.median.toFixed(2)

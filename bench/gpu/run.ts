@@ -2,6 +2,7 @@
 /** Runs the trials of a setting, an engine each, and keeps what they gave. */
 import { NativeEngine } from "../../ffi/engine.ts";
 import type { HostAttention, IndexSettings } from "../../src/engine/settings.ts";
+import type { SamplingParams } from "../../src/engine/engine.ts";
 import { Failure } from "../../src/errors.ts";
 import { formatBytes } from "../../src/model/memory.ts";
 import type { ModelSource } from "../../src/model/model.ts";
@@ -38,6 +39,8 @@ export interface SettingResult {
 export interface RunOptions {
   device: number;
   threads: number;
+  /** How tokens are chosen (default: greedily). */
+  sampling?: SamplingParams;
   /** What the indexes of all engines have in common. */
   common: Partial<IndexSettings>;
   /** What may be used now. */
@@ -60,7 +63,7 @@ async function measureTrial(
   fit: Fit,
   source: ModelSource,
   result: SettingResult,
-  show: (text: string) => void,
+  { show, sampling }: Pick<RunOptions, "show" | "sampling">,
 ): Promise<void> {
   const { hostLayers } = fit;
   const { where, table, hostAttention, strategies } = trial;
@@ -75,7 +78,8 @@ async function measureTrial(
   }
   for (const length of trial.contexts) {
     const most = Math.min(trial.most, Math.floor(fit.contexts * longest / (length + GROWTH)));
-    const points = await decodeAll(engine, { length, most, strategies, batches: BATCHES }, show);
+    const how = { length, most, strategies, batches: BATCHES, ...(sampling && { sampling }) };
+    const points = await decodeAll(engine, how, show);
     for (const point of points) {
       const traffic = trafficOf(source.config, { ...point, hostLayers, hostAttention, index });
       result.points.push({ ...point, where, table, hostLayers, hostAttention, traffic });
@@ -88,7 +92,7 @@ export async function runTrial(
   trial: Trial,
   source: ModelSource,
   result: SettingResult,
-  { free, show, deadline, ...machine }: RunOptions,
+  { free, show, deadline, sampling, ...machine }: RunOptions,
 ): Promise<string | null> {
   const name = `${result.setting.title}, ${trial.where}`;
   const skip = (why: string) => {
@@ -105,7 +109,7 @@ export async function runTrial(
   try {
     engine = await NativeEngine.open(source, fit.settings);
     result.notes.push(noteOf(trial, fit, performance.now() - start));
-    await measureTrial(engine, trial, fit, source, result, show);
+    await measureTrial(engine, trial, fit, source, result, { show, ...(sampling && { sampling }) });
     return engine.info().text;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "best_token.h"
 #include "capture.h"
 #include "sampled/lsh.h"
 #include "sampled/params.h"
 #include "sounder.h"
+#include "token_choice.h"
 
 namespace sounder {
 
@@ -34,8 +34,8 @@ struct BatchSequence {
       *hidden;  // [C] out: the sum of its new tokens' hidden states after the final norm; nullptr: not asked
 
   int32_t context = 0;  // its id
-  // Nothing is asked of its last token's logits but the best token.
-  bool wants_best = false;
+  // Where nothing is asked of its last token's logits but the next token: how that is chosen.
+  std::optional<TokenChoice> choice = {};
 
   // The forward's: the rows that it still computes are the last ones of the new tokens.
   int first_row = 0;
@@ -46,8 +46,8 @@ struct BatchSequence {
   int sampled_from = INT32_MAX;       // position of the first row that sampled in some layer
   SampledStatistics statistics = {};  // of the last row
   int layers_verified = 0;
-  std::optional<BestToken> best = {};  // where a device found it: its logits are not handed on then
-  int hidden_tokens = 0;               // that are in `hidden`
+  std::optional<ChosenToken> chosen = {};  // where a device found it: its logits are not handed on then
+  int hidden_tokens = 0;                   // that are in `hidden`
 
   // Whether anybody asks what follows this token of the call.
   bool wants_logits(int token) const { return score || (sample && token == first_token + count - 1); }

@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "best_token.h"
 #include "model.h"
 #include "sampled/params.h"
 #include "sampled/sampled_range.h"
+#include "token_choice.h"
 
 namespace sounder {
 
@@ -27,6 +27,7 @@ struct DeviceStep {
     int position;                       // of the first row
     const int32_t *blocks;              // of the context, as many as its last row needs
     std::vector<int32_t> signatures{};  // where they lie, of as many blocks as have some (LshTables::places)
+    TokenChoice choice{};               // of the token after its row, in a step that decodes
   };
   // A row that chooses the keys that it reads, at layers that sample.
   struct SampledRow {
@@ -128,8 +129,8 @@ class Device {
   };
   // In host memory until the next call.
   struct Decoded {
-    const BestToken *best;  // [rows]
-    const float *logits;    // [rows, V] or nullptr
+    const ChosenToken *chosen;  // [rows]
+    const float *logits;        // [rows, V] or nullptr
   };
   virtual Decoded decode(const DecodeCall &call) = 0;
   // Until no step that was queued ahead writes to this block: for who takes it for something else. From any

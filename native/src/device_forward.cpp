@@ -13,8 +13,8 @@ void DeviceForward::describe(const Batch &batch) {
   step_.capturing = batch.capture != nullptr;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     const BatchSequence &s = batch.sequences[i];
-    step_.sequences.push_back(
-        {s.first_row, s.rows, s.position + s.count - s.rows, s.blocks, places_of(s.lsh)});
+    step_.sequences.push_back({s.first_row, s.rows, s.position + s.count - s.rows, s.blocks, places_of(s.lsh),
+                               s.choice.value_or(TokenChoice{})});
     add_sampled_rows(s, static_cast<int>(i), step_.sequences.back().position, step_);
   }
   for (int32_t token : batch.row_token) step_.tokens.push_back(batch.tokens[size_t(token)]);

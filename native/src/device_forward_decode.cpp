@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Steps of one token a context. Where every context wants its best token alone, and went on by that token the
-// last time too, the same step one token on is queued behind this one: answers go on more often than not.
+// Steps of one token a context. Where the device chooses every context's token, and they went on by what it
+// chose the last time too, the same step one token on is queued behind this one: answers go on more often
+// than not.
 #include <algorithm>
 #include <cstring>
 
@@ -13,6 +14,14 @@ namespace sounder {
 
 namespace {
 
+int32_t low_of(uint64_t bits) { return static_cast<int32_t>(bits); }
+int32_t high_of(uint64_t bits) { return static_cast<int32_t>(bits >> 32); }
+int32_t bits_of(float value) {
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
 // All that a step depends on but its tokens.
 std::vector<int32_t> description_of(const Batch &batch, const DeviceStep &step) {
   std::vector<int32_t> all;
@@ -22,15 +31,15 @@ std::vector<int32_t> description_of(const Batch &batch, const DeviceStep &step) 
     all.insert(all.end(), {batch.sequences[i].context, s.first_row, s.position});
     all.insert(all.end(), s.blocks, s.blocks + blocks);
     all.insert(all.end(), s.signatures.begin(), s.signatures.end());
+    const TokenChoice &c = s.choice;
+    all.insert(all.end(), {low_of(c.seed), high_of(c.seed), c.choice, bits_of(c.factor), c.top_k,
+                           bits_of(c.top_p), bits_of(c.farthest)});
   }
   for (const DeviceStep::SampledRow &row : step.sampled) {
     all.insert(all.end(),
                {row.row, row.sequence, row.range.begin, row.range.end, row.range.budget, row.params->verify,
-                row.params->attention, row.params->collisions, row.params->draws,
-                static_cast<int32_t>(row.params->seed), static_cast<int32_t>(row.params->seed >> 32)});
-    int32_t beta;
-    std::memcpy(&beta, &row.params->beta, sizeof beta);
-    all.push_back(beta);
+                row.params->attention, row.params->collisions, row.params->draws, low_of(row.params->seed),
+                high_of(row.params->seed), bits_of(row.params->beta)});
   }
   return all;
 }
@@ -54,8 +63,8 @@ bool DeviceForward::make_next(const Batch &batch, DeviceStep &next) const {
     const int position = step_.sequences[i].position + 1, in_block = position % kBlockTokens;
     const bool moves_on = in_block == 0 || in_block == kBlockTokens - 1 || position >= config_.context;
     const bool extends = s.lsh != nullptr && !s.lsh->lasts(position + 1);
-    if (!s.wants_best || s.params.verify || extends || moves_on) return false;
-    next.sequences.push_back({s.first_row, 1, position, s.blocks, places_of(s.lsh)});
+    if (!s.choice || s.params.verify || extends || moves_on) return false;
+    next.sequences.push_back({s.first_row, 1, position, s.blocks, places_of(s.lsh), *s.choice});
     next.tokens.push_back(-1);
     add_sampled_rows(s, static_cast<int>(i), position, next);
   }
@@ -64,7 +73,7 @@ bool DeviceForward::make_next(const Batch &batch, DeviceStep &next) const {
 
 void DeviceForward::decode(Batch &batch, const UseLogits &use_logits) {
   const bool logits = std::any_of(batch.sequences.begin(), batch.sequences.end(),
-                                  [](const BatchSequence &s) { return !s.wants_best; });
+                                  [](const BatchSequence &s) { return !s.choice; });
   DeviceStep next;
   const bool has_next = make_next(batch, next);
   const Ahead before = std::exchange(ahead_, {});
@@ -75,8 +84,8 @@ void DeviceForward::decode(Batch &batch, const UseLogits &use_logits) {
       device_.decode({step_, follows && before.is_queued, logits, queues ? &next : nullptr});
   if (has_next) ahead_ = {description_of(batch, next), {}, queues};
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
-    if (batch.sequences[i].wants_best) batch.sequences[i].best = found.best[i];
-    ahead_.tokens.push_back(found.best[i].token);
+    if (batch.sequences[i].choice) batch.sequences[i].chosen = found.chosen[i];
+    ahead_.tokens.push_back(found.chosen[i].token);
   }
   batch.clock.lap(SOUNDER_STAGE_OTHER);
   count_sampled(batch, config_.sampling_layers());

@@ -45,7 +45,7 @@ class StepRun {
       model_.forward->run(
           batch_, [this](const float *logits, int first, int count) { use_logits(logits, first, count); });
     }
-    take_best();
+    take_chosen();
     give_back();
     batch_.clock.write(call_.stage_ms);
     return problem_;
@@ -95,8 +95,8 @@ class StepRun {
                            0,
                            hidden_of(s)};
     sequence.context = call_.contexts[s];
-    sequence.wants_best = sequence.sample && !sequence.score && requests_[s].alternatives == 0 &&
-                          takes_best(requests_[s].sampling);
+    if (sequence.sample && !sequence.score && requests_[s].alternatives == 0)
+      sequence.choice = plain_choice(requests_[s].sampling);
     if (sequence.params.attention == SOUNDER_ATTENTION_LSH) plan_lsh(context, sequence);
     batch_.sequences.push_back(std::move(sequence));
   }
@@ -149,16 +149,16 @@ class StepRun {
   }
 
   // What the forward found itself.
-  void take_best() {
+  void take_chosen() {
     for (const BatchSequence &sequence : batch_.sequences) {
-      if (!sequence.best || sequence.cancelled) continue;
+      if (!sequence.chosen || sequence.cancelled) continue;
       const int s = sequence.index;
-      if (sequence.best->token < 0) {
+      if (sequence.chosen->token < 0) {
         set_failure(s, SOUNDER_NOT_FINITE, kNotFinite);
         continue;
       }
-      call_.sampled[s] = sequence.best->token;
-      call_.sampled_logprobs[s] = sequence.best->logprob;
+      call_.sampled[s] = sequence.chosen->token;
+      call_.sampled_logprobs[s] = sequence.chosen->logprob;
     }
   }
 
@@ -166,7 +166,7 @@ class StepRun {
     const BatchSequence &sequence = batch_.sequences[batch_.row_sequence[row]];
     int token = batch_.row_token[row], s = sequence.index;
     bool last = token == sequence.first_token + sequence.count - 1;
-    if (sequence.cancelled || sequence.best || !sequence.wants_logits(token)) return SOUNDER_OK;
+    if (sequence.cancelled || sequence.chosen || !sequence.wants_logits(token)) return SOUNDER_OK;
     double log_sum;
     if (!model_.sampler.log_sum_exp(logits, &log_sum)) return SOUNDER_NOT_FINITE;
     const StepRequest &request = requests_[s];

@@ -97,10 +97,20 @@ Sampler::Sampler(const Kernels &kernels, int vocabulary, int threads)
       vocabulary_(vocabulary),
       memory_(workspace_bytes(vocabulary, threads), "the sampler") {}
 
-bool takes_best(const SamplingParams &p) {
-  const bool penalties = p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0;
-  const bool greedy = p.temperature < kGreedyBelow || p.top_k == 1;
-  return greedy && !penalties && p.bias_count == 0 && p.allowed == nullptr;
+namespace {
+
+bool has_penalties(const SamplingParams &p) {
+  return p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0;
+}
+
+bool is_greedy(const SamplingParams &p) { return p.temperature < kGreedyBelow || p.top_k == 1; }
+
+}  // namespace
+
+std::optional<TokenChoice> plain_choice(const SamplingParams &p) {
+  if (has_penalties(p) || p.bias_count > 0 || p.allowed != nullptr) return std::nullopt;
+  if (is_greedy(p)) return TokenChoice{};
+  return TokenChoice{p.seed, p.choice, 1 / p.temperature, p.top_k, p.top_p, -std::log(p.min_p)};
 }
 
 Sampler::Scratch Sampler::scratch(int thread) const {
@@ -161,8 +171,7 @@ void Sampler::penalize(const SamplingParams &params, const TokenHistory &history
 // The logits after bias, penalties and the mask; the given ones where nothing changes them.
 const float *Sampler::adjusted(const float *logits, const SamplingParams &params, const TokenHistory &history,
                                const Scratch &scratch) const {
-  bool penalties =
-      params.repetition_penalty != 1 || params.presence_penalty != 0 || params.frequency_penalty != 0;
+  const bool penalties = has_penalties(params);
   if (params.bias_count == 0 && params.allowed == nullptr && !penalties) return logits;
   float *values = scratch.values;
   std::memcpy(values, logits, static_cast<size_t>(vocabulary_) * sizeof(float));
@@ -188,7 +197,7 @@ int32_t Sampler::choose(const float *logits, const SamplingParams &params, const
   const float *values = adjusted(logits, params, history, own);
   float maximum = kernels_.maximum(values, vocabulary_);
   if (maximum == kForbidden) return -1;
-  if (params.temperature < kGreedyBelow || params.top_k == 1) return first_with_value(values, maximum);
+  if (is_greedy(params)) return first_with_value(values, maximum);
   float factor = 1 / params.temperature;
   for (int i = 0; i < vocabulary_; ++i) {
     own.values[i] = std::max((values[i] - maximum) * factor, kNegligible);

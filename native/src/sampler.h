@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cpu/kernels.h"
 #include "memory.h"
+#include "token_choice.h"
 
 namespace sounder {
 
@@ -31,8 +33,8 @@ struct SamplingParams {
   const uint32_t *allowed;  // bit mask over the vocabulary, or nullptr
 };
 
-// Whether the choice is the likeliest token of what the model says, whatever the seed.
-bool takes_best(const SamplingParams &params);
+// The choice as one that a device can make too; nullopt where the sampler must look at more than the logits.
+std::optional<TokenChoice> plain_choice(const SamplingParams &params);
 
 // The tokens that precede the one to choose: those of the context, then those of this step.
 struct TokenHistory {

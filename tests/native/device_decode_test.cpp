@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Answers that take the best token each time run one step ahead of their caller on a GPU: they are those of
-// steps that are asked for one by one, and what was queued in vain leaves no trace.
+// Answers whose tokens a GPU chooses run one step ahead of their caller: they are those of steps that are
+// asked for one by one, and what was queued in vain leaves no trace.
 #include <utility>
 
 #include "check.h"
@@ -14,6 +14,11 @@ using tiny::Engine;
 using tiny::has_gpu;
 using tiny::Sequence;
 using tiny::StepResult;
+
+struct Sampling {
+  float temperature = 0, top_p = 0.9f, min_p = 0;
+  int top_k = 30, seed = 11;
+};
 
 struct Answer {
   std::vector<int32_t> tokens;
@@ -54,11 +59,15 @@ struct World {
     if (!sampled) return plain;
     return tiny::asking(plain, {.budget = 0.3f, .beta = 1, .from = kPromptTokens});
   }
-  // Goes on from a token. Where alternatives are asked for, every step is computed when it is called for.
-  Answer go_on(int32_t context, int32_t token, int count, bool ahead) {
+  // Goes on from a token. Where alternatives are asked for, every step is computed when it is called for, and
+  // the CPU chooses.
+  Answer go_on(int32_t context, int32_t token, int count, bool ahead, const Sampling &how = {}) {
     Answer answer;
     for (int i = 0; i < count; ++i) {
       Sequence own = sequence(context, {token});
+      own.with_float(SOUNDER_STEP_TEMPERATURE, how.temperature).with_float(SOUNDER_STEP_TOP_P, how.top_p);
+      own.with_float(SOUNDER_STEP_MIN_P, how.min_p);
+      own.with(SOUNDER_STEP_SEED_LOW, how.seed).with(SOUNDER_STEP_TOP_K, how.top_k);
       const StepResult made = engine.step({own.with(SOUNDER_STEP_ALTERNATIVES, ahead ? 0 : 1)});
       CHECK(made.status == SOUNDER_OK && made.statuses[0] == SOUNDER_OK);
       answer.tokens.push_back(token = made.sampled[0]);
@@ -96,6 +105,30 @@ TEST("an answer that runs ahead is the one that is asked for step by step, over 
 }
 
 // A step of another context would end what is queued ahead: so those of the plain one come first.
+TEST("tokens that a GPU draws run ahead too, and are those that the CPU draws") {
+  // What was queued for one of them is not taken by the next one.
+  constexpr Sampling kHows[] = {
+      {2}, {3}, {3, 0.8f}, {3, 0.8f, 0.01f}, {3, 0.8f, 0.01f, 12}, {3, 0.8f, 0.01f, 12, 7}, {0}};
+  for_worlds([&](World &world) {
+    std::vector<Answer> expected;
+    for (const bool is_ahead : {false, true}) {
+      int32_t token = 0;
+      const int32_t context = world.prompt(token);
+      for (size_t i = 0; i < std::size(kHows); ++i) {
+        const Answer drawn = world.go_on(context, token, 5, is_ahead, kHows[i]);
+        if (is_ahead)
+          world.expect_same(drawn, expected[i]);
+        else
+          expected.push_back(drawn);
+        token = drawn.tokens.back();
+      }
+    }
+    int32_t token = 0;
+    const int32_t greedy = world.prompt(token);
+    CHECK(expected[0].tokens != world.go_on(greedy, token, 5, true).tokens);
+  });
+}
+
 TEST("what ran ahead in vain leaves no trace when the context goes on by another token") {
   for_worlds([](World &world) {
     int32_t next = 0, same = 0;
@@ -132,7 +165,7 @@ TEST("what ran ahead in vain leaves no trace in blocks that others take") {
   });
 }
 
-TEST("contexts run ahead together, until one asks for more than its best token") {
+TEST("contexts run ahead together, until one asks for more than its next token") {
   for_worlds([](World &world) {
     int32_t next[2], same[2];
     int32_t ahead[2], plain[2];
@@ -142,10 +175,10 @@ TEST("contexts run ahead together, until one asks for more than its best token")
     }
     for (int step = 0; step < 10; ++step) {
       Sequence a = world.sequence(ahead[0], {next[0]}), b = world.sequence(ahead[1], {next[1]});
-      if (step == 6) b.with_float(SOUNDER_STEP_TEMPERATURE, 0.7f).with(SOUNDER_STEP_SEED_LOW, 3);
+      if (step == 6) b.with_float(SOUNDER_STEP_REPETITION_PENALTY, 1.3f);
       const StepResult made = world.engine.step({a, b});
       Sequence c = world.sequence(plain[0], {same[0]}), d = world.sequence(plain[1], {same[1]});
-      if (step == 6) d.with_float(SOUNDER_STEP_TEMPERATURE, 0.7f).with(SOUNDER_STEP_SEED_LOW, 3);
+      if (step == 6) d.with_float(SOUNDER_STEP_REPETITION_PENALTY, 1.3f);
       c.with(SOUNDER_STEP_ALTERNATIVES, 1), d.with(SOUNDER_STEP_ALTERNATIVES, 1);
       const StepResult expected = world.engine.step({c, d});
       CHECK(made.sampled == expected.sampled);

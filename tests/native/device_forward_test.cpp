@@ -46,8 +46,8 @@ class FakeDevice : public check::FakeDevice {
     calls += call.is_running ? "D" : "d";
     if (call.next != nullptr) calls += "+", next = *call.next;
     during_decode();
-    best_.assign(step.tokens.size(), {7, -0.5f});
-    return {best_.data(), call.logits ? make_logits(0, int(step.tokens.size())) : nullptr};
+    chosen_.assign(step.tokens.size(), {7, -0.5f});
+    return {chosen_.data(), call.logits ? make_logits(0, int(step.tokens.size())) : nullptr};
   }
   void await_block(int32_t) override {}
   // Each sequence read as many rows as its number says, and one more.
@@ -73,7 +73,7 @@ class FakeDevice : public check::FakeDevice {
   }
 
   std::vector<float> logits_;
-  std::vector<sounder::BestToken> best_;
+  std::vector<sounder::ChosenToken> chosen_;
 };
 
 struct World {
@@ -247,12 +247,12 @@ struct Answering {
   World world;
   sounder::DeviceForward forward{world.config, world.device};
 
-  // One step on from a position, with this token, for the best token alone.
+  // One step on from a position, with this token, for the next one alone.
   BatchSequence &step(int position, int32_t token, int context = 5) {
     world.batch.sequences.clear();
     world.batch.tokens.clear();
     BatchSequence &own = world.add(1, position, true);
-    own.wants_best = true;
+    own.choice = sounder::TokenChoice{};
     own.context = context;
     world.batch.tokens = {token};
     forward.run(world.batch, [](const float *, int, int) { CHECK(false); });
@@ -262,12 +262,12 @@ struct Answering {
 
 }  // namespace
 
-TEST("who goes on by the best token gets a step queued ahead, and takes it the next time") {
+TEST("who goes on by what the device chose gets a step queued ahead, and takes it the next time") {
   Answering answering;
   World &world = answering.world;
   world.config.context = 1000;
   const BatchSequence &first = answering.step(10, 3);
-  CHECK(first.best && first.best->token == 7 && first.best->logprob == -0.5f);
+  CHECK(first.chosen && first.chosen->token == 7 && first.chosen->logprob == -0.5f);
   answering.step(11, 7);
   CHECK(world.device.calls == "dd+");
   CHECK(world.device.next.tokens == (std::vector<int32_t>{-1}));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cuda_device.h"
+#include "draw_tokens.h"
 #include "plan.h"
 
 namespace sounder::cuda {
@@ -22,7 +23,21 @@ void CudaDevice::decode_all() {
   DeviceState &s = *state_;
   s.products->multiply_normed(weights_->output, s.x, weights_->final_norm, config_->norm_epsilon, rows_,
                               s.normed, Into::kFloats, s.logits);
-  find_best(s.stream, s.logits, rows_, config_->vocabulary, s.best_parts, s.best);
+  find_best(s.stream, s.logits, rows_, config_->vocabulary, s.best_parts, s.chosen);
+  if (draws_)
+    draw_tokens(s.stream, s.logits, rows_, config_->vocabulary, s.rows,
+                reinterpret_cast<const TokenChoice *>(s.choices.data()), s.chosen);
+}
+
+void CudaDevice::upload_choices(const DeviceStep &step) {
+  draws_ = std::any_of(step.sequences.begin(), step.sequences.end(),
+                       [](const DeviceStep::Sequence &s) { return s.choice.factor > 0; });
+  if (!draws_) return;
+  TokenChoice *staged = choices_in(half_);
+  for (const DeviceStep::Sequence &s : step.sequences) staged[s.first_row] = s.choice;
+  check(cudaMemcpyAsync(state_->choices.data(), staged, size_t(rows_) * sizeof(TokenChoice),
+                        cudaMemcpyHostToDevice, state_->stream),
+        "upload a step");
 }
 
 // Blocks that are full now are sealed behind the recorded part: few steps fill one, and a token does not
@@ -31,7 +46,8 @@ void CudaDevice::queue(const DeviceStep &step) {
   DeviceState &s = *state_;
   describe(step);
   SampledLayers *sampled = s.sampled.get();
-  GraphKey key{rows_, {}, 0, false};
+  upload_choices(step);
+  GraphKey key{rows_, {}, 0, false, draws_};
   if (sampled != nullptr) {
     sampled->clear_statistics(s.stream);
     appends_late_ = sampled->rows() == rows_ && !sampled->verifies() && sampled->can_prepare();
@@ -45,8 +61,8 @@ void CudaDevice::queue(const DeviceStep &step) {
   else
     graphs_.run(s.stream, key, [this] { decode_all(); });
   for (int layer = 0; layer < config_->layers; ++layer) seal_blocks(layer);
-  check(cudaMemcpyAsync(best_out(half_), s.best, size_t(rows_) * sizeof(BestToken), cudaMemcpyDeviceToHost,
-                        s.stream),
+  check(cudaMemcpyAsync(chosen_out(half_), s.chosen, size_t(rows_) * sizeof(ChosenToken),
+                        cudaMemcpyDeviceToHost, s.stream),
         "read tokens");
   if (sampled != nullptr) sampled->fetch_statistics(s.stream, half_);
 }
@@ -90,7 +106,8 @@ Device::Decoded CudaDevice::decode(const DecodeCall &call) {
   if (call.next != nullptr) queue_ahead(*call.next);
   check(cudaEventSynchronize(state_->step_done[own]), "finish a step");
   shown_ = own;
-  return {best_out(own), call.logits ? reinterpret_cast<const float *>(state_->logits_out.data()) : nullptr};
+  return {chosen_out(own),
+          call.logits ? reinterpret_cast<const float *>(state_->logits_out.data()) : nullptr};
 }
 
 }  // namespace sounder::cuda

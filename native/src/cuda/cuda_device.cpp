@@ -85,7 +85,9 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
   logits_out = PinnedBuffer(bytes.logits, "pin memory for logits");
   staging_bytes = (bytes.rows + bytes.kept + bytes.tables + bytes.tiles + 63) / 64 * 64;
   staging = PinnedBuffer(2 * staging_bytes, "pin memory for a step");
-  best_out = PinnedBuffer(int64_t{2} * kLogitsRows * sizeof(BestToken), "pin memory for tokens");
+  chosen_out = PinnedBuffer(int64_t{2} * kLogitsRows * sizeof(ChosenToken), "pin memory for tokens");
+  choices = Buffer(int64_t{kLogitsRows} * sizeof(TokenChoice), "make room for choices");
+  choices_in = PinnedBuffer(int64_t{2} * kLogitsRows * sizeof(TokenChoice), "pin memory for choices");
 
   Cutter cut(workspace.data());
   x = cut.take<float>(bytes.x);
@@ -101,8 +103,8 @@ DeviceState::DeviceState(const ModelConfig &config, int64_t weight_bytes, int pr
   sine = cut.take<float>(bytes.angles / 2);
   partials = cut.take(bytes.partials);
   best_parts = reinterpret_cast<BestPart *>(partials);
-  best = reinterpret_cast<BestToken *>(best_parts + kLogitsRows * kBestParts);
-  static_assert(kLogitsRows * (kBestParts * sizeof(BestPart) + sizeof(BestToken)) <= 4 * kDevicePartials);
+  chosen = reinterpret_cast<ChosenToken *>(best_parts + kLogitsRows * kBestParts);
+  static_assert(kLogitsRows * (kBestParts * sizeof(BestPart) + sizeof(ChosenToken)) <= 4 * kDevicePartials);
   rows = cut.take<Row>(bytes.rows);
   kept = cut.take<int32_t>(bytes.kept);
   tables = cut.take<int32_t>(bytes.tables);

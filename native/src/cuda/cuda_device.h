@@ -33,11 +33,13 @@ struct DeviceState {
   std::vector<char *> slabs;       // [layers] where kernels find a layer's rows; nullptr: not pinned yet
   std::vector<void *> pinned;      // host memory that unpin gives back
   PinnedBuffer logits_out;
-  PinnedBuffer staging;   // of what a step uploads, twice: a step may be queued behind the one that runs
-  int64_t staging_bytes;  // of one
-  PinnedBuffer best_out;  // twice
-  PinnedBuffer handover;  // queries of rows that the CPU attends, then what they attended
-  Event handed_over[2];   // of both halves of a step
+  PinnedBuffer staging;     // of what a step uploads, twice: a step may be queued behind the one that runs
+  int64_t staging_bytes;    // of one
+  PinnedBuffer chosen_out;  // twice
+  Buffer choices;           // [kLogitsRows] of TokenChoice
+  PinnedBuffer choices_in;  // twice
+  PinnedBuffer handover;    // queries of rows that the CPU attends, then what they attended
+  Event handed_over[2];     // of both halves of a step
   Event own_begin{cudaEventDefault}, own_end{cudaEventDefault};
   Stream stream, copies;
   Event layer_done[2], layer_appended[2], step_done[2];
@@ -49,7 +51,7 @@ struct DeviceState {
   int32_t *kept, *tables;
   AttendTile *tiles;
   BestPart *best_parts;  // where partial states of attention lie at other times
-  BestToken *best;       // behind them: until a layer attends
+  ChosenToken *chosen;   // behind them: until a layer attends
   std::unique_ptr<Products> products;
   std::unique_ptr<SampledLayers> sampled;  // nullptr where no layer samples
   std::unique_ptr<HostLayers> host;        // nullptr where no layer's KV lies in host memory
@@ -141,9 +143,13 @@ class CudaDevice : public Device {
   void queue_ahead(const DeviceStep &step);
   // Waits for what was queued ahead, which nobody asked for after all.
   void forget_ahead();
-  BestToken *best_out(int half) const {
-    return reinterpret_cast<BestToken *>(state_->best_out.data()) + half * kLogitsRows;
+  ChosenToken *chosen_out(int half) const {
+    return reinterpret_cast<ChosenToken *>(state_->chosen_out.data()) + half * kLogitsRows;
   }
+  TokenChoice *choices_in(int half) const {
+    return reinterpret_cast<TokenChoice *>(state_->choices_in.data()) + half * kLogitsRows;
+  }
+  void upload_choices(const DeviceStep &step);
 
   // Noise as the rows of one layer, and its index.
   void fill_rows(int layer, const RowPlace &place, int first, int end, uint32_t seed);
@@ -182,6 +188,8 @@ class CudaDevice : public Device {
   bool appends_late_ = false;
   // Sinks and tails of rows in host memory are in the cache.
   bool near_ = false;
+  // Some row's next token is drawn.
+  bool draws_ = false;
   // Of all rows; where rows sample: of the others, and of those that are verified.
   AttendPlan plan_, exact_plan_, verify_plan_;
   Graphs graphs_;

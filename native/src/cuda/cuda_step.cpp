@@ -79,7 +79,7 @@ void CudaDevice::begin(const DeviceStep &step) {
 
 void CudaDevice::embed_rows() {
   const ModelConfig &c = *config_;
-  embed(state_->stream, state_->rows, state_->best, rows_, weights_->embedding.data, c.hidden, c.f32,
+  embed(state_->stream, state_->rows, state_->chosen, rows_, weights_->embedding.data, c.hidden, c.f32,
         state_->x);
   rotate_table(state_->stream, state_->rows, rows_, state_->frequencies, c.rope_pairs(), c.rope_scale,
                state_->cosine, state_->sine);

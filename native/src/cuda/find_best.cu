@@ -59,7 +59,7 @@ __global__ void best_parts_kernel(const float *logits, int vocabulary, BestPart 
 }
 
 // A warp a row.
-__global__ void best_token_kernel(const BestPart *parts, BestToken *best) {
+__global__ void best_token_kernel(const BestPart *parts, ChosenToken *best) {
   const BestPart *row = parts + int64_t{blockIdx.x} * kBestParts;
   Best own{-kLargest, kNoToken};
   float bad = 0;
@@ -79,7 +79,7 @@ __global__ void best_token_kernel(const BestPart *parts, BestToken *best) {
 }  // namespace
 
 void find_best(cudaStream_t stream, const float *logits, int rows, int vocabulary, BestPart *parts,
-               BestToken *best) {
+               ChosenToken *best) {
   launch({stream}, best_parts_kernel, dim3(kBestParts, rows), kThreads, 0, logits, vocabulary, parts);
   launch({stream}, best_token_kernel, rows, 32, 0, static_cast<const BestPart *>(parts), best);
 }

@@ -3,7 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "best_token.h"
+#include "token_choice.h"
 
 namespace sounder::cuda {
 
@@ -17,6 +17,6 @@ struct BestPart {
 
 // best[r] of logits [rows, vocabulary]; parts: room for rows * kBestParts.
 void find_best(cudaStream_t stream, const float *logits, int rows, int vocabulary, BestPart *parts,
-               BestToken *best);
+               ChosenToken *best);
 
 }  // namespace sounder::cuda

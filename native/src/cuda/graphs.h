@@ -25,9 +25,10 @@ struct GraphKey {
   std::array<int, kDeviceStrategies> sampled;  // of them, by strategy
   int longest;                                 // SampledLayers::longest
   bool near;                                   // sinks and tails are read from the cache
+  bool draws;                                  // tokens are drawn
   bool operator<(const GraphKey &other) const {
-    return std::tie(rows, sampled, longest, near) <
-           std::tie(other.rows, other.sampled, other.longest, other.near);
+    return std::tie(rows, sampled, longest, near, draws) <
+           std::tie(other.rows, other.sampled, other.longest, other.near, other.draws);
   }
 };
 

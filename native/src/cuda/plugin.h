@@ -11,7 +11,7 @@
 namespace sounder {
 
 // Raised with every change of this struct or of device.h.
-constexpr int kCudaPluginVersion = 5;
+constexpr int kCudaPluginVersion = 6;
 
 struct CudaPlugin {
   int version;  // kCudaPluginVersion

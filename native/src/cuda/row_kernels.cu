@@ -14,7 +14,7 @@ constexpr int kThreads = 256;
 constexpr int kFewRows = 16;
 
 template <typename T>
-__global__ void embed_kernel(const Row *rows, const BestToken *found, const T *table, int width, float *x) {
+__global__ void embed_kernel(const Row *rows, const ChosenToken *found, const T *table, int width, float *x) {
   const int given = rows[blockIdx.x].token, token = given >= 0 ? given : found[blockIdx.x].token;
   const T *from = table + int64_t{token >= 0 ? token : 0} * width;  // a row that fails is computed on
   float *to = x + int64_t{blockIdx.x} * width;
@@ -121,7 +121,7 @@ unsigned blocks_for(int64_t count) { return static_cast<unsigned>((count + kThre
 
 }  // namespace
 
-void embed(cudaStream_t stream, const Row *rows, const BestToken *found, int count, const void *table,
+void embed(cudaStream_t stream, const Row *rows, const ChosenToken *found, int count, const void *table,
            int width, bool f32, float *x) {
   if (f32)
     launch({stream}, embed_kernel<float>, count, kThreads, 0, rows, found, static_cast<const float *>(table),

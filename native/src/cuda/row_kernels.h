@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "best_token.h"
+#include "token_choice.h"
 
 namespace sounder::cuda {
 
@@ -21,7 +21,7 @@ struct Row {
 };
 
 // x[r] = table[rows[r].token], [V, C] of T; of rows whose token is -1, that of found[r]
-void embed(cudaStream_t stream, const Row *rows, const BestToken *found, int count, const void *table,
+void embed(cudaStream_t stream, const Row *rows, const ChosenToken *found, int count, const void *table,
            int width, bool f32, float *x);
 
 // cosine, sine [R, P]: of the angle position * frequency, a product in float32

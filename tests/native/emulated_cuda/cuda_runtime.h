@@ -85,6 +85,9 @@ inline int __float2int_rn(float x) { return static_cast<int>(std::lrint(x)); }
 inline float __int2float_rn(int x) { return static_cast<float>(x); }
 inline uint32_t __float_as_uint(float x) { return emulated::bits_as<uint32_t>(x); }
 inline float __uint_as_float(uint32_t x) { return emulated::bits_as<float>(x); }
+inline uint64_t __umul64hi(uint64_t a, uint64_t b) {
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(a) * b >> 64);
+}
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned select) {
   const uint64_t bytes = uint64_t{b} << 32 | a;

@@ -36,11 +36,13 @@ target_compile_options(cuda_emulated_test PRIVATE ${SOUNDER_WARNINGS})
 target_link_libraries(cuda_emulated_test PRIVATE sounder_objects emulated_cuda_objects)
 add_test(NAME cuda_emulated_test COMMAND cuda_emulated_test)
 
-add_executable(cuda_emulated_best_test ../tests/native/gpu/cuda_best_test.cpp)
-target_include_directories(cuda_emulated_best_test PRIVATE ../tests/native/gpu ../tests/native)
-target_compile_options(cuda_emulated_best_test PRIVATE ${SOUNDER_WARNINGS})
-target_link_libraries(cuda_emulated_best_test PRIVATE sounder_objects emulated_cuda_objects)
-add_test(NAME cuda_emulated_best_test COMMAND cuda_emulated_best_test)
+foreach(name best draw)
+  add_executable(cuda_emulated_${name}_test ../tests/native/gpu/cuda_${name}_test.cpp)
+  target_include_directories(cuda_emulated_${name}_test PRIVATE ../tests/native/gpu ../tests/native)
+  target_compile_options(cuda_emulated_${name}_test PRIVATE ${SOUNDER_WARNINGS})
+  target_link_libraries(cuda_emulated_${name}_test PRIVATE sounder_objects emulated_cuda_objects)
+  add_test(NAME cuda_emulated_${name}_test COMMAND cuda_emulated_${name}_test)
+endforeach()
 
 # The emulated GPU itself.
 add_executable(cuda_emulated_streams_test ../tests/native/emulated_cuda/tests/streams_test.cpp)

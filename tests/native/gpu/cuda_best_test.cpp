@@ -16,17 +16,18 @@ using namespace sounder::cuda;
 
 namespace {
 
-std::vector<BestToken> find(const std::vector<float> &logits, int rows) {
+std::vector<ChosenToken> find(const std::vector<float> &logits, int rows) {
   const int vocabulary = static_cast<int>(logits.size()) / rows;
   const Buffer values(int64_t(logits.size()) * 4, "hold logits");
   const Buffer parts(int64_t(rows) * kBestParts * int64_t(sizeof(BestPart)), "hold parts");
-  const Buffer best(int64_t(rows) * int64_t(sizeof(BestToken)), "hold tokens");
+  const Buffer best(int64_t(rows) * int64_t(sizeof(ChosenToken)), "hold tokens");
   cuda::check(cudaMemcpy(values.data(), logits.data(), logits.size() * 4, cudaMemcpyHostToDevice), "upload");
   find_best(nullptr, reinterpret_cast<const float *>(values.data()), rows, vocabulary,
-            reinterpret_cast<BestPart *>(parts.data()), reinterpret_cast<BestToken *>(best.data()));
-  std::vector<BestToken> found(static_cast<size_t>(rows));
-  cuda::check(cudaMemcpy(found.data(), best.data(), found.size() * sizeof(BestToken), cudaMemcpyDeviceToHost),
-              "read tokens");
+            reinterpret_cast<BestPart *>(parts.data()), reinterpret_cast<ChosenToken *>(best.data()));
+  std::vector<ChosenToken> found(static_cast<size_t>(rows));
+  cuda::check(
+      cudaMemcpy(found.data(), best.data(), found.size() * sizeof(ChosenToken), cudaMemcpyDeviceToHost),
+      "read tokens");
   return found;
 }
 
@@ -49,7 +50,7 @@ TEST("a GPU takes the token that the CPU's sampler takes, with its log-probabili
     const Sampler sampler(*choose_level(&problem), vocabulary, 1);
     const int rows = 3;
     const std::vector<float> logits = logits_of(rows * vocabulary, vocabulary);
-    const std::vector<BestToken> found = find(logits, rows);
+    const std::vector<ChosenToken> found = find(logits, rows);
     for (int row = 0; row < rows; ++row) {
       const float *own = logits.data() + int64_t{row} * vocabulary;
       SamplingParams params{};
@@ -79,7 +80,7 @@ TEST("a row with a logit that is NaN or infinite has no best token, its neighbou
     for (const int at : {0, 777, 999}) {
       std::vector<float> logits = logits_of(3000, 1);
       logits[size_t(1000 + at)] = bad;
-      const std::vector<BestToken> found = find(logits, 3);
+      const std::vector<ChosenToken> found = find(logits, 3);
       CHECK(found[0].token >= 0 && found[1].token == -1 && found[2].token >= 0);
     }
 }
