@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every answer under a schema's constraint is JSON and valid, which another implementation judges. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Failure } from "../../../src/errors.ts";
 import { ajv, allows, assertValid, draw, type Schema } from "../../fixtures/schema_judge.ts";
@@ -110,6 +110,25 @@ Deno.test("whatever the schema and the draws, answers are JSON that it finds val
     }),
     { numRuns: 500 },
   );
+});
+
+Deno.test("values with names that objects have anyway are written like any others", () => {
+  for (const name of ["valueOf", "toString", "constructor", "__proto__", "hasOwnProperty"]) {
+    const value = JSON.parse(`{"${name}": {"${name}": 1}}`);
+    for (const schema of [{ const: value }, { enum: [value] }]) {
+      const answer = draw(schema, 1);
+      assert(answer !== null);
+      assertEquals(JSON.stringify(assertValid(schema, answer)), JSON.stringify(value));
+      assert(!allows(schema, `{"${name}":1}`));
+    }
+    const typed = JSON.parse(
+      `{"type":"object","required":["${name}"],"additionalProperties":false,` +
+        `"properties":{"${name}":{"type":"boolean"}}}`,
+    );
+    assert(allows(typed, `{"${name}":true}`), name);
+    assert(!allows(typed, "{}"), name);
+    assert(!allows(typed, `{"${name}":1}`), name);
+  }
 });
 
 Deno.test("numbers on both sides of a bound are told apart, as a validator does", () => {
