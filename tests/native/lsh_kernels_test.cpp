@@ -178,7 +178,7 @@ struct Tables {
       }
       starts[size_t(table) * (buckets + 1) + buckets] = uint16_t(keys);
     }
-    ids.resize(ids.size() + kLshIdsOfLine - 1, 0xffff);
+    ids.resize(ids.size() + kLshIdsBehind, 0xffff);
     for (int table = 0; table < tables; ++table)
       query.push_back(codes[size_t(table) * keys + random() % keys]);
   }
@@ -190,11 +190,11 @@ struct Tables {
       own.push_back({start[0], start[1]});
     }
     std::vector<int32_t> found(size_t(until - from) + 1, -77);
-    alignas(64) static uint8_t counters[kLshMostKeys];
-    std::fill_n(counters, kLshMostKeys, 0xee);
+    alignas(64) static uint8_t counters[kLshMostKeys];  // zeros, and so they stay
     const int count = lsh_kernels(level)->retrieve(
         {ids.data(), keys, tables, own.data(), collisions, from, until, first_key, found.data(), counters});
     CHECK(count <= until - from && found.back() == -77);
+    CHECK(std::count(counters, counters + kLshMostKeys, 0) == kLshMostKeys);
     return {found.begin(), found.begin() + count};
   }
 

@@ -10,14 +10,15 @@ namespace sounder {
 
 namespace {
 
-std::vector<float> make_projections(int projections, int head_dim, uint64_t seed) {
-  std::vector<float> values(static_cast<size_t>(lsh_projection_floats(projections, head_dim)));
+Mapping make_projections(int projections, int head_dim, uint64_t seed) {
+  Mapping memory(4 * lsh_projection_floats(projections, head_dim), "lsh projections");
+  float *values = static_cast<float *>(memory.data());
   for (int p = 0; p < projections; ++p) {
-    float *column = values.data() + int64_t{p / kLshPanel} * head_dim * kLshPanel + p % kLshPanel;
+    float *column = values + int64_t{p / kLshPanel} * head_dim * kLshPanel + p % kLshPanel;
     for (int k = 0; k < head_dim; ++k)
       column[int64_t{k} * kLshPanel] = static_cast<float>(lsh_projection(seed, p, k / 2).values[k % 2]);
   }
-  return values;
+  return memory;
 }
 
 int64_t segment_bytes(const LshShape &shape, int keys) {

@@ -21,7 +21,7 @@ class LshIndex {
   const LshShape &shape() const { return shape_; }
   const LshKernels &kernels() const { return kernels_; }
   // In panels, as LshHashTask wants them; not on a device.
-  const float *projections() const { return projections_.data(); }
+  const float *projections() const { return static_cast<const float *>(projections_.data()); }
   int slots() const { return slots_; }
   // The number of a layer among those with tables.
   int slot(int layer) const { return slot_of_layer_[static_cast<size_t>(layer)]; }
@@ -38,7 +38,7 @@ class LshIndex {
  private:
   LshShape shape_;
   const LshKernels &kernels_;
-  std::vector<float> projections_;
+  Mapping projections_;  // in huge pages: every token of every layer reads them, mostly from far memory
   std::vector<int> slot_of_layer_;
   int slots_ = 0;
   int64_t most_bytes_;

@@ -38,6 +38,7 @@ struct LshHashTask {
 
 constexpr int kLshMostTables = 1000;  // of SOUNDER_CONFIG_LSH_TABLES
 constexpr int kLshIdsOfLine = 32;     // of a cache line
+constexpr int kLshIdsBehind = 2 * kLshIdsOfLine;
 
 // The ids of a table that share a query's code.
 struct LshBucket {
@@ -45,7 +46,7 @@ struct LshBucket {
 };
 
 struct LshRetrieveTask {
-  // Of table t at ids + t * keys, grouped by code. kLshIdsOfLine - 1 values behind the last can be read too.
+  // Of table t at ids + t * keys, grouped by code. kLshIdsBehind values behind the last can be read too.
   const uint16_t *ids;
   int keys;  // a multiple of 64, ≤ kLshMostKeys
   int tables;
@@ -54,7 +55,7 @@ struct LshRetrieveTask {
   int from, until;           // ids to return: [from, until)
   int first_key;             // the key of id 0
   int32_t *found;            // [until - from] keys, ascending
-  uint8_t *counters;         // [kLshMostKeys] scratch, aligned to 64 bytes
+  uint8_t *counters;         // [kLshMostKeys] zeros, before and after, aligned to 64 bytes
   // What the caller reads next, if anything: it comes to the second cache while ids are counted, which waits
   // for no memory.
   const void *next = nullptr;

@@ -23,6 +23,8 @@ SOUNDER_INLINE void limit_bytes(uint8_t *p, int most) {
   _mm512_storeu_si512(p, _mm512_min_epu8(_mm512_loadu_si512(p), _mm512_set1_epi8(static_cast<char>(most))));
 }
 
+SOUNDER_INLINE void clear_bytes(uint8_t *p) { _mm512_storeu_si512(p, _mm512_setzero_si512()); }
+
 // 64 bytes. Seen as copies, a loop over them becomes a string instruction, which takes a hundred cycles.
 SOUNDER_INLINE void copy_line(uint16_t *to, const uint16_t *from) {
   __m512i line = _mm512_loadu_si512(from);
@@ -49,6 +51,10 @@ SOUNDER_INLINE void limit_bytes(uint8_t *p, int most) {
   _mm256_storeu_si256(at, _mm256_min_epu8(_mm256_loadu_si256(at), _mm256_set1_epi8(static_cast<char>(most))));
 }
 
+SOUNDER_INLINE void clear_bytes(uint8_t *p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm256_setzero_si256());
+}
+
 SOUNDER_INLINE void copy_line(uint16_t *to, const uint16_t *from) {
   for (int i = 0; i < 32; i += 16) {
     __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i));
@@ -66,6 +72,7 @@ SOUNDER_INLINE uint64_t bytes_from(const uint8_t *p, int least) { return *p >= l
 SOUNDER_INLINE void limit_bytes(uint8_t *p, int most) {
   if (*p > most) *p = static_cast<uint8_t>(most);
 }
+SOUNDER_INLINE void clear_bytes(uint8_t *p) { *p = 0; }
 SOUNDER_INLINE void copy_line(uint16_t *to, const uint16_t *from) { __builtin_memcpy(to, from, 64); }
 
 #endif

@@ -122,13 +122,17 @@ void LshStrategy::run_phase(int, const StrategyView &view, int) const {
   }
 }
 
-// A bucket's lines, to the second cache; what a long one has more is read in order. Nothing else is done
-// meanwhile, so that the pages of many buckets are found at once: that takes longer than reading their lines.
+// A bucket's lines, mostly up to three, without a loop whose end nobody foresees; what a long one has more is
+// read in order. Nothing else is done meanwhile, so that the pages of many buckets are found at once: that
+// takes longer than reading their lines.
 void fetch_bucket(const uint16_t *ids, LshBucket bucket) {
   constexpr int kMostFetched = 16 * kLshIdsOfLine;
-  const int end = std::min<int>(bucket.end, bucket.begin + kMostFetched);
-  for (int i = bucket.begin; i < end + kLshIdsOfLine - 1; i += kLshIdsOfLine)
-    __builtin_prefetch(ids + i, 0, 2);
+  if (bucket.begin == bucket.end) return;
+  const int last = std::min<int>(bucket.end, bucket.begin + kMostFetched) - 1;
+  __builtin_prefetch(ids + bucket.begin);
+  __builtin_prefetch(ids + std::min(bucket.begin + kLshIdsOfLine, last));
+  __builtin_prefetch(ids + last);
+  for (int i = bucket.begin + 2 * kLshIdsOfLine; i < last; i += kLshIdsOfLine) __builtin_prefetch(ids + i);
 }
 
 // The buckets of some heads, and their ids on their way. The heads' codes of a table are looked up together:
@@ -177,7 +181,7 @@ void LshStrategy::choose_heads(const StrategyView &view, int segment, int first,
     choices[i].collision = {offsets_[view.params->collisions - 1].data(), scratch.figures[first + i].mean};
   }
 
-  alignas(64) uint8_t counters[kLshMostKeys];
+  alignas(64) uint8_t counters[kLshMostKeys] = {};
   LshBucket buckets[kListsAtOnce * kLshMostTables];
   for (int s = part.first; s < part.end; ++s) {
     const LshSegment &tables = view.lsh->segment(view.layer, s);
