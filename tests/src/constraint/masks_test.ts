@@ -31,10 +31,22 @@ const regexes: fc.Arbitrary<string> = fc.letrec((tie) => ({
   ),
 })).node as fc.Arbitrary<string>;
 
+/** Passes over the few expressions whose nested repetitions can be read in more ways than are followed. */
+function unlessTooAmbiguous<T>(follow: () => T): T {
+  try {
+    return follow();
+  } catch (error) {
+    fc.pre(!(error instanceof Failure && /too many ways/.test(error.message)));
+    throw error;
+  }
+}
+
 Deno.test("answers drawn from a regular expression match it as a whole", () => {
   fc.assert(
     fc.property(regexes, fc.integer(), (regex, seed) => {
-      const answer = drawAnswer(constraintFor({ kind: "regex", regex }), seed, [WALK_END]);
+      const answer = unlessTooAmbiguous(() =>
+        drawAnswer(constraintFor({ kind: "regex", regex }), seed, [WALK_END])
+      );
       // The judge backtracks: long answers could take it forever.
       fc.pre(answer !== null && answer.length <= 24);
       assert(new RegExp(`^(?:${regex})$`, "u").test(answer), JSON.stringify(answer));
@@ -58,16 +70,18 @@ Deno.test("a mask has just the tokens that can be read byte by byte", () => {
   );
   fc.assert(
     fc.property(formats, fc.integer(), fc.integer({ min: 0, max: 12 }), (format, seed, steps) => {
-      const constraint = constraintFor(format);
-      const random = randomNumbers(seed);
-      const matcher = constraint.matcher(new Set());
-      const before: number[] = [];
-      for (let step = 0; step < steps && !matcher.complete; step++) {
-        const allowed = tokensOf(matcher.allowed());
-        before.push(allowed[random(allowed.length)]!);
-        matcher.accept(before.at(-1)!);
-      }
-      assertEquals(tokensOf(matcher.allowed()), allowedByReading(constraint, before));
+      unlessTooAmbiguous(() => {
+        const constraint = constraintFor(format);
+        const random = randomNumbers(seed);
+        const matcher = constraint.matcher(new Set());
+        const before: number[] = [];
+        for (let step = 0; step < steps && !matcher.complete; step++) {
+          const allowed = tokensOf(matcher.allowed());
+          before.push(allowed[random(allowed.length)]!);
+          matcher.accept(before.at(-1)!);
+        }
+        assertEquals(tokensOf(matcher.allowed()), allowedByReading(constraint, before));
+      });
     }),
     { numRuns: 150 },
   );
