@@ -6,6 +6,7 @@
 // a list.
 #include <instructions.cuh>
 
+#include "block_scan.cuh"
 #include "draw_tokens.h"
 #include "random.h"
 
@@ -135,27 +136,6 @@ __device__ uint64_t cut_of(const Keys &keys, const TokenChoice &choice, Shared &
   return find_cut<false>(keys, far < cut ? far : cut, target > 0 ? target : 1, inside, shared);
 }
 
-// The sum of the threads before this one; that of all into `all`.
-__device__ uint64_t sum_before(uint64_t own, uint64_t &all, Shared &shared) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  uint64_t sum = own;
-#pragma unroll
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const uint64_t before = __shfl_up_sync(0xffffffff, sum, distance);
-    if (lane >= distance) sum += before;
-  }
-  __syncthreads();
-  if (lane == 31) shared.weights[warp] = sum;
-  __syncthreads();
-  uint64_t before = sum - own;
-  all = 0;
-  for (int i = 0; i < kWarps; ++i) {
-    if (i < warp) before += shared.weights[i];
-    all += shared.weights[i];
-  }
-  return before;
-}
-
 // The token in whose part of all weights, in the order of tokens, the random number lies: the thread that has
 // it says so.
 __device__ void draw(const Keys &keys, uint64_t cut, uint64_t random, Shared &shared, ChosenToken *chosen) {
@@ -166,7 +146,8 @@ __device__ void draw(const Keys &keys, uint64_t cut, uint64_t random, Shared &sh
     const uint64_t key = keys[i];
     if (key <= cut) own += weight_of(key);
   }
-  uint64_t reached = sum_before(own, all, shared);
+  __syncthreads();  // the last sum was read
+  uint64_t reached = sum_before(own, shared.weights, &all);
   const uint64_t target = __umul64hi(random, all);
   if (target < reached || target >= reached + own) return;
   for (int i = first; i < end; ++i) {

@@ -40,21 +40,13 @@ __device__ inline uint64_t number_of(uint32_t rank, int item) {
 
 // Of the items whose digits before this one are the prefix, which digit the least that is chosen has.
 __device__ inline void find_digit(int shift, int bits, FindShared &shared) {
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, bin = kHistogramBins - 1 - thread;
-  const uint32_t own = shared.bins[bin];
-  uint32_t sum = own;
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const uint32_t above = __shfl_up_sync(kWarp, sum, distance);
-    if (lane >= distance) sum += above;
-  }
-  if (lane == 31) shared.warp_sums[thread / 32] = sum;
-  __syncthreads();
-  for (int w = 0; w < thread / 32; ++w) sum += shared.warp_sums[w];
-  const uint32_t wanted = shared.wanted;
-  __syncthreads();
-  if (sum >= wanted && sum - own < wanted) {
+  const int bin = kHistogramBins - 1 - static_cast<int>(threadIdx.x);
+  const uint32_t own = shared.bins[bin], wanted = shared.wanted;
+  uint32_t all = 0;
+  const uint32_t above = sum_before(own, shared.warp_sums, &all);
+  if (above < wanted && above + own >= wanted) {
     shared.prefix = shared.prefix << bits | static_cast<uint64_t>(bin);
-    shared.wanted = wanted - (sum - own);
+    shared.wanted = wanted - above;
     shared.is_found = shift == 0 || own == shared.wanted;
   }
   __syncthreads();

@@ -4,6 +4,7 @@
 // chunk of keys, each thread looking at 8 that follow each other.
 #pragma once
 
+#include "../block_scan.cuh"
 #include "sketch.cuh"
 
 namespace sounder::cuda {
@@ -12,26 +13,6 @@ constexpr int kChunkThreads = kChunkKeys / 8;
 
 using WarpCounts = int[kChunkThreads / 32];
 
-// The sum over the threads before this one, and over all.
-__device__ inline int count_before(int own, WarpCounts &warp_counts, int *all) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  int sum = own;
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const int before = __shfl_up_sync(kWarp, sum, distance);
-    if (lane >= distance) sum += before;
-  }
-  if (lane == 31) warp_counts[warp] = sum;
-  __syncthreads();
-  int before = sum - own;
-  *all = 0;
-  for (int w = 0; w < kChunkThreads / 32; ++w) {
-    before += w < warp ? warp_counts[w] : 0;
-    *all += warp_counts[w];
-  }
-  __syncthreads();
-  return before;
-}
-
 // chosen: bit i for key i of the thread's 8; distance_of(i): of DrawTable.
 template <typename F>
 __device__ inline void list_chosen(const SampledStep &step, int64_t view, int chunk, uint32_t chosen,
@@ -39,7 +20,7 @@ __device__ inline void list_chosen(const SampledStep &step, int64_t view, int ch
   const SampledMemory &m = step.memory;
   const int at = chunk * kChunkKeys + 8 * static_cast<int>(threadIdx.x);
   int all = 0;
-  int place = count_before(__popc(chosen), warp_counts, &all);
+  int place = sum_before(__popc(chosen), warp_counts, &all);
   ChosenRow *to = m.chosen + view * m.keys + int64_t{chunk} * kChunkKeys;
 #pragma unroll
   for (int i = 0; i < 8; ++i)

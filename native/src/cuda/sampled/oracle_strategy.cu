@@ -79,29 +79,7 @@ void choose_by_group(const Launcher &launcher, const SampledStep &step) {
 
 // ---- draws for each head ---------------------------------------------------------------------------------
 
-struct SumShared {
-  uint64_t of_warp[kChunkThreads / 32];
-};
-
-// The sum over the threads before this one, and over all.
-__device__ inline uint64_t sum_before(uint64_t own, SumShared &shared, uint64_t *all) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  uint64_t sum = own;
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const uint64_t before = __shfl_up_sync(kWarp, sum, distance);
-    if (lane >= distance) sum += before;
-  }
-  if (lane == 31) shared.of_warp[warp] = sum;
-  __syncthreads();
-  uint64_t before = sum - own;
-  *all = 0;
-  for (int w = 0; w < kChunkThreads / 32; ++w) {
-    before += w < warp ? shared.of_warp[w] : 0;
-    *all += shared.of_warp[w];
-  }
-  __syncthreads();
-  return before;
-}
+using WarpSums = uint64_t[kChunkThreads / 32];
 
 __device__ inline uint32_t as_weight(float below) {
   if (!(below > -32.0f * kScoreUnits)) return 1;
@@ -111,7 +89,7 @@ __device__ inline uint32_t as_weight(float below) {
 
 // Scores → weights, of which those before the range are 0; and the sums of each chunk.
 __global__ void __launch_bounds__(kChunkThreads) weights_kernel(SampledStep step) {
-  __shared__ SumShared shared;
+  __shared__ WarpSums sums;
   let_next_start();
   wait_for_previous();
   const int kv_head = step.served.first + static_cast<int>(blockIdx.y), query = static_cast<int>(blockIdx.z);
@@ -130,29 +108,29 @@ __global__ void __launch_bounds__(kChunkThreads) weights_kernel(SampledStep step
         words[i] = may ? as_weight(__uint_as_float(words[i]) - most) : 0;
         sum += words[i];
       }
-      sum_before(sum, shared, &all);
+      sum_before(sum, sums, &all);
       if (threadIdx.x == 0) step.memory.chunk_sums[(view * group + h) * chunks + chunk] = all;
     }
   }
 }
 
 struct DrawsShared {
-  SumShared sums;
+  WarpSums sums;
   uint64_t ends[kChunkKeys];  // the sums of weights up to each key, this one with it
   uint32_t counts[kChunkKeys];
   WarpCounts warp_counts;
 };
 
 // Sums of the weights of the chunks before this one, and of all.
-__device__ inline uint64_t sum_chunks(const uint64_t *sums, int chunk, int count, SumShared &shared,
+__device__ inline uint64_t sum_chunks(const uint64_t *sums, int chunk, int count, WarpSums &warp_sums,
                                       uint64_t *all) {
   uint64_t before = 0, every = 0, sum = 0;
   for (int c = static_cast<int>(threadIdx.x); c < count; c += kChunkThreads) {
     every += sums[c];
     if (c < chunk) before += sums[c];
   }
-  sum_before(every, shared, all);
-  sum_before(before, shared, &sum);
+  sum_before(every, warp_sums, all);
+  sum_before(before, warp_sums, &sum);
   return sum;
 }
 
