@@ -132,6 +132,7 @@ export class StepBuffers {
     ints[abi.STEP_SCORE] = score === undefined ? 0 : 1;
     ints[abi.STEP_NEXT_TOKEN] = score?.nextToken ?? -1;
     ints[abi.STEP_HIDDEN] = sequence.hidden ? 1 : 0;
+    ints[abi.STEP_STAGES] = sequence.stages ? 1 : 0;
   }
 
   #writeFloats({ sampling }: StepSequence, floats: Float32Array): void {
@@ -212,6 +213,7 @@ export class StepBuffers {
       output: this.stageMs[abi.STAGE_OUTPUT]!,
       sampling: this.stageMs[abi.STAGE_SAMPLING]!,
       other: this.stageMs[abi.STAGE_OTHER]!,
+      choosing: this.stageMs[abi.STAGE_CHOOSING]!,
     };
   }
 }

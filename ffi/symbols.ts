@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated from native/include/sounder.h by `deno task bindings`. Do not edit.
 
-export const ABI_VERSION = 9;
+export const ABI_VERSION = 10;
 export const OK = 0;
 export const INVALID = -1;
 export const BUSY = -2;
@@ -123,7 +123,8 @@ export const STEP_COLLISIONS = 16;
 export const STEP_DRAWS = 17;
 export const STEP_VERIFY = 18;
 export const STEP_HIDDEN = 19;
-export const STEP_INT_COUNT = 20;
+export const STEP_STAGES = 20;
+export const STEP_INT_COUNT = 21;
 export const STEP_TEMPERATURE = 0;
 export const STEP_TOP_P = 1;
 export const STEP_MIN_P = 2;
@@ -150,7 +151,8 @@ export const STAGE_ATTENTION = 2;
 export const STAGE_OUTPUT = 3;
 export const STAGE_SAMPLING = 4;
 export const STAGE_OTHER = 5;
-export const STAGE_COUNT = 6;
+export const STAGE_CHOOSING = 6;
+export const STAGE_COUNT = 7;
 export const INFO_KV_BLOCKS = 0;
 export const INFO_KV_BLOCKS_FREE = 1;
 export const INFO_CONTEXTS = 2;

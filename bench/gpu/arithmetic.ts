@@ -6,13 +6,17 @@ import { indexBytes, lshBytes, samplingLayers } from "../../src/model/index_memo
 import { weightBytes } from "../../src/model/memory.ts";
 import type { ModelConfig } from "../../src/model/model.ts";
 
-/** Bytes by the wire that they cross: the GPU's memory, and that from the host to the GPU. */
+/** Bytes by the wire that they cross: the GPU's memory, from the host to the GPU, the host's memory to its CPU. */
 export interface Traffic {
   vram: number;
   wire: number;
+  host: number;
 }
 
-/** Bytes a second of both. */
+/** What a decode step's bytes are read for. */
+export type StageTraffic = Record<"matmul" | "output" | "choosing" | "attention", Traffic>;
+
+/** Bytes a second of the GPU's memory and of the way from the host to it. */
 export interface Rates {
   vram: number;
   wire: number;
@@ -43,8 +47,8 @@ function streamedWeights(config: ModelConfig): number {
   return weightBytes(config, "bf16") - embedding;
 }
 
-/** In bf16. What the CPU reads of host memory is in neither figure. */
-export function trafficOf(config: ModelConfig, step: StepShape): Traffic {
+/** In bf16. Of what the CPU reads, the rows and sketches: how much of `lsh` tables it reads, depends. */
+export function stageTraffic(config: ModelConfig, step: StepShape): StageTraffic {
   const { context, batch, hostLayers, hostAttention, rows, index, strategy } = step;
   const row = 2 * config.headDim * 2;
   const sampling = rows === null ? 0 : samplingLayers(config, index);
@@ -52,24 +56,42 @@ export function trafficOf(config: ModelConfig, step: StepShape): Traffic {
   // Layers that sample go to the host first (ModelConfig::layer_on_host).
   const sampledHost = Math.min(sampling, hostLayers), exactHost = hostLayers - sampledHost;
   const layer = (read: number) => batch * config.kvHeads * read * row;
-  const scans = sampling - (hostAttention === "cpu" ? sampledHost : 0);
+  const byCpu = hostAttention === "cpu" ? sampledHost : 0;
   const all = strategy?.startsWith("lsh")
     ? lshBytes(config, index, BLOCK_TOKENS, true)
     : indexBytes(config, 2, index);
   const record = sampling === 0 ? 0 : all / samplingLayers(config, index);
   const near = index.sink + index.window + BLOCK_TOKENS / 2;
+  const output = 2 * config.vocabulary * config.hidden;
+  const scan = batch * record * context / BLOCK_TOKENS;
+  const isLsh = strategy?.startsWith("lsh") === true;
+  const attention = {
+    vram: (exact - exactHost) * layer(context) + (sampling - sampledHost) * layer(rows ?? 0),
+    wire: exactHost * layer(context) + (sampledHost - byCpu) * layer(rows ?? 0),
+    host: byCpu * (layer(near + (rows ?? 0)) + (isLsh ? 0 : scan)),
+  };
+  const choosing = { vram: (sampling - byCpu) * (scan + layer(near)), wire: 0, host: 0 };
+  // Where heads are divided, choosing is told as a part of attention.
+  const isTold = hostAttention !== "split" || sampledHost === 0;
   return {
-    vram: streamedWeights(config) +
-      (exact - exactHost) * layer(context) +
-      (sampling - sampledHost) * layer(rows ?? 0) +
-      scans * (batch * record * context / BLOCK_TOKENS + layer(near)),
-    wire: exactHost * layer(context) +
-      (hostAttention === "cpu" ? 0 : sampledHost * layer(rows ?? 0)),
+    matmul: { vram: streamedWeights(config) - output, wire: 0, host: 0 },
+    output: { vram: output, wire: 0, host: 0 },
+    choosing: isTold ? choosing : sumOf([]),
+    attention: isTold ? attention : sumOf([attention, choosing]),
   };
 }
 
-/** Milliseconds that the bytes take at these rates, one after the other. */
-export function msAt({ vram, wire }: Traffic, rates: Rates): number {
+function sumOf(parts: readonly Traffic[]): Traffic {
+  const sum = (of: (part: Traffic) => number) => parts.reduce((all, part) => all + of(part), 0);
+  return { vram: sum((p) => p.vram), wire: sum((p) => p.wire), host: sum((p) => p.host) };
+}
+
+export function trafficOf(config: ModelConfig, step: StepShape): Traffic {
+  return sumOf(Object.values(stageTraffic(config, step)));
+}
+
+/** Milliseconds that the GPU's bytes take at these rates, one after the other. */
+export function msAt({ vram, wire }: Omit<Traffic, "host">, rates: Rates): number {
   return 1000 * (vram / rates.vram + wire / rates.wire);
 }
 
@@ -77,6 +99,11 @@ export function msAt({ vram, wire }: Traffic, rates: Rates): number {
  * A measured time at other rates: what the bytes take longer is added, and all that is no transfer stays. It
  * is arithmetic, not a measurement.
  */
-export function projectMs(ms: number, traffic: Traffic, here: Rates, there: Rates): number {
+export function projectMs(
+  ms: number,
+  traffic: Omit<Traffic, "host">,
+  here: Rates,
+  there: Rates,
+): number {
   return ms - msAt(traffic, here) + msAt(traffic, there);
 }

@@ -8,6 +8,7 @@ import {
   GREEDY,
   LAST_SAMPLED,
   type SamplingParams,
+  type StageMs,
   type StepResult,
 } from "../../src/engine/engine.ts";
 import type { StrategySpec } from "../eval/strategies.ts";
@@ -18,6 +19,8 @@ const WARM_STEPS = 3;
 const LEAST_STEPS = 5, MOST_STEPS = 40;
 /** Between the two bounds, steps are timed for so long. */
 const TIMED_MS = 700;
+/** Steps that tell their stages apart. */
+const TOLD_STEPS = 7;
 
 /** Decode steps of some contexts with one strategy. */
 export interface DecodePoint {
@@ -30,6 +33,8 @@ export interface DecodePoint {
   tokensPerSecond: number;
   /** Rows that a KV head reads beside sink and tail, mean over layers; null: it reads all. */
   rows: number | null;
+  /** Medians of steps that tell their stages apart; null: not asked for. */
+  stages: StageMs | null;
 }
 
 /** Prefill of one context. */
@@ -49,15 +54,25 @@ function attentionOf(params: AttentionParams, from: number, seed: number) {
   return { attention: { ...params, seed: BigInt(seed), from, verify: false } };
 }
 
+function medianStages(told: readonly StageMs[]): StageMs {
+  const median = (stage: keyof StageMs) =>
+    speedOf(told.length, told.map((stages) => stages[stage])).median;
+  const stages = Object.keys(told[0]!) as (keyof StageMs)[];
+  return Object.fromEntries(stages.map((stage) => [stage, median(stage)])) as unknown as StageMs;
+}
+
 /** Decodes all contexts together; they are as long as before at the end. */
 export async function decodeTogether(
   engine: Engine,
   contexts: readonly ContextId[],
   { name, params }: StrategySpec,
-  sampling: SamplingParams = GREEDY,
+  { sampling = GREEDY, tellsStages = false }: {
+    sampling?: SamplingParams;
+    tellsStages?: boolean;
+  } = {},
 ): Promise<DecodePoint> {
   const length = engine.contextLength(contexts[0]!);
-  const step = (token: number) =>
+  const step = (token: number, more: { stages?: true } = {}) =>
     engine.step(contexts.map((context, i) => ({
       context,
       tokens: [token],
@@ -66,6 +81,7 @@ export async function decodeTogether(
       promptTokens: length,
       alternatives: 0,
       ...attentionOf(params, length, i + 1),
+      ...more,
     })));
   let last = succeeded(await step(7));
   for (let i = 1; i < WARM_STEPS; ++i) last = succeeded(await step(LAST_SAMPLED));
@@ -77,6 +93,10 @@ export async function decodeTogether(
     figures.push(now - before);
     before = now;
     if (figures.length >= LEAST_STEPS && now - start > TIMED_MS) break;
+  }
+  const told: StageMs[] = [];
+  for (let i = 0; tellsStages && i < TOLD_STEPS; ++i) {
+    told.push(succeeded(await step(LAST_SAMPLED, { stages: true })).stageMs);
   }
   for (const context of contexts) engine.truncateContext(context, length);
   const { median, least, most } = speedOf(length, figures);
@@ -90,6 +110,7 @@ export async function decodeTogether(
     ms: { median, least, most },
     tokensPerSecond: 1000 * contexts.length / median,
     rows: rows.length === 0 ? null : rows.reduce((sum, value) => sum + value, 0) / rows.length,
+    stages: tellsStages ? medianStages(told) : null,
   };
 }
 
@@ -101,7 +122,7 @@ export function batchesUpTo(most: number, batches: readonly number[]): number[] 
 }
 
 /**
- * Every strategy at every batch, over contexts of noise that have no block in common: shared rows would be
+ * Every strategy at every batch, with the stages of the least and the largest, over contexts of noise that have no block in common: shared rows would be
  * read from caches.
  */
 export async function decodeAll(
@@ -124,7 +145,10 @@ export async function decodeAll(
     const points: DecodePoint[] = [];
     for (const batch of batchesUpTo(most, batches)) {
       for (const strategy of strategies) {
-        const point = await decodeTogether(engine, contexts.slice(0, batch), strategy, sampling);
+        const point = await decodeTogether(engine, contexts.slice(0, batch), strategy, {
+          ...(sampling && { sampling }),
+          tellsStages: batch === 1 || batch === most,
+        });
         show(
           `${strategy.name}, batch ${batch} at ${length}: ${
             point.ms.median.toFixed(2)

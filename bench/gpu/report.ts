@@ -3,6 +3,7 @@
 import { table } from "../eval/tables.ts";
 import { chartSvg, type Panel, type Series } from "../figures/chart.ts";
 import { msAt, projectMs, type Rates } from "./arithmetic.ts";
+import { stageTable } from "./stages.ts";
 import type { Point, SettingResult, TimedPrefill } from "./run.ts";
 
 /** What was run, and at what rates figures are compared. */
@@ -143,12 +144,18 @@ function settingPart(
   const gain = gainSentence(main);
   const part = (title: string, own: readonly unknown[], text: () => string[]) =>
     own.length === 0 ? [] : [`### ${title}`, ...text()];
+  const stagePart = (name: Point["table"]) => {
+    const stages = stageTable(of(name), facts.here, seriesName);
+    return stages === null ? [] : ["Time and bytes by stage:", stages];
+  };
   const lengths = [...new Set(vram.map(({ context }) => context))];
   return [
     `## ${setting.title}`,
     ...part("Batch 1", main, () => [singleTable(main, facts)]),
     ...part("Batches", main, () => [batchTable(main), ...(gain === null ? [] : [gain])]),
+    ...stagePart("throughput"),
     ...part("Longer contexts", long, () => [singleTable(long, facts)]),
+    ...stagePart("long"),
     ...part("Sampling in the GPU's memory, no cap", vram, () => [
       ...lengths.flatMap((length) => [
         `${length.toLocaleString("en-US")} tokens of context:`,
@@ -156,6 +163,7 @@ function settingPart(
       ]),
       ...breakEven(vram),
     ]),
+    ...stagePart("vram"),
     ...part("Prefill, no cap", prefill, () => [prefillTable(prefill)]),
     ...part("Engines", notes, () => [notes.map((note) => `- ${note}`).join("\n")]),
   ];
@@ -170,7 +178,11 @@ export function gpuMarkdown(results: readonly SettingResult[], facts: GpuFacts):
     `Roofs: ${
       ratesText(facts.here)
     }. **Projected** is arithmetic, not a measurement: what the same bytes take ` +
-    `longer at ${ratesText(facts.there)}, and all else as here.`,
+    `longer at ${
+      ratesText(facts.there)
+    }, and all else as here. Stages are those of steps that tell them apart: ` +
+    "launched kernel by kernel, and each alone, so that together they take longer than a step that is recorded. " +
+    "Bytes are those that must move; those that the CPU reads have no roof here, and of `lsh` are rows alone.",
     ...results.flatMap((result) => settingPart(result, facts)),
   ].join("\n\n") + "\n";
 }

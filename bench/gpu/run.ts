@@ -6,7 +6,7 @@ import type { SamplingParams } from "../../src/engine/engine.ts";
 import { Failure } from "../../src/errors.ts";
 import { formatBytes } from "../../src/model/memory.ts";
 import type { ModelSource } from "../../src/model/model.ts";
-import { type Traffic, trafficOf } from "./arithmetic.ts";
+import { type StageTraffic, stageTraffic, type Traffic, trafficOf } from "./arithmetic.ts";
 import type { Memory } from "../device.ts";
 import { type Fit, fitTrial, GROWTH } from "./fit.ts";
 import { decodeAll, type DecodePoint, type PrefillPoint, prefillTo } from "./measure.ts";
@@ -18,8 +18,9 @@ export interface Point extends DecodePoint {
   table: Trial["table"];
   hostLayers: number;
   hostAttention: HostAttention;
-  /** Bytes that a step must move. */
+  /** Bytes that a step must move, and which of its stages for. */
   traffic: Traffic;
+  stageTraffic: StageTraffic;
 }
 
 export interface TimedPrefill extends PrefillPoint {
@@ -78,11 +79,15 @@ async function measureTrial(
   }
   for (const length of trial.contexts) {
     const most = Math.min(trial.most, Math.floor(fit.contexts * longest / (length + GROWTH)));
-    const how = { length, most, strategies, batches: BATCHES, ...(sampling && { sampling }) };
-    const points = await decodeAll(engine, how, show);
+    const points = await decodeAll(engine, {
+      ...{ length, most, strategies, batches: BATCHES },
+      ...(sampling && { sampling }),
+    }, show);
     for (const point of points) {
-      const traffic = trafficOf(source.config, { ...point, hostLayers, hostAttention, index });
-      result.points.push({ ...point, where, table, hostLayers, hostAttention, traffic });
+      const shape = { ...point, hostLayers, hostAttention, index };
+      const traffic = trafficOf(source.config, shape), stages = stageTraffic(source.config, shape);
+      const how = { where, table, hostLayers, hostAttention };
+      result.points.push({ ...point, ...how, traffic, stageTraffic: stages });
     }
   }
 }

@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised by every incompatible change of this file. Checked when the library is opened. */
-#define SOUNDER_ABI_VERSION 9
+#define SOUNDER_ABI_VERSION 10
 
 typedef struct sounder_engine sounder_engine;
 
@@ -207,7 +207,9 @@ enum sounder_step_int {
   SOUNDER_STEP_DRAWS = 17,      /* oracle: 0 for Poisson sampling, B for B independent draws */
   SOUNDER_STEP_VERIFY = 18,     /* 1: compute sampled attention exactly too, and report the difference */
   SOUNDER_STEP_HIDDEN = 19,     /* 1: add up the new tokens' hidden states: sounder_step_hidden */
-  SOUNDER_STEP_INT_COUNT = 20
+  SOUNDER_STEP_STAGES = 20,     /* 1: of any context: a GPU tells the stages of the step apart, too, and takes
+                                   longer for it */
+  SOUNDER_STEP_INT_COUNT = 21
 };
 
 /* The same for floats. */
@@ -245,16 +247,18 @@ enum sounder_statistic {
   SOUNDER_STATISTIC_COUNT = 8
 };
 
-/* Time of a step by stage in milliseconds, indexed by this enum. On a GPU the forward is not told apart: all
- * of it is OTHER. */
+/* Time of a step by stage in milliseconds, indexed by this enum. On a GPU the forward is told apart where
+ * SOUNDER_STEP_STAGES asks for it; else all of it is OTHER, but what the CPU attends, and its wait for that
+ * (MATMUL). */
 enum sounder_stage {
   SOUNDER_STAGE_TOTAL = 0,
   SOUNDER_STAGE_MATMUL = 1, /* all matrix products but the output projection */
   SOUNDER_STAGE_ATTENTION = 2,
   SOUNDER_STAGE_OUTPUT = 3, /* output projection */
   SOUNDER_STAGE_SAMPLING = 4,
-  SOUNDER_STAGE_OTHER = 5, /* norms, RoPE, KV append, activation */
-  SOUNDER_STAGE_COUNT = 6
+  SOUNDER_STAGE_OTHER = 5,    /* norms, RoPE, KV append, activation */
+  SOUNDER_STAGE_CHOOSING = 6, /* which rows sampled attention reads; on the CPU a part of ATTENTION */
+  SOUNDER_STAGE_COUNT = 7
 };
 
 /* Figures of a running engine, as int64 indexed by this enum. */

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,6 +13,7 @@
 #include "sampled/lsh.h"
 #include "sampled/params.h"
 #include "sounder.h"
+#include "stages.h"
 #include "token_choice.h"
 
 namespace sounder {
@@ -53,27 +53,6 @@ struct BatchSequence {
   bool wants_logits(int token) const { return score || (sample && token == first_token + count - 1); }
 };
 
-// Adds up wall time by stage.
-class StageClock {
- public:
-  StageClock() : start_(now()), last_(start_) {}
-  // The time since the last lap belongs to this stage.
-  void lap(int stage) {
-    auto time = now();
-    ms_[stage] += std::chrono::duration<float, std::milli>(time - last_).count();
-    last_ = time;
-  }
-  void write(float *stage_ms) {
-    ms_[SOUNDER_STAGE_TOTAL] = std::chrono::duration<float, std::milli>(now() - start_).count();
-    for (int i = 0; i < SOUNDER_STAGE_COUNT; ++i) stage_ms[i] = ms_[i];
-  }
-
- private:
-  static std::chrono::steady_clock::time_point now() { return std::chrono::steady_clock::now(); }
-  std::chrono::steady_clock::time_point start_, last_;
-  float ms_[SOUNDER_STAGE_COUNT] = {};
-};
-
 struct Batch {
   std::vector<BatchSequence> sequences;
   std::vector<int32_t> tokens;  // [T] of the call, -1 resolved
@@ -81,6 +60,7 @@ struct Batch {
   std::atomic<int32_t> *thousandths = nullptr;
   Capture *capture = nullptr;
   StageClock clock;
+  bool tells_stages = false;  // on a device too
 
   // The forward's, by row.
   std::vector<int32_t> row_sequence;  // index into sequences

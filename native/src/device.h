@@ -14,6 +14,7 @@
 #include "model.h"
 #include "sampled/params.h"
 #include "sampled/sampled_range.h"
+#include "stages.h"
 #include "token_choice.h"
 
 namespace sounder {
@@ -50,6 +51,8 @@ struct DeviceStep {
   std::vector<Signed> signed_keys;
   // Captures want what a step otherwise drops: rotated keys and values in float32.
   bool capturing = false;
+  // Its stages are told apart.
+  bool tells_stages = false;
 };
 
 class Device {
@@ -136,6 +139,10 @@ class Device {
   // Until no step that was queued ahead writes to this block: for who takes it for something else. From any
   // thread.
   virtual void await_block(int32_t block) = 0;
+
+  // Milliseconds by stage (enum sounder_stage) of a step that tells them apart, once decode or wait has
+  // returned: those of its own work.
+  virtual StageMs stage_ms() = 0;
 
   // What the sampled last rows found, by sequence of the step, once decode, attend or wait has returned: sums
   // over the layers, but not how many layers there were, nor the keys to choose from.

@@ -11,6 +11,7 @@ namespace sounder {
 void DeviceForward::describe(const Batch &batch) {
   step_ = {};
   step_.capturing = batch.capture != nullptr;
+  step_.tells_stages = batch.tells_stages;
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     const BatchSequence &s = batch.sequences[i];
     step_.sequences.push_back({s.first_row, s.rows, s.position + s.count - s.rows, s.blocks, places_of(s.lsh),
@@ -58,6 +59,19 @@ void DeviceForward::read_statistics(Batch &batch) {
   }
 }
 
+void DeviceForward::lap_of_device(Batch &batch, int stage) {
+  if (batch.tells_stages)
+    batch.clock.skip();
+  else
+    batch.clock.lap(stage);
+}
+
+void DeviceForward::tell_stages(Batch &batch) {
+  if (!batch.tells_stages) return;
+  const StageMs ms = device_.stage_ms();
+  for (int stage = 0; stage < SOUNDER_STAGE_COUNT; ++stage) batch.clock.add(stage, ms[size_t(stage)]);
+}
+
 // What is queued writes to blocks that are given back next. A device that cannot even be waited for is of no
 // more use.
 void DeviceForward::end_failed_step(const char *why) {
@@ -91,6 +105,7 @@ void DeviceForward::run(Batch &batch, const UseLogits &use_logits) {
       device_.wait();
       read_statistics(batch);
     }
+    tell_stages(batch);
   } catch (const std::exception &failure) {
     end_failed_step(failure.what());
     throw;
@@ -139,7 +154,7 @@ void DeviceForward::output(Batch &batch, const UseLogits &use_logits) {
     if (batch.capture != nullptr)
       batch.capture->keep(SOUNDER_CAPTURE_LOGITS, 0, logits, config_.vocabulary, batch.row_token, first,
                           count);
-    batch.clock.lap(SOUNDER_STAGE_OTHER);
+    lap_of_device(batch, SOUNDER_STAGE_OTHER);
     use_logits(logits, first, count);
     batch.clock.lap(SOUNDER_STAGE_SAMPLING);
   }

@@ -42,6 +42,9 @@ class DeviceForward : public Forward {
   void count_sampled(Batch &batch, int layers) const;
   void read_statistics(Batch &batch);
   void end_failed_step(const char *why);
+  // The time since the last lap is the device's, whose stage it is unless it tells them apart itself.
+  static void lap_of_device(Batch &batch, int stage);
+  void tell_stages(Batch &batch);
   // device_forward_decode.cpp
   bool is_decode(const Batch &batch) const;
   bool make_next(const Batch &batch, DeviceStep &next) const;

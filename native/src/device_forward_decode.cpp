@@ -75,19 +75,19 @@ void DeviceForward::decode(Batch &batch, const UseLogits &use_logits) {
   const bool logits = std::any_of(batch.sequences.begin(), batch.sequences.end(),
                                   [](const BatchSequence &s) { return !s.choice; });
   DeviceStep next;
-  const bool has_next = make_next(batch, next);
+  const bool has_next = !batch.tells_stages && make_next(batch, next);
   const Ahead before = std::exchange(ahead_, {});
   const bool follows =
       !before.step.empty() && before.step == description_of(batch, step_) && before.tokens == step_.tokens;
   const bool queues = has_next && follows;
-  const Device::Decoded found =
-      device_.decode({step_, follows && before.is_queued, logits, queues ? &next : nullptr});
+  const Device::Decoded found = device_.decode(
+      {step_, follows && before.is_queued && !batch.tells_stages, logits, queues ? &next : nullptr});
   if (has_next) ahead_ = {description_of(batch, next), {}, queues};
   for (size_t i = 0; i < batch.sequences.size(); ++i) {
     if (batch.sequences[i].choice) batch.sequences[i].chosen = found.chosen[i];
     ahead_.tokens.push_back(found.chosen[i].token);
   }
-  batch.clock.lap(SOUNDER_STAGE_OTHER);
+  lap_of_device(batch, SOUNDER_STAGE_OTHER);
   count_sampled(batch, config_.sampling_layers());
   read_statistics(batch);
   mark_cancelled(batch);

@@ -38,9 +38,9 @@ void DeviceForward::attend_on_host(Batch &batch, int layer) {
 }
 
 void DeviceForward::answer(Batch &batch, int layer, size_t first, size_t end) {
-  batch.clock.lap(SOUNDER_STAGE_OTHER);
+  lap_of_device(batch, SOUNDER_STAGE_OTHER);
   const Device::Handover handover = device_.take_over();
-  batch.clock.lap(SOUNDER_STAGE_MATMUL);
+  lap_of_device(batch, SOUNDER_STAGE_MATMUL);
   host_rows_.clear();
   const int64_t width = config_.q_width();
   for (size_t i = first; i < end; ++i) {
@@ -61,8 +61,8 @@ void DeviceForward::answer(Batch &batch, int layer, size_t first, size_t end) {
 
 bool DeviceForward::can_halve(const Batch &batch) const {
   const size_t rows = batch.row_token.size();
-  if (config_.host_attention != SOUNDER_HOST_ATTENTION_CPU || rows < 2 || step_.sampled.size() != rows ||
-      config_.host_layers < config_.sampling_layers())
+  if (config_.host_attention != SOUNDER_HOST_ATTENTION_CPU || batch.tells_stages || rows < 2 ||
+      step_.sampled.size() != rows || config_.host_layers < config_.sampling_layers())
     return false;
   return std::none_of(step_.sampled.begin(), step_.sampled.end(),
                       [](const DeviceStep::SampledRow &row) { return row.params->verify; });

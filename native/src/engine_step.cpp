@@ -95,6 +95,7 @@ class StepRun {
                            0,
                            hidden_of(s)};
     sequence.context = call_.contexts[s];
+    batch_.tells_stages = batch_.tells_stages || requests_[s].stages;
     if (sequence.sample && !sequence.score && requests_[s].alternatives == 0)
       sequence.choice = plain_choice(requests_[s].sampling);
     if (sequence.params.attention == SOUNDER_ATTENTION_LSH) plan_lsh(context, sequence);

@@ -141,11 +141,13 @@ StepRequest read_request(const ModelConfig &config, const StepCall &call, int se
   check_in("sample flag", ints[SOUNDER_STEP_SAMPLE], 0, 1);
   check_in("score flag", ints[SOUNDER_STEP_SCORE], 0, 1);
   check_in("hidden flag", ints[SOUNDER_STEP_HIDDEN], 0, 1);
+  check_in("stages flag", ints[SOUNDER_STEP_STAGES], 0, 1);
   check_in("number of alternatives", ints[SOUNDER_STEP_ALTERNATIVES], 0, SOUNDER_MAX_ALTERNATIVES);
   StepRequest request{};
   request.sample = ints[SOUNDER_STEP_SAMPLE] == 1;
   request.score = ints[SOUNDER_STEP_SCORE] == 1;
   request.hidden = ints[SOUNDER_STEP_HIDDEN] == 1;
+  request.stages = ints[SOUNDER_STEP_STAGES] == 1;
   request.alternatives = ints[SOUNDER_STEP_ALTERNATIVES];
   request.next_token = ints[SOUNDER_STEP_NEXT_TOKEN];
   if (request.sample) request.sampling = read_sampling(config, call, sequence);

@@ -51,6 +51,7 @@ struct StepRequest {
   bool sample;
   bool score;
   bool hidden;
+  bool stages;
   int alternatives;
   int32_t next_token;
   SamplingParams sampling;

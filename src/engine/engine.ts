@@ -110,6 +110,8 @@ export interface StepSequence {
   };
   /** Add up the new tokens' hidden states. */
   hidden?: true;
+  /** Have a GPU tell the stages of the step apart, which takes it longer: for benches. */
+  stages?: true;
   /** How the new tokens at position `from` and after it attend; absent, or before it: exactly. */
   attention?: AttentionParams & {
     from: number;
@@ -165,14 +167,17 @@ export interface SampledFigures {
   verifyError: number | null;
 }
 
-/** Time of a step by stage. */
+/** Time of a step by stage; a GPU tells only steps apart that ask for it. */
 export interface StageMs {
   total: number;
   matmul: number;
   attention: number;
   output: number;
   sampling: number;
+  /** Norms, rotations, KV that is appended, and what is not told apart. */
   other: number;
+  /** Which rows sampled attention reads: on a GPU; on the CPU a part of `attention`. */
+  choosing: number;
 }
 
 /** What a step gave. `sequences` are in the order of the request. */

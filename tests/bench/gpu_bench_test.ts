@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   MEASURED_RATES,
   msAt,
   PROJECTED_RATES,
   projectMs,
+  stageTraffic,
   trafficOf,
 } from "../../bench/gpu/arithmetic.ts";
+import { parse, plansOf, samplingOf } from "../../bench/gpu_bench.ts";
+import { Failure } from "../../src/errors.ts";
 import { fitTrial, GROWTH } from "../../bench/gpu/fit.ts";
 import { batchesUpTo } from "../../bench/gpu/measure.ts";
 import { breakEven, gainSentence, gpuMarkdown, gpuSvg } from "../../bench/gpu/report.ts";
@@ -92,7 +102,28 @@ Deno.test("the bytes of a token are weights, sketches and rows, each over its wi
     98304 * 32 * 4096,
   );
   assertEquals(trafficOf(config, { ...step, rows: null }).wire, 98304 * 31 * 4096);
+  assertEquals(sampled.host, 0);
+  const near = 4 + 64 + 64, record = 4096 + 320 + 256; // planes, mean, scales of a block's keys
+  assertEquals(byCpu.host, 31 * 8 * ((1944 + near) * 512 + 768 * record));
   assertAlmostEquals(msAt(full, MEASURED_RATES), 8.7, 0.3);
+});
+
+Deno.test("a stage's bytes are those that it reads, and together they are the token's", async () => {
+  const { config } = await dummyModel(EIGHT_B.shape);
+  const index = { ...NO_INDEX, sketchBits: 2 as const };
+  const step = { context: 98304, batch: 3, hostLayers: 31, rows: 1944, index };
+  for (const hostAttention of ["gpu", "cpu", "split"] as const) {
+    const stages = stageTraffic(config, { ...step, hostAttention });
+    const all = trafficOf(config, { ...step, hostAttention });
+    for (const way of ["vram", "wire", "host"] as const) {
+      assertEquals(Object.values(stages).reduce((sum, part) => sum + part[way], 0), all[way]);
+    }
+    assertEquals(stages.output, { vram: 2 * 128256 * 4096, wire: 0, host: 0 });
+    assertEquals(stages.choosing.vram > 0, hostAttention === "gpu");
+    assertEquals(stages.attention.wire > 0, hostAttention !== "cpu");
+    assertEquals(stages.attention.host > 0, hostAttention === "cpu");
+    assertEquals(stages.attention.vram > 3 * 98304 * 4096, hostAttention === "split");
+  }
 });
 
 Deno.test("a projection adds what the bytes take longer and nothing else", () => {
@@ -103,10 +134,39 @@ Deno.test("a projection adds what the bytes take longer and nothing else", () =>
   assertEquals(projectMs(5, traffic, MEASURED_RATES, MEASURED_RATES), 5);
 });
 
+Deno.test("how tokens are chosen and which engines run is said by flags, and what they can't mean is refused", async () => {
+  const drawn = samplingOf({ temperature: "0.8", "top-p": "0.95" });
+  assertEquals([drawn.temperature, drawn.topP], [0.8, 0.95]);
+  const refusals = [
+    [{ temperature: "warm", "top-p": "1" }, '--temperature is "warm"'],
+    [{ temperature: "", "top-p": "1" }, '--temperature is ""'],
+    [{ temperature: "1", "top-p": "1.5" }, '--top-p is "1.5"; it must be a number from 0 to 1.'],
+  ] as const;
+  for (const [flags, sentence] of refusals) {
+    assertThrows(() => samplingOf(flags), Failure, sentence);
+  }
+  const named = async (...args: string[]) =>
+    (await plansOf(parse(args))).map(({ setting, trials }) => [setting.name, trials.length]);
+  assertEquals(await named("--only", "by the CPU"), [["8b", 3], ["13b", 1], ["34b", 1]]);
+  assertEquals(await named("--only", "no cap", "--settings", "8b,13b"), [["8b", 4]]);
+  const sentences = [
+    [["--only", "by the TPU"], '--only "by the TPU" names no engine; there are: KV on the host'],
+    [["--vram", "8G"], "--context and --vram are for --shape"],
+    [["--settings", "9b"], '--settings has "9b"; there are 8b, 13b, 34b.'],
+    [["--bits", "3"], "sketches have 1, 2 or 4."],
+    [["--dense-layers", "40"], "There is no layer 40"],
+  ] as const;
+  for (const [args, sentence] of sentences) {
+    await assertRejects(() => named(...args), Failure, sentence);
+  }
+});
+
 Deno.test("batches end with the most contexts that fit", () => {
   assertEquals(batchesUpTo(5, [1, 2, 4, 8]), [1, 2, 4, 5]);
   assertEquals(batchesUpTo(4, [1, 2, 4, 8]), [1, 2, 4]);
 });
+
+const NOTHING = { vram: 0, wire: 0, host: 0 };
 
 function point(strategy: string, batch: number, ms: number): Point {
   return {
@@ -120,7 +180,9 @@ function point(strategy: string, batch: number, ms: number): Point {
     table: "vram",
     hostLayers: 0,
     hostAttention: "gpu",
-    traffic: { vram: 0, wire: 0 },
+    traffic: NOTHING,
+    stageTraffic: { matmul: NOTHING, output: NOTHING, choosing: NOTHING, attention: NOTHING },
+    stages: null,
   };
 }
 
@@ -173,5 +235,8 @@ Deno.test("a trial runs on an engine, and what does not fit leaves a sentence", 
   const page = gpuMarkdown([result], facts);
   assertStringIncludes(page, "| sketch@0.02, KV on the host, by the GPU | 4,096 |");
   assertStringIncludes(page, "projected, ms (arithmetic)");
+  const told = result.points.filter(({ stages }) => stages !== null).map(({ batch }) => batch);
+  assertEquals(told, [1, 1, 2, 2]);
+  assertStringIncludes(page, "| **sketch@0.02, KV on the host, by the GPU**, batch 1 at 4,096, ");
   assertStringIncludes(gpuSvg([result]), "8 layers, 4K");
 });

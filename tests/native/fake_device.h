@@ -30,6 +30,7 @@ class FakeDevice : public sounder::Device {
   Handover take_over() override { return {}; }
   void await_rows(int) override {}
   double own_heads_ms() override { return 0; }
+  sounder::StageMs stage_ms() override { return {}; }
   void keep(const sounder::DeviceStep &, const std::vector<int32_t> &) override {}
   void normalise() override {}
   const float *logits(int, int) override { return nullptr; }

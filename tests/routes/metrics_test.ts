@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { Metrics } from "../../routes/metrics.ts";
 import { Failure } from "../../src/errors.ts";
 import { NO_SAMPLED } from "../../src/generate/sampled_usage.ts";
+import { STAGES } from "../fixtures/fake_context.ts";
 import { done, FakeService } from "../fixtures/fake_service.ts";
 import { appOver, post } from "./client.ts";
 
@@ -97,7 +98,7 @@ Deno.test("what an observer is told is counted, times in seconds", async () => {
   const timing = { queueMs: 100, prefillMs: 250, decodeMs: 1000, totalMs: 1500 };
   metrics.ended(event.type === "done" ? event.usage : assert(false)!, timing);
   metrics.preempted();
-  const stageMs = { total: 9, matmul: 4, attention: 3, output: 1, sampling: 1, other: 0 };
+  const stageMs = { ...STAGES, total: 9, matmul: 4, attention: 3, output: 1, sampling: 1 };
   metrics.step({ totalMs: 10, stageMs, sequences: 2, prefillTokens: 5, decodeTokens: 1 });
   metrics.step({ totalMs: 10, stageMs: null, sequences: 1, prefillTokens: 0, decodeTokens: 1 });
   const found = samples(await scrape(metrics));

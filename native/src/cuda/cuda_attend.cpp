@@ -94,6 +94,7 @@ void CudaDevice::attend_layer(int layer) {
   if (samples(layer)) return attend_sampling(layer);
   if (hands_over(layer)) return take_answers();
   attend_exactly(layer, plan_, state_->attended);
+  mark(SOUNDER_STAGE_ATTENTION);
 }
 
 void CudaDevice::attend_exactly(int layer, const AttendPlan &plan, char *output) {
@@ -135,6 +136,7 @@ void CudaDevice::attend_sampling(int layer) {
   const LayerWeights &w = weights_->layers[size_t(layer)];
   DeviceState &s = *state_;
   attend_exactly(layer, exact_plan_, s.attended);
+  mark(SOUNDER_STAGE_ATTENTION);
   NewRows rows{};
   rows.qkv = s.qkv;
   rows.cosines = s.cosine;
@@ -151,10 +153,11 @@ void CudaDevice::attend_sampling(int layer) {
   if (near) rows.rows = slab;
   uint16_t *output = reinterpret_cast<uint16_t *>(s.attended);
   if (stages(layer)) s.host->await_written();
-  s.sampled->attend(s.stream, layer, slab, rows, output);
+  s.sampled->attend(s.stream, layer, slab, rows, output, marks_);
   if (!s.sampled->verifies()) return;
   attend_in_slab(layer, verify_plan_, s.spare);
   s.sampled->verify(s.stream, output, reinterpret_cast<const uint16_t *>(s.spare));
+  mark(SOUNDER_STAGE_OTHER);
 }
 
 void CudaDevice::attend(int layer, const float *q, const DeviceStep &step, float *output) {

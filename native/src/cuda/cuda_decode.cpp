@@ -12,21 +12,27 @@ namespace sounder::cuda {
 
 void CudaDevice::decode_all() {
   embed_rows();
+  mark(SOUNDER_STAGE_OTHER);
   for (int layer = 0; layer < config_->layers; ++layer) {
     const LayerWeights &w = weights_->layers[size_t(layer)];
     multiply_qkv(layer);
+    mark(SOUNDER_STAGE_MATMUL);
     if (!appends_late_ || !samples(layer)) append(layer);
+    mark(SOUNDER_STAGE_OTHER);
     attend_layer(layer);
     state_->products->multiply(w.attention_output, state_->attended, rows_, Into::kResidual, state_->x);
     feed_forward(w);
+    mark(SOUNDER_STAGE_MATMUL);
   }
   DeviceState &s = *state_;
   s.products->multiply_normed(weights_->output, s.x, weights_->final_norm, config_->norm_epsilon, rows_,
                               s.normed, Into::kFloats, s.logits);
+  mark(SOUNDER_STAGE_OUTPUT);
   find_best(s.stream, s.logits, rows_, config_->vocabulary, s.best_parts, s.chosen);
   if (draws_)
     draw_tokens(s.stream, s.logits, rows_, config_->vocabulary, s.rows,
                 reinterpret_cast<const TokenChoice *>(s.choices.data()), s.chosen);
+  mark(SOUNDER_STAGE_SAMPLING);
 }
 
 void CudaDevice::upload_choices(const DeviceStep &step) {
@@ -56,7 +62,8 @@ void CudaDevice::queue(const DeviceStep &step) {
     key.longest = sampled->longest();
     key.near = near_;
   }
-  if (sampled != nullptr && sampled->verifies())
+  marks_.begin(s.stream, step.tells_stages);
+  if (marks_.tells() || (sampled != nullptr && sampled->verifies()))
     decode_all();
   else
     graphs_.run(s.stream, key, [this] { decode_all(); });

@@ -88,6 +88,7 @@ class CudaDevice : public Device {
   Handover take_over() override;
   void await_rows(int layer) override;
   double own_heads_ms() override { return own_heads_ms_; }
+  StageMs stage_ms() override { return marks_.ms(); }
   void keep(const DeviceStep &step, const std::vector<int32_t> &kept) override;
   void normalise() override;
   const float *logits(int first, int count) override;
@@ -177,6 +178,9 @@ class CudaDevice : public Device {
   const ModelConfig *config_ = nullptr;
   const ModelWeights *weights_ = nullptr;
   std::unique_ptr<DeviceState> state_;
+
+  StageMarks marks_;
+  void mark(int stage) { marks_.mark(state_->stream, stage); }
 
   // The rows of the step that runs, and those of them that are looked at, to which what is [R, …] of the
   // state points.

@@ -68,6 +68,7 @@ void CudaDevice::hand_over(int layer, int own_heads) {
           "hand queries over");
   });
   if (stages(layer)) s.host->await_written();
+  mark(SOUNDER_STAGE_OTHER);
   s.handed_over[part()].record(s.stream);
   own_heads_ = own_heads;
   if (own_heads > 0) attend_own_heads(layer, own_heads);
@@ -94,8 +95,8 @@ void CudaDevice::attend_own_heads(int layer, int heads) {
   rows.is_done = true;
   rows.near_rows = reinterpret_cast<uint16_t *>(s.slabs[size_t(layer)]);
   s.own_begin.record(s.stream);
-  s.sampled->attend(s.stream, layer, s.slabs[size_t(layer)], rows, reinterpret_cast<uint16_t *>(s.attended),
-                    heads);
+  s.sampled->attend_heads(s.stream, layer, s.slabs[size_t(layer)], rows,
+                          reinterpret_cast<uint16_t *>(s.attended), heads);
   s.own_end.record(s.stream);
   is_timing_ = true;
 }
@@ -110,8 +111,10 @@ void CudaDevice::count_own_heads() {
   is_timing_ = false;
 }
 
+// While the CPU attends, and the device's own heads beside it, the stages are the CPU's.
 void CudaDevice::take_answers() {
   DeviceState &s = *state_;
+  marks_.skip(s.stream);
   const size_t value = size_t(config_->value_bytes()), width = size_t(config_->q_width()) * value;
   const size_t group = size_t(config_->heads / config_->kv_heads) * size_t(config_->head_dim);
   const size_t own = size_t(own_heads_) * group * value;  // of each row, which the device has
@@ -121,6 +124,7 @@ void CudaDevice::take_answers() {
                             width, width - own, count, cudaMemcpyHostToDevice, s.stream),
           "take back what was attended");
   });
+  mark(SOUNDER_STAGE_OTHER);
 }
 
 }  // namespace sounder::cuda

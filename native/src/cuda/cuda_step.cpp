@@ -74,7 +74,9 @@ void CudaDevice::begin(const DeviceStep &step) {
   if (state_->host != nullptr) state_->host->begin(step);
   if (state_->near != nullptr) state_->near->forget_written(step);
   if (state_->sampled != nullptr) state_->sampled->clear_statistics(state_->stream);
+  marks_.begin(state_->stream, step.tells_stages);
   embed_rows();
+  mark(SOUNDER_STAGE_OTHER);
 }
 
 void CudaDevice::embed_rows() {
@@ -100,6 +102,7 @@ void CudaDevice::multiply_qkv(int layer) {
 
 void CudaDevice::project(int layer) {
   multiply_qkv(layer);
+  mark(SOUNDER_STAGE_MATMUL);
   append(layer);
   if (first_row_ + rows_ == step_rows_) seal_blocks(layer);  // its halves are there
   if (stages(layer))
@@ -107,6 +110,7 @@ void CudaDevice::project(int layer) {
   else if (config_->cpu_attends(layer))
     state_->layer_appended[layer % 2].record(state_->stream);
   sign_keys(layer);
+  mark(SOUNDER_STAGE_OTHER);
 }
 
 void CudaDevice::feed_forward(const LayerWeights &w) {
@@ -124,6 +128,7 @@ void CudaDevice::complete(int layer) {
   attend_layer(layer);
   state_->products->multiply(w.attention_output, state_->attended, rows_, Into::kResidual, state_->x);
   feed_forward(w);
+  mark(SOUNDER_STAGE_MATMUL);
   check(cudaEventRecord(state_->layer_done[layer % 2], state_->stream), "mark a layer");
   if (layer > 0 && is_whole())
     check(cudaEventSynchronize(state_->layer_done[(layer + 1) % 2]), "compute a layer");
@@ -157,12 +162,14 @@ void CudaDevice::keep(const DeviceStep &step, const std::vector<int32_t> &kept) 
 void CudaDevice::normalise() {
   rms_norm(state_->stream, state_->x, weights_->final_norm, config_->norm_epsilon, rows_, config_->hidden,
            config_->f32, state_->normed);
+  mark(SOUNDER_STAGE_OTHER);
 }
 
 void CudaDevice::output(int first, int count) {
   const int64_t row_bytes = int64_t{config_->hidden} * config_->value_bytes();
   state_->products->multiply(weights_->output, state_->normed + first * row_bytes, count, Into::kFloats,
                              state_->logits);
+  mark(SOUNDER_STAGE_OUTPUT);
   read_logits(count);
 }
 

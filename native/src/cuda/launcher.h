@@ -15,6 +15,8 @@ struct Branch {
   cudaEvent_t begins, ends;
 };
 
+class StageMarks;
+
 // Where kernels are launched, and how many multiprocessors there are to fill.
 struct Launcher {
   cudaStream_t stream = nullptr;
@@ -26,7 +28,8 @@ struct Launcher {
   bool overlap = false;
   const Branch *branches = nullptr;
   int branch_count = 0;
-  int keys_of_part = 49152;  // fewer take no longer than the kernels of a branch take to begin
+  int keys_of_part = 49152;     // fewer take no longer than the kernels of a branch take to begin
+  StageMarks *marks = nullptr;  // where stages are told apart; parts follow each other then
 };
 
 // A launcher on a branch, whose kernels come after those launched by `from`.

@@ -87,11 +87,12 @@ SampledLayers::SampledLayers(const ModelConfig &config, int processors, const In
   if (config.lsh_on_device()) upload_lsh(config, places);
 }
 
-Launcher SampledLayers::launcher(cudaStream_t stream) const {
+Launcher SampledLayers::launcher(cudaStream_t stream, StageMarks *marks) const {
   Launcher made;
   made.stream = stream;
   made.multiprocessors = processors_;
   branches_.give(made);
+  made.marks = marks;
   return made;
 }
 
@@ -234,14 +235,21 @@ void SampledLayers::for_waves(SampledStep step, const Body &body) const {
 }
 
 void SampledLayers::attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows,
-                           uint16_t *output, int only) {
+                           uint16_t *output, StageMarks &marks) {
   SampledStep all = step_of(layer, slab, output);
-  if (only > 0) all.served = {0, only};
   if (rows.near_rows != slab) {
     all.query += this->rows();
     all.near_rows = rows.near_rows;
   }
-  for_waves(all, [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
+  const Launcher own = launcher(stream, marks.tells() ? &marks : nullptr);
+  for_waves(all, [&](const SampledStep &step) { launch_sampled_attention(own, step, rows); });
+}
+
+void SampledLayers::attend_heads(cudaStream_t stream, int layer, const void *slab, const NewRows &rows,
+                                 uint16_t *output, int heads) {
+  SampledStep some = step_of(layer, slab, output);
+  some.served = {0, heads};
+  for_waves(some, [&](const SampledStep &step) { launch_sampled_attention(launcher(stream), step, rows); });
 }
 
 void SampledLayers::verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact) {

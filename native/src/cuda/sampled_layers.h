@@ -14,6 +14,7 @@
 #include "device_workspace.h"
 #include "sampled/sampled_cuda.h"
 #include "sampled/strategies.h"
+#include "stage_marks.h"
 
 namespace sounder::cuda {
 
@@ -68,9 +69,12 @@ class SampledLayers {
   void sign(cudaStream_t stream, int layer, const void *slab, const int32_t *tables);
 
   // Rows that sample, from q, k and v of `rows` to `output` [R, H D] in bf16. Their sinks and tails lie in
-  // rows.near_rows: in the slab, or as describe_near says. only > 0: the first so many KV heads alone.
+  // rows.near_rows: in the slab, or as describe_near says.
   void attend(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output,
-              int only = 0);
+              StageMarks &marks);
+  // The first so many KV heads alone.
+  void attend_heads(cudaStream_t stream, int layer, const void *slab, const NewRows &rows, uint16_t *output,
+                    int heads);
   // How far `output` of rows that are verified is from `exact`.
   void verify(cudaStream_t stream, uint16_t *output, const uint16_t *exact);
 
@@ -80,7 +84,7 @@ class SampledLayers {
   std::vector<SampledStatistics> statistics(int half) const;
 
  private:
-  Launcher launcher(cudaStream_t stream) const;
+  Launcher launcher(cudaStream_t stream, StageMarks *marks = nullptr) const;
   void order_by_strategy(const DeviceStep &step);
   void upload_signatures(cudaStream_t stream, const DeviceStep &step);
   const int32_t *signatures_of(int sequence) const {

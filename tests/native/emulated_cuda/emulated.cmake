@@ -52,7 +52,7 @@ target_link_libraries(cuda_emulated_streams_test PRIVATE sounder_objects emulate
 add_test(NAME cuda_emulated_streams_test COMMAND cuda_emulated_streams_test)
 
 # The tests of the forward, on it.
-foreach(name device_decode_test device_failures_test device_host_attention_test device_host_test device_lsh_test device_test device_sampled_test device_strategies_test transformer_test transformer_bf16_test contexts_test api_threads_test)
+foreach(name device_decode_test device_failures_test device_host_attention_test device_host_test device_lsh_test device_stages_test device_test device_sampled_test device_strategies_test transformer_test transformer_bf16_test contexts_test api_threads_test)
   add_custom_command(TARGET ${name} POST_BUILD COMMAND ${CMAKE_COMMAND} -E make_directory ${EMULATED_FOLDER}
                      COMMAND ${CMAKE_COMMAND} -E create_symlink $<TARGET_FILE:${name}> ${EMULATED_FOLDER}/${name})
   add_dependencies(${name} emulated_cuda)

@@ -3,6 +3,8 @@
 // Attention over the rows that were chosen, read from wherever they lie. The rows of a query and KV head are
 // shared out evenly over thread blocks, whatever part of the context they come from; the last block that is
 // done merges what the others found with sink and tail.
+#include "../block_scan.cuh"
+#include "../stage_marks.h"
 #include "rows.cuh"
 
 namespace sounder::cuda {
@@ -24,25 +26,14 @@ struct AttendShared {
 };
 
 // starts[c] = rows of the chunks before c, up to starts[chunks], which is returned.
-__device__ inline int find_starts(const int32_t *counts, int chunks, int *starts, int *warp_counts) {
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  int before = 0;
-  for (int from = 0; from < chunks; from += kThreads) {
+__device__ inline int find_starts(const int32_t *counts, int chunks, int *starts,
+                                  int (&warp_counts)[kWarps]) {
+  const int thread = static_cast<int>(threadIdx.x);
+  int before = 0, all = 0;
+  for (int from = 0; from < chunks; from += kThreads, before += all) {
     const int own = from + thread < chunks ? counts[from + thread] : 0;
-    int sum = own;
-    for (int distance = 1; distance < 32; distance *= 2) {
-      const int lower = __shfl_up_sync(kWarp, sum, distance);
-      if (lane >= distance) sum += lower;
-    }
-    if (lane == 31) warp_counts[warp] = sum;
-    __syncthreads();
-    int place = before + sum - own;
-    for (int w = 0; w < kWarps; ++w) {
-      place += w < warp ? warp_counts[w] : 0;
-      before += warp_counts[w];
-    }
+    const int place = before + sum_before(own, warp_counts, &all);
     if (from + thread < chunks) starts[from + thread] = place;
-    __syncthreads();
   }
   if (thread == 0) starts[chunks] = before;
   __syncthreads();
@@ -241,8 +232,9 @@ void launch_exact_attention(const Launcher &launcher, const SampledStep &step) {
 
 void launch_sampled_attention(const Launcher &launcher, const SampledStep &step, const NewRows &rows) {
   launch_prepare(launcher, step, rows);
+  mark(launcher, SOUNDER_STAGE_OTHER);
   const int heads = step.served.count();
-  const int long_enough = step.context / launcher.keys_of_part;
+  const int long_enough = launcher.marks != nullptr ? 1 : step.context / launcher.keys_of_part;
   const int parts = long_enough < 4 ? 1 : min(min(heads, launcher.branch_count + 1), long_enough);
   Launcher own = launcher;
   for (int p = 0; p < parts; ++p) {
@@ -251,7 +243,9 @@ void launch_sampled_attention(const Launcher &launcher, const SampledStep &step,
     step.strategy.look(own, part);
     const Launcher next = p + 1 < parts ? branch_off(launcher, own, p) : own;
     step.strategy.choose(own, part);
+    mark(launcher, SOUNDER_STAGE_CHOOSING);
     launch_attend(own, part);
+    mark(launcher, SOUNDER_STAGE_ATTENTION);
     own = next;
   }
   for (int p = 0; p + 1 < parts; ++p) join_branch(launcher, p);
