@@ -13,12 +13,12 @@ pass() {
 on_gpu() { SOUNDER_DEVICE=cuda pass "$@"; }
 
 for test in cuda_sampled cuda_attention cuda_best cuda_draw cuda_products; do pass $build/${test}_test; done
-for test in device device_decode device_host device_sampled device_strategies device_lsh device_host_attention transformer transformer_bf16 contexts \
+for test in device device_decode device_host device_sampled device_strategies device_lsh device_host_attention device_stages transformer transformer_bf16 contexts \
   api_threads; do
   on_gpu $build/${test}_test
 done
 for test in transformer transformer_bf16 contexts; do SOUNDER_HOST_LAYERS=1 on_gpu $build/${test}_test; done
-on_gpu deno test -A tests/end_to_end/golden_*_test.ts tests/ffi/{sampled,hidden,saved}_test.ts
+on_gpu deno test -A tests/end_to_end/golden_*_test.ts tests/ffi/{sampled,hidden,saved}_test.ts tests/bench/gpu_stages_test.ts
 
 # Products of other kinds than the streamed ones are cuBLAS's, nvjet_…, of which racecheck reports races; of
 # stream_kernel (gemv_hopper.cu) it takes no notice that a lane arrives at a barrier for its warp.
