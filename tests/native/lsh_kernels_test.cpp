@@ -162,64 +162,90 @@ TEST("a key next to the mean counts as the mean, a tiny or NaN one as zero") {
 
 namespace {
 
-// Tables of random codes.
+// Whole cache lines, of which the loops read all that ids share with others.
+struct alignas(64) Line {
+  uint16_t values[32];
+};
+
+// Tables of random codes, and heads whose queries have codes of keys.
 struct Tables {
-  Tables(int bits_, int tables_, int keys_, int used_codes, uint32_t seed)
-      : bits(bits_), tables(tables_), keys(keys_), codes(size_t(tables) * keys) {
+  Tables(int bits_, int tables_, int keys_, int used_codes, uint32_t seed, int heads_ = 1)
+      : bits(bits_), tables(tables_), keys(keys_), heads(heads_), codes(size_t(tables) * keys) {
     std::mt19937 random(seed);
     const int buckets = 1 << bits;
     starts.resize(size_t(tables) * (buckets + 1));
     for (uint32_t &code : codes) code = random() % std::min(used_codes, buckets);
+    const size_t before = seed % 32, count = size_t(tables) * keys;
+    lines.assign((before + count + 31) / 32, {});
+    ids = lines[0].values + before;
+    std::fill_n(lines[0].values, lines.size() * 32, uint16_t{0xffff});
+    uint16_t *next = ids;
     for (int table = 0; table < tables; ++table) {
       for (int code = 0; code < buckets; ++code) {
-        starts[size_t(table) * (buckets + 1) + code] = uint16_t(ids.size() - size_t(table) * keys);
+        starts[size_t(table) * (buckets + 1) + code] = uint16_t(next - ids - int64_t{table} * keys);
         for (int i = 0; i < keys; ++i)
-          if (codes[size_t(table) * keys + i] == uint32_t(code)) ids.push_back(uint16_t(i));
+          if (codes[size_t(table) * keys + i] == uint32_t(code)) *next++ = uint16_t(i);
       }
       starts[size_t(table) * (buckets + 1) + buckets] = uint16_t(keys);
     }
-    ids.resize(ids.size() + kLshIdsBehind, 0xffff);
-    for (int table = 0; table < tables; ++table)
-      query.push_back(codes[size_t(table) * keys + random() % keys]);
+    queries.resize(heads);
+    for (std::vector<uint32_t> &query : queries)
+      for (int table = 0; table < tables; ++table)
+        query.push_back(codes[size_t(table) * keys + random() % keys]);
   }
 
-  std::vector<int> retrieve(const char *level, int collisions, int from, int until, int first_key) const {
-    std::vector<LshBucket> own;
-    for (int table = 0; table < tables; ++table) {
-      const uint16_t *start = &starts[size_t(table) * ((1 << bits) + 1) + query[table]];
-      own.push_back({start[0], start[1]});
-    }
-    std::vector<int32_t> found(size_t(until - from) + 1, -77);
+  // What each head finds.
+  std::vector<std::vector<int>> retrieve(const char *level, int collisions, int from, int until,
+                                         int first_key) const {
+    const int stride = heads + 1;
+    std::vector<uint16_t> own(size_t(tables) * stride, 0xffff);
+    for (int i = 0; i < heads; ++i)
+      for (int table = 0; table < tables; ++table) own[size_t(table) * stride + i] = queries[i][table];
+    std::vector<std::vector<int32_t>> found(heads, std::vector<int32_t>(size_t(until - from) + 1, -77));
     alignas(64) static uint8_t counters[kLshMostKeys];  // zeros, and so they stay
-    const int count = lsh_kernels(level)->retrieve(
-        {ids.data(), keys, tables, own.data(), collisions, from, until, first_key, found.data(), counters});
-    CHECK(count <= until - from && found.back() == -77);
+    LshRetrieveTask task{starts.data(), ids,  bits,  tables,    keys,     own.data(), stride, heads,
+                         collisions,    from, until, first_key, counters, ids,        100,    {}};
+    for (int i = 0; i < heads; ++i) task.found[i].keys = found[i].data();
+    lsh_kernels(level)->retrieve(task);
     CHECK(std::count(counters, counters + kLshMostKeys, 0) == kLshMostKeys);
-    return {found.begin(), found.begin() + count};
+    for (int i = 0; i < heads; ++i) {
+      CHECK(task.found[i].count <= until - from && found[i].back() == -77);
+      found[i].resize(task.found[i].count);
+    }
+    return found;
   }
 
-  int bits, tables, keys;
-  std::vector<uint32_t> codes, query;
-  std::vector<uint16_t> starts, ids;
+  std::vector<std::vector<int>> expected(int collisions, int from, int until, int first_key) const {
+    std::vector<std::vector<int>> found;
+    for (const std::vector<uint32_t> &query : queries) {
+      found.push_back(reference::lsh_retrieve(codes, keys, query, collisions, from, until));
+      for (int &key : found.back()) key += first_key;
+    }
+    return found;
+  }
+
+  int bits, tables, keys, heads;
+  std::vector<uint32_t> codes;
+  std::vector<std::vector<uint32_t>> queries;
+  std::vector<uint16_t> starts;
+  std::vector<Line> lines;
+  uint16_t *ids;  // in lines, at any place of one
 };
 
 }  // namespace
 
-TEST("retrieving finds what counting by hand finds, whatever the sizes, ranges and collisions") {
+TEST("retrieving finds what counting by hand finds, whatever the sizes, ranges, heads and collisions") {
   each_level([](const char *level) {
     uint32_t seed = 0;
     for (int bits : {1, 3, 7, 15})
-      for (int tables : {1, 2, 13, 40})
+      for (int tables : {1, 2, 13, 40, 70})
         for (int keys : {128, 384, 1280}) {
           ++seed;
-          const Tables made(bits, tables, keys, 1 << (seed % 6), seed);
+          const Tables made(bits, tables, keys, 1 << (seed % 6), seed, 1 + int(seed) % kLshMostHeads);
           for (int collisions : {1, 2, 3})
-            for (auto [from, until] : {std::pair{0, keys}, {4, keys}, {67, keys - 61}, {127, 128}}) {
-              std::vector<int> expected =
-                  reference::lsh_retrieve(made.codes, keys, made.query, collisions, from, until);
-              for (int &key : expected) key += 1000;
-              CHECK(made.retrieve(level, collisions, from, until, 1000) == expected);
-            }
+            for (auto [from, until] : {std::pair{0, keys}, {4, keys}, {67, keys - 61}, {127, 128}})
+              CHECK(made.retrieve(level, collisions, from, until, 1000) ==
+                    made.expected(collisions, from, until, 1000));
         }
   });
 }
@@ -228,10 +254,9 @@ TEST("buckets of any length count, also those longer than the list that short on
   each_level([](const char *level) {
     for (int keys : {2048, 2176, 8192})
       for (int used_codes : {1, 2, 5}) {
-        const Tables made(3, 7, keys, used_codes, uint32_t(keys + used_codes));
+        const Tables made(3, 7, keys, used_codes, uint32_t(keys + used_codes), 2);
         for (int collisions : {1, 2, 3})
-          CHECK(made.retrieve(level, collisions, 0, keys, 0) ==
-                reference::lsh_retrieve(made.codes, keys, made.query, collisions, 0, keys));
+          CHECK(made.retrieve(level, collisions, 0, keys, 0) == made.expected(collisions, 0, keys, 0));
       }
   });
 }
@@ -240,13 +265,13 @@ TEST("a key in more tables than a counter holds is found, and one in fewer than 
   each_level([](const char *level) {
     for (int tables : {251, 252, 253, 256, 257, 258, 512, 1000}) {
       Tables made(4, tables, 256, 1, 9);  // every key shares every code
-      for (int collisions : {1, 2, 3}) CHECK(made.retrieve(level, collisions, 0, 256, 0).size() == 256);
+      for (int collisions : {1, 2, 3}) CHECK(made.retrieve(level, collisions, 0, 256, 0)[0].size() == 256);
       // but the query's differs in all tables but the first, and the last two
-      for (int table = 1; table < tables - 2; ++table) made.query[table] = 3;
-      for (int collisions : {1, 2, 3}) CHECK(made.retrieve(level, collisions, 0, 256, 0).size() == 256);
-      made.query[0] = 3;
-      CHECK(made.retrieve(level, 2, 0, 256, 0).size() == 256);
-      CHECK(made.retrieve(level, 3, 0, 256, 0).empty());
+      for (int table = 1; table < tables - 2; ++table) made.queries[0][table] = 3;
+      for (int collisions : {1, 2, 3}) CHECK(made.retrieve(level, collisions, 0, 256, 0)[0].size() == 256);
+      made.queries[0][0] = 3;
+      CHECK(made.retrieve(level, 2, 0, 256, 0)[0].size() == 256);
+      CHECK(made.retrieve(level, 3, 0, 256, 0)[0].empty());
     }
   });
 }

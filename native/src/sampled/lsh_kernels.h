@@ -37,29 +37,30 @@ struct LshHashTask {
 };
 
 constexpr int kLshMostTables = 1000;  // of SOUNDER_CONFIG_LSH_TABLES
-constexpr int kLshIdsOfLine = 32;     // of a cache line
-constexpr int kLshIdsBehind = 2 * kLshIdsOfLine;
+constexpr int kLshMostHeads = 4;      // whose keys are retrieved at once
 
-// The ids of a table that share a query's code.
-struct LshBucket {
-  uint16_t begin, end;
-};
-
+// What some query heads find in a segment of tables. Starts and ids may be read to the ends of the cache
+// lines that they share with others' memory.
 struct LshRetrieveTask {
-  // Of table t at ids + t * keys, grouped by code. kLshIdsBehind values behind the last can be read too.
-  const uint16_t *ids;
-  int keys;  // a multiple of 64, ≤ kLshMostKeys
-  int tables;
-  const LshBucket *buckets;  // [tables]
-  int collisions;            // 1 to 3: tables in which a key must share the code
-  int from, until;           // ids to return: [from, until)
-  int first_key;             // the key of id 0
-  int32_t *found;            // [until - from] keys, ascending
-  uint8_t *counters;         // [kLshMostKeys] zeros, before and after, aligned to 64 bytes
-  // What the caller reads next, if anything: it comes to the second cache while ids are counted, which waits
-  // for no memory.
-  const void *next = nullptr;
-  int next_bytes = 0;
+  // Of table t: starts + t * (2^bits + 1), where the ids of each code begin and the last ones end, and
+  // ids + t * keys, grouped by code.
+  const uint16_t *starts, *ids;
+  int bits, tables;
+  int keys;               // a multiple of 64, ≤ kLshMostKeys
+  const uint16_t *codes;  // of head i in table t: codes[t * code_stride + i]
+  int code_stride;
+  int heads;          // ≤ kLshMostHeads
+  int collisions;     // 1 to 3: tables in which a key must share the code
+  int from, until;    // ids to return: [from, until)
+  int first_key;      // the key of id 0
+  uint8_t *counters;  // [kLshMostKeys] zeros, before and after, aligned to 64 bytes
+  // What the caller reads next, if anything: it comes to the second cache while ids are counted.
+  const void *next;
+  int next_bytes;
+  struct {
+    int32_t *keys;  // [until - from], ascending
+    int count;
+  } found[kLshMostHeads];
 };
 
 struct LshKernels {
@@ -72,7 +73,7 @@ struct LshKernels {
                      float *x, uint16_t *inverse_norms);
   // Bit k of a code in table t is set when the projection t * bits + k is over 0.
   void (*hash)(const LshHashTask &task);
-  int (*retrieve)(const LshRetrieveTask &task);
+  void (*retrieve)(LshRetrieveTask &task);
 };
 
 // The table of the level of this name; nullptr if this build has none.

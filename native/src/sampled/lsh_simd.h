@@ -9,6 +9,8 @@
 namespace sounder::simd {
 namespace {
 
+constexpr int kSpareIds = 96;  // of the two sides of what copy_ids writes
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 
 // Bit i is set where lane i is over 0.
@@ -25,11 +27,20 @@ SOUNDER_INLINE void limit_bytes(uint8_t *p, int most) {
 
 SOUNDER_INLINE void clear_bytes(uint8_t *p) { _mm512_storeu_si512(p, _mm512_setzero_si512()); }
 
-// 64 bytes. Seen as copies, a loop over them becomes a string instruction, which takes a hundred cycles.
-SOUNDER_INLINE void copy_line(uint16_t *to, const uint16_t *from) {
-  __m512i line = _mm512_loadu_si512(from);
-  __asm__("" : "+v"(line));
-  _mm512_storeu_si512(to, line);
+// The lines that hold from[0 .. count), one after the other and none else, as to[..): lines are read whole,
+// so up to kSpareIds values before and behind `to` are written, of which those before it keep their values.
+// Three lines are copied in any case, the last one again if there are fewer: a loop's end would not be
+// foreseen.
+SOUNDER_INLINE void copy_ids(uint16_t *to, const uint16_t *from, int count) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(from);
+  const int before = static_cast<int>(address % 64 / 2);
+  const char *line = reinterpret_cast<const char *>(address - address % 64);
+  const int64_t last = (before + count - 1) / 32 * 64;
+  to -= before;
+  _mm512_mask_storeu_epi16(to, ~__mmask32{0} << before, _mm512_load_si512(line));
+  _mm512_storeu_si512(to + 32, _mm512_load_si512(line + (last < 64 ? last : 64)));
+  _mm512_storeu_si512(to + 64, _mm512_load_si512(line + (last < 128 ? last : 128)));
+  for (int64_t i = 192; i <= last; i += 64) _mm512_storeu_si512(to + i / 2, _mm512_load_si512(line + i));
 }
 
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -55,12 +66,24 @@ SOUNDER_INLINE void clear_bytes(uint8_t *p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm256_setzero_si256());
 }
 
-SOUNDER_INLINE void copy_line(uint16_t *to, const uint16_t *from) {
-  for (int i = 0; i < 32; i += 16) {
-    __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i));
-    __asm__("" : "+x"(half));
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to + i), half);
-  }
+// The same by half lines, four in any case.
+SOUNDER_INLINE void copy_half(uint16_t *to, const char *from) {
+  const __m256i x = _mm256_load_si256(reinterpret_cast<const __m256i *>(from));
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), x);
+}
+SOUNDER_INLINE void copy_ids(uint16_t *to, const uint16_t *from, int count) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(from);
+  const int before = static_cast<int>(address % 32 / 2);
+  const char *half = reinterpret_cast<const char *>(address - address % 32);
+  const int64_t last = (before + count - 1) / 16 * 32;
+  const __m256i places = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m256i mine = _mm256_cmpgt_epi16(places, _mm256_set1_epi16(static_cast<short>(before - 1)));
+  to -= before;
+  __m256i *const first = reinterpret_cast<__m256i *>(to);
+  const __m256i ids = _mm256_load_si256(reinterpret_cast<const __m256i *>(half));
+  _mm256_storeu_si256(first, _mm256_blendv_epi8(_mm256_loadu_si256(first), ids, mine));
+  for (int64_t i = 32; i < 128; i += 32) copy_half(to + i / 2, half + (last < i ? last : i));
+  for (int64_t i = 128; i <= last; i += 32) copy_half(to + i / 2, half + i);
 }
 
 #else
@@ -73,7 +96,9 @@ SOUNDER_INLINE void limit_bytes(uint8_t *p, int most) {
   if (*p > most) *p = static_cast<uint8_t>(most);
 }
 SOUNDER_INLINE void clear_bytes(uint8_t *p) { *p = 0; }
-SOUNDER_INLINE void copy_line(uint16_t *to, const uint16_t *from) { __builtin_memcpy(to, from, 64); }
+SOUNDER_INLINE void copy_ids(uint16_t *to, const uint16_t *from, int count) {
+  for (int i = 0; i < count; ++i) to[i] = from[i];
+}
 
 #endif
 

@@ -15,6 +15,7 @@ namespace sounder {
 namespace {
 
 constexpr int kMostCollisions = 3;
+static_assert(kLshMostHeads >= kListsAtOnce);
 
 // What the phase leaves in the scratch for a query head, beside its codes.
 struct QueryFigures {
@@ -92,9 +93,6 @@ class LshStrategy : public Strategy {
                     Choice *choices) const override;
 
  private:
-  void retrieve(const StrategyView &view, LshRetrieveTask &task, const LshHead &tables, float unit,
-                Choice &choice) const;
-
   std::vector<float> offsets_[kMostCollisions];
 };
 
@@ -122,50 +120,16 @@ void LshStrategy::run_phase(int, const StrategyView &view, int) const {
   }
 }
 
-// A bucket's lines, mostly up to three, without a loop whose end nobody foresees; what a long one has more is
-// read in order. Nothing else is done meanwhile, so that the pages of many buckets are found at once: that
-// takes longer than reading their lines.
-void fetch_bucket(const uint16_t *ids, LshBucket bucket) {
-  constexpr int kMostFetched = 16 * kLshIdsOfLine;
-  if (bucket.begin == bucket.end) return;
-  const int last = std::min<int>(bucket.end, bucket.begin + kMostFetched) - 1;
-  __builtin_prefetch(ids + bucket.begin);
-  __builtin_prefetch(ids + std::min(bucket.begin + kLshIdsOfLine, last));
-  __builtin_prefetch(ids + last);
-  for (int i = bucket.begin + 2 * kLshIdsOfLine; i < last; i += kLshIdsOfLine) __builtin_prefetch(ids + i);
-}
-
-// The buckets of some heads, and their ids on their way. The heads' codes of a table are looked up together:
-// its starts lie in one page, its ids in few.
-void find_buckets(const LshHead &tables, const LshSegment &segment, const uint16_t *codes, int heads,
-                  int first, int count, LshBucket *buckets) {
-  constexpr int kAhead = 16;
-  const LshShape &shape = segment.index->shape();
-  auto starts_of = [&](int table, int i) {
-    return tables.starts + ((int64_t{table} << shape.bits) + table) + codes[table * heads + first + i];
-  };
-  for (int table = 0; table < shape.tables + kAhead; ++table) {
-    for (int i = 0; i < count && table < shape.tables; ++i) __builtin_prefetch(starts_of(table, i));
-    const int now = table - kAhead;
-    for (int i = 0; i < count && now >= 0; ++i) {
-      const uint16_t *own = starts_of(now, i);
-      buckets[i * shape.tables + now] = {own[0], own[1]};
-      fetch_bucket(tables.ids + int64_t{now} * segment.keys, {own[0], own[1]});
-    }
-  }
-}
-
-// Adds what a head finds in a segment of tables to its choice.
-void LshStrategy::retrieve(const StrategyView &view, LshRetrieveTask &task, const LshHead &tables, float unit,
-                           Choice &choice) const {
-  task.found = choice.keys + choice.count;
-  const int found = view.lsh->index().kernels().retrieve(task);
+// Adds what a head found in a segment of tables to its choice.
+void add_found(const LshRetrieveTask &task, int head, const uint16_t *inverse_norms, float unit,
+               Choice &choice) {
+  const int32_t *keys = task.found[head].keys;
   float *offsets = choice.offsets + choice.count;
-  for (int j = 0; j < found; ++j) {
-    const uint32_t norm = tables.inverse_norms[task.found[j] - task.first_key];
+  for (int j = 0; j < task.found[head].count; ++j) {
+    const uint32_t norm = inverse_norms[keys[j] - task.first_key];
     offsets[j] = unit * __builtin_bit_cast(float, norm << 16);
   }
-  choice.count += found;
+  choice.count += task.found[head].count;
 }
 
 void LshStrategy::choose_heads(const StrategyView &view, int segment, int first, int count,
@@ -182,27 +146,30 @@ void LshStrategy::choose_heads(const StrategyView &view, int segment, int first,
   }
 
   alignas(64) uint8_t counters[kLshMostKeys] = {};
-  LshBucket buckets[kListsAtOnce * kLshMostTables];
+  LshRetrieveTask task;
+  task.bits = shape.bits;
+  task.tables = shape.tables;
+  task.codes = scratch.codes + first;
+  task.code_stride = view.heads;
+  task.heads = count;
+  task.collisions = view.params->collisions;
+  task.counters = counters;
   for (int s = part.first; s < part.end; ++s) {
     const LshSegment &tables = view.lsh->segment(view.layer, s);
     const LshHead own = tables.head(index.slot(view.layer), view.kv_head);
-    LshRetrieveTask task;
+    task.starts = own.starts;
     task.ids = own.ids;
     task.keys = tables.keys;
-    task.tables = shape.tables;
-    task.collisions = view.params->collisions;
     task.from = std::max(part.keys.begin, tables.begin) - tables.begin;
     task.until = std::min(part.keys.end, tables.end()) - tables.begin;
     task.first_key = tables.begin;
-    task.counters = counters;
     if (task.from >= task.until) continue;
-    find_buckets(own, tables, scratch.codes, view.heads, first, count, buckets);
-    for (int i = 0; i < count; ++i) {
-      task.buckets = buckets + int64_t{i} * shape.tables;
-      task.next = i == 0 ? own.inverse_norms + task.from : nullptr;
-      task.next_bytes = i == 0 ? 2 * (task.until - task.from) : 0;
-      retrieve(view, task, own, scratch.figures[first + i].unit, choices[i]);
-    }
+    task.next = own.inverse_norms + task.from;
+    task.next_bytes = 2 * (task.until - task.from);
+    for (int i = 0; i < count; ++i) task.found[i].keys = choices[i].keys + choices[i].count;
+    index.kernels().retrieve(task);
+    for (int i = 0; i < count; ++i)
+      add_found(task, i, own.inverse_norms, scratch.figures[first + i].unit, choices[i]);
   }
 }
 
