@@ -200,6 +200,10 @@ void bench_steps(const Roofs &roofs, int host_layers, int sketch_bits) {
 
 int main(int argc, char **argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
+  if (what != "kernels" && what != "steps" && what != "all" && what != "host") {
+    std::fprintf(stderr, "There is no %s: write kernels, steps, all or host\n", what.c_str());
+    return 2;
+  }
   try {
     const bench::Roofs roofs = bench::bench_kernels(what != "steps" && what != "host");
     const bool host = what == "host";

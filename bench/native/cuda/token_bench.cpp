@@ -144,10 +144,7 @@ Options read_options(int count, char **arguments) {
   return o;
 }
 
-}  // namespace
-
-int main(int count, char **arguments) {
-  const Options options = read_options(count, arguments);
+void run(const Options &options) {
   const double start = seconds();
   Bench bench(options);
   size_t left = 0, all = 0;
@@ -168,5 +165,16 @@ int main(int count, char **arguments) {
   std::fflush(stdout);
   for (int n = std::min(98304, options.context); n <= options.context; n *= 4)
     options.variants ? run_variants(bench, n) : run_context(bench, n, roof);
-  return 0;
+}
+
+}  // namespace
+
+int main(int count, char **arguments) {
+  const Options options = read_options(count, arguments);
+  try {
+    run(options);
+  } catch (const std::exception &failure) {
+    std::fprintf(stderr, "%s\n", failure.what());
+    return 1;
+  }
 }
