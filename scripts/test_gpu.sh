@@ -2,42 +2,67 @@
 # SPDX-License-Identifier: Apache-2.0
 # What there is to test on a machine with a GPU, after a build with tests (`deno task test:gpu` builds): native
 # tests, goldens and sampled attention through Deno, and compute-sanitizer over the kernels where it is
-# installed. Goes through all of it and says at the end what failed.
+# installed; `test_gpu.sh native goldens sanitizers` with those parts alone that are named. Goes through all of
+# it, one after another, and says at the end what failed. What takes longer than SOUNDER_TEST_SECONDS has: the
+# last line of its output that begins with "run" names the test.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-build=build/release failed=()
+build=build/release failed=() seconds=${SOUNDER_TEST_SECONDS:-900}
+[ $# -gt 0 ] || set -- native goldens sanitizers
+
+limited() { timeout --kill-after 10 "$seconds" "$@"; }
 pass() {
+  local begin=$SECONDS status
   echo "== $*"
-  "$@" || failed+=("$*")
+  limited "$@"
+  status=$?
+  echo "   status $status after $((SECONDS - begin)) s"
+  [ $status -eq 0 ] || failed+=("$* (status $status)")
 }
 on_gpu() { SOUNDER_DEVICE=cuda pass "$@"; }
 
-for test in cuda_sampled cuda_attention cuda_best cuda_draw cuda_products; do pass $build/${test}_test; done
-for test in device device_decode device_host device_sampled device_strategies device_lsh device_host_attention device_stages transformer transformer_bf16 contexts \
-  api_threads; do
-  on_gpu $build/${test}_test
-done
-for test in transformer transformer_bf16 contexts; do SOUNDER_HOST_LAYERS=1 on_gpu $build/${test}_test; done
-on_gpu deno test -A tests/end_to_end/golden_*_test.ts tests/ffi/{sampled,hidden,saved}_test.ts tests/bench/gpu_stages_test.ts
+native() {
+  for test in cuda_sampled cuda_attention cuda_best cuda_draw cuda_products; do pass $build/${test}_test; done
+  for test in device device_decode device_host device_sampled device_strategies device_lsh device_host_attention device_stages \
+    transformer transformer_bf16 contexts api_threads; do
+    on_gpu $build/${test}_test
+  done
+  for test in transformer transformer_bf16 contexts; do SOUNDER_HOST_LAYERS=1 on_gpu $build/${test}_test; done
+}
+
+goldens() {
+  on_gpu deno test -A tests/end_to_end/golden_*_test.ts tests/ffi/{sampled,hidden,saved}_test.ts tests/bench/gpu_stages_test.ts
+}
 
 # Products of other kinds than the streamed ones are cuBLAS's, nvjet_…, of which racecheck reports races; of
 # stream_kernel (gemv_hopper.cu) it takes no notice that a lane arrives at a barrier for its warp.
-find_races() {
+races_of() {
   local log
   log=$(mktemp)
-  compute-sanitizer --tool racecheck "$1" >"$log" 2>&1 || return 1
-  ! grep 'Race reported' "$log" | grep -v 'nvjet_\|stream_kernel'
+  echo "== races of $1"
+  limited compute-sanitizer --tool racecheck "$1" >"$log" 2>&1 && ! grep 'Race reported' "$log" | grep -v 'nvjet_\|stream_kernel' && return
+  tail -n 3 "$log"
+  failed+=("races of $1")
 }
-if command -v compute-sanitizer >/dev/null; then
+
+sanitizers() {
+  if ! command -v compute-sanitizer >/dev/null; then
+    echo "compute-sanitizer is not there: memory and races of kernels are not checked."
+    return
+  fi
   for test in cuda_sampled cuda_attention cuda_best cuda_draw cuda_products; do
     pass compute-sanitizer --error-exitcode 1 $build/${test}_test
-    pass find_races $build/${test}_test
+    races_of $build/${test}_test
   done
-  for test in device device_sampled; do on_gpu compute-sanitizer --error-exitcode 1 $build/${test}_test; done
-else
-  echo "compute-sanitizer is not there: memory and races of kernels are not checked."
-fi
+  for test in device device_sampled device_lsh; do on_gpu compute-sanitizer --error-exitcode 1 $build/${test}_test; done
+}
 
+for part in "$@"; do
+  case $part in
+    native | goldens | sanitizers) $part ;;
+    *) echo "Cannot test $part: there are native, goldens and sanitizers." && exit 2 ;;
+  esac
+done
 [ ${#failed[@]} -eq 0 ] && echo "All passed." && exit
 printf 'Failed: %s\n' "${failed[@]}"
 exit 1

@@ -3,6 +3,7 @@
 // The smallest test frame that says what failed: TEST("sentence") { ... } with CHECK and CHECK_NEAR.
 #pragma once
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <vector>
@@ -54,14 +55,20 @@ inline void fail(const char *file, int line, const char *what) {
     }                                                                                                \
   } while (0)
 
+// Names each test before it runs, to pipes and files too: whoever ends what takes too long sees which it was.
 int main() {
+  using Clock = std::chrono::steady_clock;
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   int failed_tests = 0;
   for (const check::Test &test : check::tests()) {
-    int before = check::failures();
+    std::printf("run  %s\n", test.sentence);
+    const int before = check::failures();
+    const Clock::time_point start = Clock::now();
     test.body();
-    bool ok = check::failures() == before;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const bool ok = check::failures() == before;
     failed_tests += ok ? 0 : 1;
-    std::printf("%s %s\n", ok ? "ok  " : "FAIL", test.sentence);
+    std::printf("%s %s (%.1f s)\n", ok ? "ok  " : "FAIL", test.sentence, seconds);
   }
   std::printf("%zu passed, %d failed\n", check::tests().size() - failed_tests, failed_tests);
   return failed_tests == 0 ? 0 : 1;
