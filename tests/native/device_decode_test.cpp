@@ -2,18 +2,13 @@
 //
 // Answers whose tokens a GPU chooses run one step ahead of their caller: they are those of steps that are
 // asked for one by one, and what was queued in vain leaves no trace.
-#include <utility>
+#include "device_small.h"
 
-#include "check.h"
-#include "sampled_engine.h"
+using namespace device_small;
 
 namespace {
 
-using tiny::Config;
-using tiny::Engine;
 using tiny::has_gpu;
-using tiny::Sequence;
-using tiny::StepResult;
 
 struct Sampling {
   float temperature = 0, top_p = 0.9f, min_p = 0;
@@ -25,39 +20,17 @@ struct Answer {
   std::vector<float> logprobs;
 };
 
-// Steps from here on fill a block and open the next.
-constexpr int kPromptTokens = 375;
-
-Config config_of(int host_layers, bool sampled) {
-  Config config;
-  config.layers = 2;
-  config.head_dim = config.rope_dims = 64;
-  config.f32 = false;
-  config.device = 0;
-  config.host_layers = host_layers;
-  config.context = 1024;
-  config.kv_blocks = 24;
-  config.max_step_tokens = 64;
-  config.sketch_bits = sampled ? 2 : 0;
-  config.least_rows = 64;
-  return config;
-}
-
 struct World {
   World(int host_layers, bool is_sampled) : sampled(is_sampled) {
     CHECK(engine.load(tiny::make_model(config_of(host_layers, sampled))) == SOUNDER_OK);
   }
   // A context, and the token that it goes on by.
   int32_t prompt(int32_t &next, int seed = 1) {
-    const int32_t context = engine.create();
-    CHECK(sounder_context_fill(engine.handle(), context, kPromptTokens, seed) == SOUNDER_OK);
     next = 10 + seed;
-    return context;
+    return device_small::prompt(engine, seed);
   }
   Sequence sequence(int32_t context, std::vector<int32_t> tokens) const {
-    const Sequence plain{context, std::move(tokens)};
-    if (!sampled) return plain;
-    return tiny::asking(plain, {.budget = 0.3f, .beta = 1, .from = kPromptTokens});
+    return sampled ? sampling(context, std::move(tokens)) : Sequence{context, std::move(tokens)};
   }
   // Goes on from a token. Where alternatives are asked for, every step is computed when it is called for, and
   // the CPU chooses.

@@ -5,15 +5,11 @@
 #include <cstdlib>
 #include <string>
 
-#include "check.h"
-#include "sampled_engine.h"
+#include "device_small.h"
+
+using namespace device_small;
 
 namespace {
-
-using tiny::Config;
-using tiny::Engine;
-using tiny::Sequence;
-using tiny::StepResult;
 
 bool fails_when_asked() { return tiny::has_gpu() && tiny::is_emulated(); }
 
@@ -22,30 +18,14 @@ void allow_all(const char *what) { unsetenv(what); }
 
 constexpr const char *kAllocations = "SOUNDER_EMULATED_ALLOCATIONS", *kKernels = "SOUNDER_EMULATED_KERNELS";
 
-Config config_of(int host_layers) {
-  Config config;
-  config.layers = 2;
-  config.head_dim = config.rope_dims = 64;
-  config.f32 = false;
-  config.device = 0;
-  config.host_layers = host_layers;
-  config.context = 512;
-  config.kv_blocks = 8;
-  config.max_step_tokens = 32;
-  config.sketch_bits = 2;
-  config.least_rows = 16;
-  return config;
-}
-
 int64_t free_memory(Engine &engine) {
   int64_t figures[SOUNDER_DEVICE_COUNT];
   CHECK(sounder_device_figures(engine.handle(), 0, figures, SOUNDER_DEVICE_COUNT) == SOUNDER_OK);
   return figures[SOUNDER_DEVICE_MEMORY_FREE];
 }
 
-// A token after 200, alone and sampled.
 StepResult next(Engine &engine, int32_t context, int32_t token) {
-  return engine.step({tiny::asking({context, {token}}, {.budget = 0.3f, .beta = 1, .from = 200})});
+  return engine.step({sampling(context, {token})});
 }
 
 }  // namespace
@@ -69,8 +49,7 @@ TEST("memory that is refused amid a load is told, given back, and the load can b
   allow_all(kAllocations);
   CHECK(refused >
         10);  // weights, workspace, slabs and records, pinned memory of a step and of the host layer
-  const int32_t context = engine.create();
-  CHECK(sounder_context_fill(engine.handle(), context, 200, 1) == SOUNDER_OK);
+  const int32_t context = prompt(engine);
   CHECK(next(engine, context, 3).statuses[0] == SOUNDER_OK);
 }
 
@@ -80,8 +59,7 @@ TEST("where there is no memory to record steps, they run unrecorded") {
   CHECK(engine.load(tiny::make_model(config_of(0))) == SOUNDER_OK);
   std::vector<int32_t> tokens[2];
   for (const int refuses : {0, 1}) {
-    const int32_t context = engine.create();
-    CHECK(sounder_context_fill(engine.handle(), context, 200, 1) == SOUNDER_OK);
+    const int32_t context = prompt(engine);
     if (refuses == 0) allow(kAllocations, 0);
     for (int32_t token = 3, i = 0; i < 5; ++i) {
       const StepResult made = next(engine, context, token);
@@ -98,13 +76,12 @@ TEST("a GPU that fails for good is told apart, in the step, in forks and ever af
   if (!fails_when_asked()) return;
   Engine engine;
   CHECK(engine.load(tiny::make_model(config_of(0))) == SOUNDER_OK);
-  const int32_t context = engine.create();
-  CHECK(sounder_context_fill(engine.handle(), context, 200, 1) == SOUNDER_OK);
+  const int32_t context = prompt(engine);
   CHECK(next(engine, context, 3).statuses[0] == SOUNDER_OK);
   allow(kKernels, 7);
   CHECK(next(engine, context, 4).status == SOUNDER_LOST);
   CHECK(engine.error().find("an illegal memory access") != std::string::npos);
-  CHECK(engine.length(context) == 201);
+  CHECK(engine.length(context) == kPromptTokens + 1);
   CHECK(next(engine, context, 4).status == SOUNDER_LOST);
   CHECK(sounder_context_fork(engine.handle(), context, 150) == SOUNDER_LOST);
   const int32_t fresh = engine.create();

@@ -171,11 +171,12 @@ TEST("tokens of one step that sample do so as one after another does") {
 TEST("an index is saved and restored with its context, on a GPU and from there on the CPU") {
   if (!has_gpu()) return;
   SampledEngine gpu(sketched(0)), cpu(sketched(SOUNDER_DEVICE_CPU));
+  const int count = tiny::is_emulated() ? 60 : 200;  // over a block's end
   const int32_t context = filled(gpu, 1000);
-  decode(gpu, context, tiny::random_tokens(200, gpu.config.vocabulary, 6), {.budget = 0.2f});
+  decode(gpu, context, tiny::random_tokens(count, gpu.config.vocabulary, 6), {.budget = 0.2f});
   tiny::Folder folder;
   const std::string path = folder.at("context");
-  CHECK(tiny::save(gpu, context, 1200, path) == SOUNDER_OK);
+  CHECK(tiny::save(gpu, context, 1000 + count, path) == SOUNDER_OK);
   const std::vector<float> q = gpu.query(3);
   const Asked asked{.budget = 0.2f};
   const Attended expected = gpu.attend(context, asked, q);
@@ -185,7 +186,8 @@ TEST("an index is saved and restored with its context, on a GPU and from there o
     const Attended made = engine->attend(restored, asked, q);
     CHECK_NEAR(rows_of(made.statistics), rows_of(expected.statistics), 1e-3);
     CHECK(tiny::mean_error(made.output, expected.output, gpu.config) < 4e-3);
-    CHECK(tiny::mean_error(made.output, engine->exact(restored, q), gpu.config) < 0.3);
+    const float told = made.statistics[SOUNDER_STATISTIC_STANDARD_ERROR];
+    CHECK(told < 0.6 && tiny::mean_error(made.output, engine->exact(restored, q), gpu.config) < 1.5 * told);
   }
 }
 
@@ -207,21 +209,23 @@ std::vector<float> tell_steps(int host_layers, const Asked &asked) {
     }
   };
   auto sampled = [&](int32_t context, int32_t token) { return asking(Sequence{context, {token}}, asked); };
-  const int32_t first = filled(engine, 760, 1), other = filled(engine, 900, 2);
-  for (int i = 0; i < 12; ++i) run({sampled(first, i)});
+  // A block's end is eight tokens away.
+  const int start = tiny::is_emulated() ? 376 : 760;
+  const int32_t first = filled(engine, start, 1), other = filled(engine, start + 140, 2);
+  for (int i = 0; i < 10; ++i) run({sampled(first, i)});
   for (int i = 0; i < 2; ++i) run({Sequence{first, {i}}});  // exact
   run({sampled(first, 3)});
   run({sampled(first, 4), Sequence{other, tiny::random_tokens(40, config.vocabulary, 1)}});
   run({sampled(first, 5), sampled(other, 6)});
-  const int32_t fork = sounder_context_fork(engine.handle(), first, 770);
+  const int32_t fork = sounder_context_fork(engine.handle(), first, start + 10);
   for (int i = 0; i < 3; ++i) run({sampled(first, i), sampled(fork, i + 9), sampled(other, i)});
-  CHECK(sounder_context_truncate(engine.handle(), first, 765) == SOUNDER_OK);
+  CHECK(sounder_context_truncate(engine.handle(), first, start + 5) == SOUNDER_OK);
   run({Sequence{first, tiny::random_tokens(5, config.vocabulary, 2)}});
   for (int i = 0; i < 2; ++i) run({sampled(first, i), sampled(fork, i)});
   tiny::Folder folder;
-  CHECK(tiny::save(engine, other, 910, folder.at("a")) == SOUNDER_OK);
+  CHECK(tiny::save(engine, other, start + 150, folder.at("a")) == SOUNDER_OK);
   for (int32_t context : {first, fork, other}) sounder_context_free(engine.handle(), context);
-  const int32_t restored = tiny::restore(engine, folder.at("a")), again = filled(engine, 800, 3);
+  const int32_t restored = tiny::restore(engine, folder.at("a")), again = filled(engine, start + 40, 3);
   CHECK(restored > 0);
   for (int i = 0; i < 2; ++i) run({sampled(restored, i), sampled(again, i)});
   return told;
