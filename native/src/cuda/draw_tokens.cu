@@ -97,13 +97,13 @@ __device__ uint64_t middle_of(uint64_t from, uint64_t to) {
   return half_way >= from && half_way < to ? half_way : from + (to - from) / 2;
 }
 
-// The least key up to which keys weigh, or with kCounts are, so much; `to` where even those up to that don't.
-// inside: at most so many are up to `to`.
+// Up to which key the fewest keys are, from the least on, that weigh, or with kCounts are, so much; `to`
+// where even those up to that don't. inside: at most so many are up to `to`.
 template <bool kCounts>
 __device__ uint64_t find_cut(const Keys &keys, uint64_t to, uint64_t target, int inside, Shared &shared) {
   uint64_t from = 0, below = 0;
   int listed = -1;
-  while (from < to) {
+  while (from < to && inside > 1) {
     if (listed < 0 && inside <= kListed) listed = list_keys(keys, from, to, shared);
     const uint64_t middle = middle_of(from, to);
     const Tally found = listed < 0 ? tally(keys, keys.vocabulary, from, middle, shared)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <instructions.cuh>
 
 #include "find_best.h"
@@ -28,10 +29,11 @@ __device__ Best warp_best(Best own) {
   return own;
 }
 
+// A thread block a part of a row.
 __global__ void best_parts_kernel(const float *logits, int vocabulary, BestPart *parts) {
   __shared__ float values[kThreads / 32], sums[kThreads / 32];
   __shared__ int tokens[kThreads / 32], bads[kThreads / 32];
-  const int each = (vocabulary + kBestParts - 1) / kBestParts, first = blockIdx.x * each;
+  const int count = gridDim.x, each = (vocabulary + count - 1) / count, first = blockIdx.x * each;
   const int end = first + each < vocabulary ? first + each : vocabulary;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const float *row = logits + int64_t{blockIdx.y} * vocabulary;
@@ -58,18 +60,18 @@ __global__ void best_parts_kernel(const float *logits, int vocabulary, BestPart 
   parts[int64_t{blockIdx.y} * kBestParts + blockIdx.x] = {own.value, sum, own.token, bad};
 }
 
-// A warp a row.
-__global__ void best_token_kernel(const BestPart *parts, ChosenToken *best) {
+// A warp a row, of so many parts.
+__global__ void best_token_kernel(const BestPart *parts, int count, ChosenToken *best) {
   const BestPart *row = parts + int64_t{blockIdx.x} * kBestParts;
   Best own{-kLargest, kNoToken};
   float bad = 0;
-  for (int i = threadIdx.x; i < kBestParts; i += 32) {
+  for (int i = threadIdx.x; i < count; i += 32) {
     own = better(own, {row[i].best, row[i].token});
     bad += row[i].bad != 0 ? 1.0f : 0.0f;
   }
   own = warp_best(own);
   float sum = 0;
-  for (int i = threadIdx.x; i < kBestParts; i += 32) sum += row[i].sum * expf(row[i].best - own.value);
+  for (int i = threadIdx.x; i < count; i += 32) sum += row[i].sum * expf(row[i].best - own.value);
   sum = warp_sum(sum);
   bad = warp_sum(bad);
   // The logit itself cancels: the log-probability is that of exp(0) among the sum.
@@ -80,8 +82,9 @@ __global__ void best_token_kernel(const BestPart *parts, ChosenToken *best) {
 
 void find_best(cudaStream_t stream, const float *logits, int rows, int vocabulary, BestPart *parts,
                ChosenToken *best) {
-  launch({stream}, best_parts_kernel, dim3(kBestParts, rows), kThreads, 0, logits, vocabulary, parts);
-  launch({stream}, best_token_kernel, rows, 32, 0, static_cast<const BestPart *>(parts), best);
+  const int count = std::min((vocabulary + kThreads - 1) / kThreads, kBestParts);
+  launch({stream}, best_parts_kernel, dim3(count, rows), kThreads, 0, logits, vocabulary, parts);
+  launch({stream}, best_token_kernel, rows, 32, 0, static_cast<const BestPart *>(parts), count, best);
 }
 
 }  // namespace sounder::cuda

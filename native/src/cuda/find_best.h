@@ -7,7 +7,7 @@
 
 namespace sounder::cuda {
 
-// Parts of the vocabulary, a thread block each, and what one finds.
+// The most parts of a vocabulary, a thread block each, and what one finds.
 constexpr int kBestParts = 64;
 struct BestPart {
   float best, sum;  // sum of exp(logit - best)
