@@ -97,7 +97,7 @@ TEST("every level gathers odd sizes as the reference does") {
   for_levels([](const sounder::GatherKernels &kernels) {
     uint32_t seed = 1;
     for (int d : {2, 6, 16, 30, 64, 80, 96, 128, 130, 256})
-      for (int count : {1, 3, 4, 15, 16, 17, 31, 48, 200})
+      for (int count : {1, 3, 4, 15, 16, 17, 48, 64, 81, 200})
         for (Kind kind : kKinds) {
           const int queries = 1 + static_cast<int>(seed * 7 % 16);
           check_case(kernels, {d, queries, count, seed % 2 == 0, kind, 1.0f, seed});

@@ -196,7 +196,7 @@ class Asker {
     view.end = end;
     view.params = &params;
     view.lsh = &tables;
-    view.segment_keys = std::max((end / kMostSegments / 128 + 1) * 128, kLeastSegmentKeys);
+    view.segment_keys = segment_keys_of(end);
     aim(0, 0);
   }
   Asker(const Asker &) = delete;

@@ -51,4 +51,15 @@ TEST("what else is in the step, or came before it, changes no draw") {
   for (int head = 0; head < kKvHeads; ++head) CHECK(together[kKvHeads + head] == alone[kKvHeads + head]);
 }
 
+TEST("keys are cut evenly into at most 16 segments of at least 8,192 keys, and a choice has room for each") {
+  for (int end : {128, 8192, 8320, 32000, 131072, 131200, 262144, 1 << 20}) {
+    end = end / kIndexTokens * kIndexTokens;
+    const int keys = segment_keys_of(end);
+    CHECK(keys % kIndexTokens == 0 && keys >= 8192);
+    CHECK((end + keys - 1) / keys <= 16);
+    CHECK(keys == 8192 || keys <= end / 16 + kIndexTokens);
+    CHECK(keys <= most_segment_keys(end) && keys <= most_segment_keys(end + 100));
+  }
+}
+
 }  // namespace

@@ -25,17 +25,18 @@ class LshTables;
 
 constexpr int kMostSegments = 32;
 constexpr int kMostPhases = 4;
+// Of [begin, end) cut evenly: beginning and ending a segment has its price, but cores must find work.
+constexpr int kMostEvenSegments = 16;
 constexpr int kLeastSegmentKeys = 8192;
-// Keys of a segment, of [begin, end) cut evenly.
 constexpr int segment_keys_of(int end) {
-  const int even = (end / kMostSegments / kIndexTokens + 1) * kIndexTokens;
+  const int even = (end / kMostEvenSegments / kIndexTokens + 1) * kIndexTokens;
   return even > kLeastSegmentKeys ? even : kLeastSegmentKeys;
 }
 // Heads of a group that have lists of their own choose together before the first of them attends.
 constexpr int kListsAtOnce = 4;
 // Keys of the longest segment that choose is asked for, whatever the strategy.
 constexpr int most_segment_keys(int context) {
-  int even = (context / kMostSegments / kIndexTokens + 1) * kIndexTokens;
+  const int even = segment_keys_of(context);
   return even > 32768 ? even : 32768;
 }
 
