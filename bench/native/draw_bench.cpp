@@ -52,7 +52,7 @@ void make_group(Group &group, int heads, int keys, int budget, uint64_t seed) {
   view.end = keys;
   view.budget = budget;
   view.draw_seed = seed;
-  view.segment_keys = segment_keys_of(keys);
+  view.segment_keys = segment_keys_of(keys, 8);
   view.scratch = group.scratch.data() + (64 - reinterpret_cast<uintptr_t>(group.scratch.data()) % 64) % 64;
   std::mt19937 random(static_cast<uint32_t>(seed));
   std::normal_distribution<float> normal;

@@ -12,7 +12,7 @@ import type { ModelConfig } from "./model.ts";
 const LSH_SEGMENT_TOKENS = 32768;
 const LISTS_AT_ONCE = 4;
 /** Of native/src/sampled/strategy.h and gather.h. */
-const MOST_SEGMENTS = 32, HISTOGRAM_BINS = 1024, MOST_GATHER_QUERIES = 16;
+const MOST_SEGMENTS = 32, FEWEST_EVEN_SEGMENTS = 8, HISTOGRAM_BINS = 1024, MOST_GATHER_QUERIES = 16;
 /** Scratch of the query tokens that sample at once, at most. */
 const MOST_WAVE_BYTES = 64 << 20;
 
@@ -95,7 +95,7 @@ function strategyBytes(group: number, context: number): number {
 function threadBytes(headDim: number, context: number, attentionFloats: number): number {
   const padded = Math.ceil(headDim / 32) * 32;
   const gather = (2 * MOST_GATHER_QUERIES + 2) * padded + MOST_GATHER_QUERIES * 256 + 1024;
-  const even = (Math.floor(context / MOST_SEGMENTS / BLOCK_TOKENS) + 1) * BLOCK_TOKENS;
+  const even = (Math.floor(context / FEWEST_EVEN_SEGMENTS / BLOCK_TOKENS) + 1) * BLOCK_TOKENS;
   const keys = Math.max(even, 32768);
   return aligned(4 * Math.max(gather, attentionFloats)) + 2 * aligned(4 * LISTS_AT_ONCE * keys) +
     aligned(Math.floor(keys / 8) + 1);

@@ -196,7 +196,7 @@ class Asker {
     view.end = end;
     view.params = &params;
     view.lsh = &tables;
-    view.segment_keys = segment_keys_of(end);
+    view.segment_keys = segment_keys_of(end, 8);
     aim(0, 0);
   }
   Asker(const Asker &) = delete;

@@ -4,6 +4,7 @@
 #include "sampled/sampled_views.h"
 
 #include <set>
+#include <utility>
 
 #include "check.h"
 #include "sounder.h"
@@ -51,15 +52,19 @@ TEST("what else is in the step, or came before it, changes no draw") {
   for (int head = 0; head < kKvHeads; ++head) CHECK(together[kKvHeads + head] == alone[kKvHeads + head]);
 }
 
-TEST("keys are cut evenly into at most 16 segments of at least 8,192 keys, and a choice has room for each") {
-  for (int end : {128, 8192, 8320, 32000, 131072, 131200, 262144, 1 << 20}) {
-    end = end / kIndexTokens * kIndexTokens;
-    const int keys = segment_keys_of(end);
-    CHECK(keys % kIndexTokens == 0 && keys >= 8192);
-    CHECK((end + keys - 1) / keys <= 16);
-    CHECK(keys == 8192 || keys <= end / 16 + kIndexTokens);
-    CHECK(keys <= most_segment_keys(end) && keys <= most_segment_keys(end + 100));
-  }
+TEST(
+    "keys are cut evenly into segments of at least 8,192 keys, 8 to 32 where there are many, and a choice "
+    "has room for each") {
+  const std::pair<int, int> most[] = {{1, 32}, {2, 32}, {3, 21}, {4, 16}, {8, 8}, {32, 8}};
+  for (const auto &[kv_heads, segments] : most)
+    for (int end : {128, 8192, 8320, 32000, 65536, 65664, 262144, 1 << 20}) {
+      end = end / kIndexTokens * kIndexTokens;
+      const int keys = segment_keys_of(end, kv_heads);
+      CHECK(keys % kIndexTokens == 0 && keys >= 8192);
+      CHECK((end + keys - 1) / keys <= segments);
+      CHECK(keys == 8192 || keys <= end / segments + kIndexTokens);
+      CHECK(keys <= most_segment_keys(end) && keys <= most_segment_keys(end + 100));
+    }
 }
 
 }  // namespace

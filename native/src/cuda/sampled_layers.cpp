@@ -26,7 +26,8 @@ int bucket_of(int context) {
   return static_cast<int>(bucket);
 }
 
-SampledQuery query_of(const DeviceStep::SampledRow &row, const int32_t *table, const int32_t *signatures) {
+SampledQuery query_of(const DeviceStep::SampledRow &row, int kv_heads, const int32_t *table,
+                      const int32_t *signatures) {
   SampledQuery q{};
   q.blocks = q.near_blocks = table;
   q.signatures = signatures;
@@ -38,7 +39,7 @@ SampledQuery query_of(const DeviceStep::SampledRow &row, const int32_t *table, c
   q.begin = row.range.begin;
   q.end = row.range.end;
   q.budget = row.range.budget;
-  q.segment_keys = segment_keys_of(row.range.end);
+  q.segment_keys = segment_keys_of(row.range.end, kv_heads);
   q.beta = row.params->attention == SOUNDER_ATTENTION_ORACLE ? 1.0f : row.params->beta;
   q.beta_shrink = beta_shrink(q.beta);
   q.draws = row.params->draws;
@@ -119,7 +120,8 @@ void SampledLayers::describe(cudaStream_t stream, const DeviceStep &step, const 
   upload_signatures(stream, step);
   for (const int i : order_) {
     const DeviceStep::SampledRow &row = step.sampled[size_t(i)];
-    queries_.push_back(query_of(row, tables + int64_t{row.sequence} * width, signatures_of(row.sequence)));
+    queries_.push_back(
+        query_of(row, config_.kv_heads, tables + int64_t{row.sequence} * width, signatures_of(row.sequence)));
     verifies_ = verifies_ || queries_.back().verify != 0;
     longest = std::max(longest, row.position + 1);
   }

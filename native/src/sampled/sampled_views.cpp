@@ -93,7 +93,7 @@ StrategyView SampledViews::strategy_view(int layer, const void *slab, const Laye
   s.lsh = job.lsh;
   s.layer = layer;
   s.kv_head = kv_head;
-  s.segment_keys = segment_keys_of(range.end);
+  s.segment_keys = segment_keys_of(range.end, shape_.attention.kv_heads);
   return s;
 }
 

@@ -25,18 +25,27 @@ class LshTables;
 
 constexpr int kMostSegments = 32;
 constexpr int kMostPhases = 4;
-// Of [begin, end) cut evenly: beginning and ending a segment has its price, but cores must find work.
-constexpr int kMostEvenSegments = 16;
+// Of [begin, end) cut evenly: beginning and ending a segment has its price, but cores must find work in the
+// segments of all KV heads.
+constexpr int kFewestEvenSegments = 8;  // of a long context
+constexpr int kWantedChunks = 64;       // KV heads times segments
 constexpr int kLeastSegmentKeys = 8192;
-constexpr int segment_keys_of(int end) {
-  const int even = (end / kMostEvenSegments / kIndexTokens + 1) * kIndexTokens;
+constexpr int most_even_segments(int kv_heads) {
+  const int wanted = kWantedChunks / kv_heads;
+  return wanted < kFewestEvenSegments ? kFewestEvenSegments : wanted > kMostSegments ? kMostSegments : wanted;
+}
+constexpr int even_segment_keys(int end, int segments) {
+  const int even = (end / segments / kIndexTokens + 1) * kIndexTokens;
   return even > kLeastSegmentKeys ? even : kLeastSegmentKeys;
+}
+constexpr int segment_keys_of(int end, int kv_heads) {
+  return even_segment_keys(end, most_even_segments(kv_heads));
 }
 // Heads of a group that have lists of their own choose together before the first of them attends.
 constexpr int kListsAtOnce = 4;
-// Keys of the longest segment that choose is asked for, whatever the strategy.
+// Keys of the longest segment that choose is asked for, whatever the strategy and the KV heads.
 constexpr int most_segment_keys(int context) {
-  const int even = segment_keys_of(context);
+  const int even = even_segment_keys(context, kFewestEvenSegments);
   return even > 32768 ? even : 32768;
 }
 
