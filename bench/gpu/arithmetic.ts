@@ -57,14 +57,12 @@ export function stageTraffic(config: ModelConfig, step: StepShape): StageTraffic
   const sampledHost = Math.min(sampling, hostLayers), exactHost = hostLayers - sampledHost;
   const layer = (read: number) => batch * config.kvHeads * read * row;
   const byCpu = hostAttention === "cpu" ? sampledHost : 0;
-  const all = strategy?.startsWith("lsh")
-    ? lshBytes(config, index, BLOCK_TOKENS, true)
-    : indexBytes(config, 2, index);
+  const isLsh = strategy?.startsWith("lsh") === true;
+  const all = isLsh ? lshBytes(config, index, BLOCK_TOKENS, true) : indexBytes(config, 2, index);
   const record = sampling === 0 ? 0 : all / samplingLayers(config, index);
   const near = index.sink + index.window + BLOCK_TOKENS / 2;
   const output = 2 * config.vocabulary * config.hidden;
   const scan = batch * record * context / BLOCK_TOKENS;
-  const isLsh = strategy?.startsWith("lsh") === true;
   const attention = {
     vram: (exact - exactHost) * layer(context) + (sampling - sampledHost) * layer(rows ?? 0),
     wire: exactHost * layer(context) + (sampledHost - byCpu) * layer(rows ?? 0),

@@ -122,8 +122,8 @@ export function batchesUpTo(most: number, batches: readonly number[]): number[] 
 }
 
 /**
- * Every strategy at every batch, with the stages of the least and the largest, over contexts of noise that have no block in common: shared rows would be
- * read from caches.
+ * Every strategy at every batch, with the stages of the least and the largest, over contexts of noise that
+ * have no block in common: shared rows would be read from caches.
  */
 export async function decodeAll(
   engine: NativeEngine,
