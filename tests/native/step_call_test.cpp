@@ -39,7 +39,8 @@ TEST("a step without one of its arrays is refused") {
   Loaded engine;
   int32_t context = engine.create(), one = 1, zero = 0;
   std::vector<int32_t> ints = Sequence::default_ints(), top(SOUNDER_MAX_ALTERNATIVES);
-  std::vector<float> floats = {0, 1, 0, 1, 0, 0}, logprobs(SOUNDER_MAX_ALTERNATIVES), rest(8);
+  std::vector<float> floats = {0, 1, 0, 1, 0, 0}, logprobs(SOUNDER_MAX_ALTERNATIVES),
+                     statistics(SOUNDER_STATISTIC_COUNT), stage_ms(SOUNDER_STAGE_COUNT);
   int32_t status, sampled;
   float logprob;
   for (int missing = -1; missing < 12; ++missing) {
@@ -48,14 +49,14 @@ TEST("a step without one of its arrays is refused") {
                                   unless(3, ints.data()), unless(4, floats.data()), nullptr, nullptr, 0,
                                   nullptr, 0, unless(5, &status), unless(6, &sampled), unless(7, &logprob),
                                   unless(8, top.data()), unless(9, logprobs.data()), nullptr, nullptr,
-                                  nullptr, unless(10, rest.data()), unless(11, rest.data() + 2));
+                                  nullptr, unless(10, statistics.data()), unless(11, stage_ms.data()));
     CHECK(result == (missing < 0 ? SOUNDER_OK : SOUNDER_INVALID));
     CHECK(engine.length(context) == 1);
   }
   auto with_bias = [&](int32_t bias_count, int32_t allowed_rows) {
     return sounder_step(engine.handle(), 1, &context, &one, &zero, ints.data(), floats.data(), nullptr,
                         nullptr, bias_count, nullptr, allowed_rows, &status, &sampled, &logprob, top.data(),
-                        logprobs.data(), nullptr, nullptr, nullptr, rest.data(), rest.data() + 2);
+                        logprobs.data(), nullptr, nullptr, nullptr, statistics.data(), stage_ms.data());
   };
   CHECK(with_bias(1, 0) == SOUNDER_INVALID);
   CHECK(with_bias(0, 1) == SOUNDER_INVALID);
