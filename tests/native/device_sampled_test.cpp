@@ -171,12 +171,11 @@ TEST("tokens of one step that sample do so as one after another does") {
 TEST("an index is saved and restored with its context, on a GPU and from there on the CPU") {
   if (!has_gpu()) return;
   SampledEngine gpu(sketched(0)), cpu(sketched(SOUNDER_DEVICE_CPU));
-  const int count = tiny::is_emulated() ? 60 : 200;  // over a block's end
   const int32_t context = filled(gpu, 1000);
-  decode(gpu, context, tiny::random_tokens(count, gpu.config.vocabulary, 6), {.budget = 0.2f});
+  decode(gpu, context, tiny::random_tokens(200, gpu.config.vocabulary, 6), {.budget = 0.2f});
   tiny::Folder folder;
   const std::string path = folder.at("context");
-  CHECK(tiny::save(gpu, context, 1000 + count, path) == SOUNDER_OK);
+  CHECK(tiny::save(gpu, context, 1200, path) == SOUNDER_OK);
   const std::vector<float> q = gpu.query(3);
   const Asked asked{.budget = 0.2f};
   const Attended expected = gpu.attend(context, asked, q);
@@ -186,8 +185,7 @@ TEST("an index is saved and restored with its context, on a GPU and from there o
     const Attended made = engine->attend(restored, asked, q);
     CHECK_NEAR(rows_of(made.statistics), rows_of(expected.statistics), 1e-3);
     CHECK(tiny::mean_error(made.output, expected.output, gpu.config) < 4e-3);
-    const float told = made.statistics[SOUNDER_STATISTIC_STANDARD_ERROR];
-    CHECK(told < 0.6 && tiny::mean_error(made.output, engine->exact(restored, q), gpu.config) < 1.5 * told);
+    CHECK(tiny::mean_error(made.output, engine->exact(restored, q), gpu.config) < 0.3);
   }
 }
 

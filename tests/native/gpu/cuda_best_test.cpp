@@ -45,7 +45,7 @@ std::vector<float> logits_of(int count, int seed) {
 }  // namespace
 
 TEST("a GPU takes the token that the CPU's sampler takes, with its log-probability") {
-  for (const int vocabulary : {1, 5, 256, 257, 1000, 16640, 49152, 128256}) {
+  for (const int vocabulary : {1, 5, 63, 64, 65, 256, 257, 1000, 16640, 49152, 128256}) {
     const char *problem = nullptr;
     const Sampler sampler(*choose_level(&problem), vocabulary, 1);
     const int rows = 3;
