@@ -125,14 +125,13 @@ interface Plan {
 /** What the flags ask for. @throws {Failure} `invalid` */
 export async function plansOf(flags: Flags): Promise<Plan[]> {
   const bits = bitsOf(flags.bits), { lsh } = flags;
-  const plans = await Promise.all(
-    settingsOf(flags).map(async (setting) => {
-      const source = await dummyModel(setting.shape);
-      const denseLayers = layerList(flags["dense-layers"], source.config.layers);
-      const trials = trialsOf(setting, source.config, { denseLayers, bits, lsh });
-      return { setting, source, denseLayers, trials };
-    }),
-  );
+  const plans: Plan[] = [];
+  for (const setting of settingsOf(flags)) { // in turn: a refusal leaves no file half read
+    const source = await dummyModel(setting.shape);
+    const denseLayers = layerList(flags["dense-layers"], source.config.layers);
+    const trials = trialsOf(setting, source.config, { denseLayers, bits, lsh });
+    plans.push({ setting, source, denseLayers, trials });
+  }
   const named = ({ where }: Trial) => where.includes(flags.only ?? "");
   const asked = plans.map((plan) => ({ ...plan, trials: plan.trials.filter(named) }))
     .filter(({ trials }) => trials.length > 0);
