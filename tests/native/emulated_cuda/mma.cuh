@@ -12,6 +12,7 @@ namespace sounder::cuda {
 
 // Copies that were not waited for have not come: they are made when their group is.
 void copy_async(void *to, const void *from, bool there);
+inline void copy_once(void *to, const void *from) { copy_async(to, from, true); }
 void commit_copies();
 void wait_copies_until(int pending);
 template <int kPending>

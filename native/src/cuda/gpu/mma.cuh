@@ -22,6 +22,14 @@ __device__ inline void copy_async(void *to, const void *from, bool there) {
                "r"(there ? 16 : 0)
                : "memory");
 }
+// Likewise of what nobody will read again soon, as load_once (instructions.cuh) loads it.
+__device__ inline void copy_once(void *to, const void *from) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
+               "l"(from), "l"(policy)
+               : "memory");
+}
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 // Waits until at most `kPending` committed groups are on their way.
 template <int kPending>

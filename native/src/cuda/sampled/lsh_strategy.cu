@@ -3,6 +3,8 @@
 // MagicPIG's strategy without its tables: every key's signature is held against the query's, and the key is
 // read where they share a whole code in enough tables (../../sampled/lsh_strategy.cpp, which finds the same
 // keys). A word of a plane has one bit of the codes in 32 tables, so that 32 tables are compared at once.
+#include <mma.cuh>
+
 #include "../../sampled/lsh_kernels.h"
 #include "chosen.cuh"
 #include "sounder.h"
@@ -88,13 +90,13 @@ __global__ void __launch_bounds__(kCodeThreads) code_kernel(SampledStep step) {
 
 // ---- keys against queries --------------------------------------------------------------------------------
 
-constexpr int kKeys = 4;    // of a thread: 16 bytes of a plane
-constexpr int kAhead = 8;   // planes that a thread has under way
-constexpr int kRounds = 2;  // in which a block's threads look at a chunk
+constexpr int kKeys = 4;        // of a thread: 16 bytes of a plane
+constexpr unsigned kAhead = 8;  // planes of a thread's ring in shared memory: all but one are under way
+constexpr int kRounds = 2;      // in which a block's threads look at a chunk
 static_assert(kKeys * kChunkThreads * kRounds == kChunkKeys && kKeys * 32 == kIndexTokens);
 
-// Planes whose codes there is room for: compilers read several at once, beyond the last one too.
-__host__ __device__ constexpr int planes_ahead(int planes) { return (planes + kAhead - 1) / kAhead * kAhead; }
+// Planes whose codes there is room for: compilers may read several at once, beyond the last one too.
+__host__ __device__ constexpr int planes_ahead(int planes) { return (planes + 7) / 8 * 8; }
 
 // Words of a plane of this thread's keys: bits of tables in which all planes agreed so far, by head.
 template <int H>
@@ -130,35 +132,40 @@ __device__ inline uint32_t valid_tables(const LshSignature &signature, int word)
   return left >= 32 ? ~0u : (1u << left) - 1;
 }
 
+// A thread's keys of a plane follow each other; it waits for what it copied itself, for no other thread.
+using Ring = uint4[kAhead][kChunkThreads];
+
 // How many tables agree on the keys whose planes begin here. codes: [planes][H].
 template <int H>
 __device__ inline void compare(const LshSignature &signature, const char *planes, const uint32_t *codes,
-                               Agreeing<H> &found) {
-  const int count = signature.planes();
-  int bit = 0, word = 0;
+                               Ring &ring, Agreeing<H> &found) {
+  const auto count = static_cast<unsigned>(signature.planes());
+  auto fetch = [&](unsigned plane) {
+    if (plane < count)
+      copy_once(&ring[plane % kAhead][threadIdx.x], planes + int64_t{plane} * 4 * kIndexTokens);
+    commit_copies();
+  };
+#pragma unroll
+  for (unsigned plane = 0; plane < kAhead - 1; ++plane) fetch(plane);
 #pragma unroll
   for (int h = 0; h < H; ++h)
 #pragma unroll
     for (int i = 0; i < kKeys; ++i) found.tables[h][i] = 0;
-  found.start(valid_tables(signature, 0));
-  for (int first = 0; first < count; first += kAhead) {
-    uint4 ahead[kAhead];
-#pragma unroll
-    for (int n = 0; n < kAhead; ++n)
-      if (first + n < count) ahead[n] = load_once(planes + int64_t{first + n} * 4 * kIndexTokens);
-#pragma unroll
-    for (int n = 0; n < kAhead; ++n) {
-      if (first + n >= count) break;
-      found.hold(ahead[n], codes + (first + n) * H);
-      if (++bit < signature.bits) continue;
-      found.count();
-      bit = 0;
-      if (++word < signature.words()) found.start(valid_tables(signature, word));
+  unsigned plane = 0;
+  for (int word = 0; word < signature.words(); ++word) {
+    found.start(valid_tables(signature, word));
+    for (int bit = 0; bit < signature.bits; ++bit, ++plane) {
+      wait_copies<kAhead - 2>();
+      const uint4 own = ring[plane % kAhead][threadIdx.x];
+      fetch(plane + kAhead - 1);
+      found.hold(own, codes + plane * H);
     }
+    found.count();
   }
 }
 
 struct CollideShared {
+  Ring ring;
   uint32_t heads[kChunkKeys / kKeys];  // a byte a key: which heads read it
   WarpCounts warp_counts;
 };
@@ -172,10 +179,10 @@ __device__ inline const char *place_of(const SampledStep &step, const SampledQue
 // Byte i: which heads read key `key` + i.
 template <int H>
 __device__ inline uint32_t heads_of_keys(const SampledStep &step, const SampledQuery &query, int kv_head,
-                                         int key, const uint32_t *codes) {
+                                         int key, const uint32_t *codes, Ring &ring) {
   Agreeing<H> found;
   const char *planes = place_of(step, query, kv_head, key) + 4 * (key % kIndexTokens);
-  compare<H>(step.shape.signature, planes, codes, found);
+  compare<H>(step.shape.signature, planes, codes, ring, found);
   uint32_t heads = 0;
 #pragma unroll
   for (int i = 0; i < kKeys; ++i)
@@ -210,7 +217,7 @@ __device__ inline uint64_t weigh_keys(const SampledStep &step, const SampledQuer
 }
 
 template <int H>
-__global__ void __launch_bounds__(kChunkThreads) collide_kernel(SampledStep step) {
+__global__ void __launch_bounds__(kChunkThreads, H <= 4 ? 4 : 2) collide_kernel(SampledStep step) {
   __shared__ CollideShared shared;
   uint32_t *codes = dynamic_shared<uint32_t>();
   let_next_start();
@@ -229,7 +236,7 @@ __global__ void __launch_bounds__(kChunkThreads) collide_kernel(SampledStep step
        chunk += static_cast<int>(gridDim.x)) {
     for (int round = 0; round < kRounds; ++round) {
       const int at = round * kChunkThreads + thread, key = chunk * kChunkKeys + at * kKeys;
-      shared.heads[at] = key < own.end ? heads_of_keys<H>(step, own, kv_head, key, codes) : 0;
+      shared.heads[at] = key < own.end ? heads_of_keys<H>(step, own, kv_head, key, codes, shared.ring) : 0;
     }
     __syncthreads();
     const uint64_t chosen = weigh_keys(step, own, view, kv_head, chunk, shared.heads + 2 * thread);
