@@ -69,8 +69,7 @@ export function stageTraffic(config: ModelConfig, step: StepShape): StageTraffic
     host: byCpu * (layer(near + (rows ?? 0)) + (isLsh ? 0 : scan)),
   };
   const choosing = { vram: (sampling - byCpu) * (scan + layer(near)), wire: 0, host: 0 };
-  // Where heads are divided, choosing is told as a part of attention.
-  const isTold = hostAttention !== "split" || sampledHost === 0;
+  const isTold = !isDivided(step); // otherwise choosing is told as a part of attention
   return {
     matmul: { vram: streamedWeights(config) - output, wire: 0, host: 0 },
     output: { vram: output, wire: 0, host: 0 },
@@ -84,8 +83,16 @@ function sumOf(parts: readonly Traffic[]): Traffic {
   return { vram: sum((p) => p.vram), wire: sum((p) => p.wire), host: sum((p) => p.host) };
 }
 
-export function trafficOf(config: ModelConfig, step: StepShape): Traffic {
-  return sumOf(Object.values(stageTraffic(config, step)));
+/** All that a step reads. */
+export function totalOf(stages: StageTraffic): Traffic {
+  return sumOf(Object.values(stages));
+}
+
+/** Whether GPU and CPU share the heads by measured rates, so that nobody can say who reads how much. */
+export function isDivided(
+  { hostAttention, hostLayers, rows }: Pick<StepShape, "hostAttention" | "hostLayers" | "rows">,
+): boolean {
+  return hostAttention === "split" && hostLayers > 0 && rows !== null;
 }
 
 /** Milliseconds that the GPU's bytes take at these rates, one after the other. */

@@ -2,7 +2,7 @@
 /** What `deno task bench:gpu` writes: a Markdown page, JSON and a plot. */
 import { table } from "../eval/tables.ts";
 import { chartSvg, type Panel, type Series } from "../figures/chart.ts";
-import { msAt, projectMs, type Rates } from "./arithmetic.ts";
+import { isDivided, msAt, projectMs, type Rates, totalOf } from "./arithmetic.ts";
 import { stageTable } from "./stages.ts";
 import type { Point, SettingResult, TimedPrefill } from "./run.ts";
 
@@ -47,16 +47,19 @@ function singleTable(points: readonly Point[], { here, there }: GpuFacts): strin
       "these at the roofs, ms",
       "projected, ms (arithmetic)",
     ],
-    single.map((point) => [
-      seriesName(point),
-      point.context.toLocaleString("en-US"),
-      `${ms(point.ms.median)} (${ms(point.ms.least)} to ${ms(point.ms.most)})`,
-      point.rows === null ? "all" : point.rows.toFixed(0),
-      (point.traffic.vram / 1e9).toFixed(2),
-      (point.traffic.wire / 1e9).toFixed(2),
-      ms(msAt(point.traffic, here)),
-      ms(projectMs(point.ms.median, point.traffic, here, there)),
-    ]),
+    single.map((point) => {
+      const traffic = totalOf(point.stageTraffic);
+      return [
+        seriesName(point),
+        point.context.toLocaleString("en-US"),
+        `${ms(point.ms.median)} (${ms(point.ms.least)} to ${ms(point.ms.most)})`,
+        point.rows === null ? "all" : point.rows.toFixed(0),
+        (traffic.vram / 1e9).toFixed(2),
+        (traffic.wire / 1e9).toFixed(2),
+        isDivided(point) ? "–" : ms(msAt(traffic, here)),
+        isDivided(point) ? "–" : ms(projectMs(point.ms.median, traffic, here, there)),
+      ];
+    }),
   );
 }
 
@@ -182,7 +185,8 @@ export function gpuMarkdown(results: readonly SettingResult[], facts: GpuFacts):
       ratesText(facts.there)
     }, and all else as here. Stages are those of steps that tell them apart: ` +
     "launched kernel by kernel, and each alone, so that together they take longer than a step that is recorded. " +
-    "Bytes are those that must move; those that the CPU reads have no roof here, and of `lsh` are rows alone.",
+    "Bytes are those that must move; those that the CPU reads have no roof here, and of `lsh` are rows alone. " +
+    "Where both attend, bytes are those that the GPU would read by itself, which bounds nothing.",
     ...results.flatMap((result) => settingPart(result, facts)),
   ].join("\n\n") + "\n";
 }

@@ -6,7 +6,7 @@ import type { SamplingParams } from "../../src/engine/engine.ts";
 import { Failure } from "../../src/errors.ts";
 import { formatBytes } from "../../src/model/memory.ts";
 import type { ModelSource } from "../../src/model/model.ts";
-import { type StageTraffic, stageTraffic, type Traffic, trafficOf } from "./arithmetic.ts";
+import { type StageTraffic, stageTraffic } from "./arithmetic.ts";
 import type { Memory } from "../device.ts";
 import { type Fit, fitTrial, GROWTH } from "./fit.ts";
 import { decodeAll, type DecodePoint, type PrefillPoint, prefillTo } from "./measure.ts";
@@ -19,7 +19,6 @@ export interface Point extends DecodePoint {
   hostLayers: number;
   hostAttention: HostAttention;
   /** Bytes that a step must move, and which of its stages for. */
-  traffic: Traffic;
   stageTraffic: StageTraffic;
 }
 
@@ -85,9 +84,8 @@ async function measureTrial(
     }, show);
     for (const point of points) {
       const shape = { ...point, hostLayers, hostAttention, index };
-      const traffic = trafficOf(source.config, shape), stages = stageTraffic(source.config, shape);
       const how = { where, table, hostLayers, hostAttention };
-      result.points.push({ ...point, ...how, traffic, stageTraffic: stages });
+      result.points.push({ ...point, ...how, stageTraffic: stageTraffic(source.config, shape) });
     }
   }
 }

@@ -2,7 +2,14 @@
 /** A step's time and bytes by stage, beside the roofline. */
 import type { StageMs } from "../../src/engine/engine.ts";
 import { table } from "../eval/tables.ts";
-import { msAt, type Rates, type StageTraffic, type Traffic } from "./arithmetic.ts";
+import {
+  isDivided,
+  msAt,
+  type Rates,
+  type StageTraffic,
+  totalOf,
+  type Traffic,
+} from "./arithmetic.ts";
 import type { Point } from "./run.ts";
 
 /** Stages in the order of a table. */
@@ -20,8 +27,9 @@ const ms = (value: number) => value.toFixed(value >= 100 ? 0 : 2);
 const megabytes = (bytes: number) =>
   bytes === 0 ? "–" : Math.round(bytes / 1e6).toLocaleString("en-US");
 
-function cells(name: string, time: number, traffic: Traffic, rates: Rates): string[] {
-  const roof = msAt(traffic, rates);
+/** rates: null where the traffic is no bound. */
+function cells(name: string, time: number, traffic: Traffic, rates: Rates | null): string[] {
+  const roof = rates === null ? 0 : msAt(traffic, rates);
   return [
     name,
     ms(time),
@@ -34,14 +42,20 @@ function cells(name: string, time: number, traffic: Traffic, rates: Rates): stri
 }
 
 function rowsOf(name: string, point: Point, stages: StageMs, rates: Rates): string[][] {
-  const { stageTraffic, traffic, batch, context } = point;
-  const rows = STAGES.filter(([stage]) => stages[stage] > 0).map(([stage, called]) =>
-    cells(called, stages[stage], stageTraffic[stage as keyof StageTraffic] ?? NOTHING, rates)
-  );
+  const { stageTraffic, batch, context } = point;
+  const boundOf = (stage: "all" | keyof StageMs) =>
+    isDivided(point) && (stage === "all" || stage === "attention") ? null : rates;
+  const rows = STAGES.filter(([stage]) => stages[stage] > 0).map(([stage, called]) => {
+    const traffic = stageTraffic[stage as keyof StageTraffic] ?? NOTHING;
+    return cells(called, stages[stage], traffic, boundOf(stage));
+  });
   const sum = STAGES.reduce((all, [stage]) => all + stages[stage], 0);
   const title = `**${name}**, batch ${batch} at ${context.toLocaleString("en-US")}, ` +
     `${ms(point.ms.median)} ms a step`;
-  return [[title, ...cells("all", sum, traffic, rates)], ...rows.map((row) => ["", ...row])];
+  return [
+    [title, ...cells("all", sum, totalOf(stageTraffic), boundOf("all"))],
+    ...rows.map((row) => ["", ...row]),
+  ];
 }
 
 /** Of points whose stages were told; null where there are none. */

@@ -13,7 +13,7 @@ import {
   PROJECTED_RATES,
   projectMs,
   stageTraffic,
-  trafficOf,
+  totalOf,
 } from "../../bench/gpu/arithmetic.ts";
 import { parse, plansOf, samplingOf } from "../../bench/gpu_bench.ts";
 import { Failure } from "../../src/errors.ts";
@@ -84,6 +84,10 @@ Deno.test("every setting's trials are planned, and those of the paper's cards fi
     }
   }
 });
+
+function trafficOf(...args: Parameters<typeof stageTraffic>) {
+  return totalOf(stageTraffic(...args));
+}
 
 Deno.test("the bytes of a token are weights, sketches and rows, each over its wire", async () => {
   const { config } = await dummyModel(EIGHT_B.shape);
@@ -180,7 +184,6 @@ function point(strategy: string, batch: number, ms: number): Point {
     table: "vram",
     hostLayers: 0,
     hostAttention: "gpu",
-    traffic: NOTHING,
     stageTraffic: { matmul: NOTHING, output: NOTHING, choosing: NOTHING, attention: NOTHING },
     stages: null,
   };

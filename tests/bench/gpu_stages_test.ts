@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a bench tells of a step's stages, on the device that SOUNDER_DEVICE names. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { MEASURED_RATES, stageTraffic, trafficOf } from "../../bench/gpu/arithmetic.ts";
+import { MEASURED_RATES, stageTraffic } from "../../bench/gpu/arithmetic.ts";
 import { decodeTogether } from "../../bench/gpu/measure.ts";
 import { stageTable } from "../../bench/gpu/stages.ts";
 import { parseStrategies } from "../../bench/eval/strategies.ts";
@@ -28,14 +28,12 @@ Deno.test("a bench tells the stages of steps that ask for it, those of choosing 
     assertEquals(model.engine.contextLength(context.id), 700);
     const how = { hostLayers: settings.hostLayers, hostAttention: "gpu" as const };
     const shape = { ...point, ...how, index: INDEX };
-    const traffic = trafficOf(model.source.config, shape);
     const stages = stageTraffic(model.source.config, shape);
     rows.push({
       ...point,
       ...how,
       where: "here",
       table: "vram" as const,
-      traffic,
       stageTraffic: stages,
     });
   }
@@ -44,5 +42,12 @@ Deno.test("a bench tells the stages of steps that ask for it, those of choosing 
   assertStringIncludes(lines[2]!, "| **full**, batch 1 at 700, ");
   assertEquals(lines.filter((line) => line.includes("| products |")).length, 2);
   assertEquals(lines.filter((line) => line.includes("| choosing rows")).length, onGpu ? 1 : 0);
+  const divided = { ...rows[1]!, hostAttention: "split" as const, hostLayers: 1 };
+  const cells = stageTable([divided], MEASURED_RATES, () => "")!.split("\n").map((line) =>
+    line.split("|")
+  );
+  const roofOf = (stage: string) => cells.find((line) => line[2]?.trim() === stage)!.at(-2)!.trim();
+  assertEquals([roofOf("all"), roofOf("attention")], ["–", "–"]);
+  assertStringIncludes(roofOf("products"), "%");
   assertEquals(stageTable([{ ...rows[0]!, stages: null }], MEASURED_RATES, () => ""), null);
 });
