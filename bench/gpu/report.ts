@@ -89,16 +89,15 @@ export function gainSentence(points: readonly Point[]): string | null {
     `${(sampled.tokensPerSecond / full.tokensPerSecond).toFixed(2)} ×.`;
 }
 
-/** From which batch on a sampled step in the GPU's memory is shorter than a full one, for each length. */
+/** From which batch on a sampled step is shorter than a full one in the same engine, for each length. */
 export function breakEven(points: readonly Point[]): string[] {
   const lengths = [...new Set(points.map(({ context }) => context))].toSorted((a, b) => a - b);
   return lengths.flatMap((length) => {
     const own = points.filter(({ context }) => context === length);
-    const full = new Map(
-      own.filter((p) => p.strategy === "full").map((p) => [p.batch, p.ms.median]),
-    );
-    const ratios = own.filter((p) => p.strategy.startsWith("sketch") && full.has(p.batch))
-      .map((p) => ({ batch: p.batch, ratio: full.get(p.batch)! / p.ms.median }));
+    const fullOf = ({ where, batch }: Point) =>
+      own.find((p) => p.strategy === "full" && p.where === where && p.batch === batch);
+    const ratios = own.filter((p) => p.strategy.startsWith("sketch") && fullOf(p) !== undefined)
+      .map((p) => ({ batch: p.batch, ratio: fullOf(p)!.ms.median / p.ms.median }));
     if (ratios.length === 0) return [];
     const from = ratios.findIndex((_, i) => ratios.slice(i).every(({ ratio }) => ratio > 1));
     const last = ratios.at(-1)!;

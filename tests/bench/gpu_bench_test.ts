@@ -197,6 +197,8 @@ Deno.test("sampling pays from the batch on after which it is always faster", () 
   assertEquals(breakEven(points), [
     "At 4,096 tokens sampling pays from batch 4 on; at batch 4 it is 1.33 × as fast as full attention.",
   ]);
+  const elsewhere = { ...point("sketch@0.02", 1, 11), where: "another engine" };
+  assertEquals(breakEven([...points, elsewhere]), breakEven(points));
   assertStringIncludes(breakEven(points.slice(0, 5))[0]!, "does not pay up to here");
   assertStringIncludes(gainSentence(points)!, "133 tokens/s at batch 4 (sketch@0.02");
   assertStringIncludes(gainSentence(points)!, "1.33 ×.");
