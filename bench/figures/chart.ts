@@ -45,8 +45,13 @@ export interface Panel {
 
 const WIDTH = 460, HEIGHT = 330;
 const LEFT = 58, RIGHT = 14, TOP = 34, BOTTOM = 46;
-/** Okabe and Ito's colours, which people with any colour vision can tell apart; the first is the text's. */
+/** Okabe and Ito's colours, which people with any colour vision can tell apart. */
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c"];
+/** How a series is drawn: where there are more of them than colours, those beyond have hollow marks. */
+interface Look {
+  colour: string;
+  hollow: boolean;
+}
 const STYLE = `
   .frame{font:12px system-ui,sans-serif;fill:#24292f}
   .axis{stroke:#57606a;fill:none}.grid{stroke:#d0d7de;stroke-width:.6}
@@ -157,11 +162,16 @@ function bars(series: Series, sx: Scale, sy: Scale): string[] {
   );
 }
 
-function drawn(series: Series, colour: string, sx: Scale, sy: Scale): string {
+/** Of a circle. */
+function fillOf({ colour, hollow }: Look): string {
+  return hollow ? `class="paper" stroke="${colour}" stroke-width="1.8"` : `fill="${colour}"`;
+}
+
+function drawn(series: Series, look: Look, sx: Scale, sy: Scale): string {
   const { points, line = true, marks = true, dashed = false, faint = false } = series;
   const parts: string[] = [];
   const path = points.map(({ x, y }, i) => `${i === 0 ? "M" : "L"}${px(sx.at(x))} ${px(sy.at(y))}`);
-  const style = `fill="none" stroke="${colour}"`;
+  const style = `fill="none" stroke="${look.colour}"`;
   if (line && points.length > 1) {
     parts.push(
       `<path d="${path.join("")}" ${style} stroke-width="1.8"${
@@ -175,9 +185,9 @@ function drawn(series: Series, colour: string, sx: Scale, sy: Scale): string {
     const [radius, opacity] = faint ? [1.2, 0.3] : [3.4, 1];
     for (const { x, y } of points) {
       parts.push(
-        `<circle cx="${px(sx.at(x))}" cy="${
-          px(sy.at(y))
-        }" r="${radius}" fill="${colour}" opacity="${opacity}"/>`,
+        `<circle cx="${px(sx.at(x))}" cy="${px(sy.at(y))}" r="${radius}" ${
+          fillOf(look)
+        } opacity="${opacity}"/>`,
       );
     }
   }
@@ -205,7 +215,7 @@ function shownSeries({ x, y, series }: Panel): Series[] {
   }));
 }
 
-function panelSvg(panel: Panel, colourOf: (series: Series) => string): string {
+function panelSvg(panel: Panel, lookOf: (series: Series) => Look): string {
   const series = shownSeries(panel);
   const points = series.flatMap(({ points }) => points);
   const ys = points.flatMap(({ y, low, high }) => [y, low ?? y, high ?? y]);
@@ -213,28 +223,32 @@ function panelSvg(panel: Panel, colourOf: (series: Series) => string): string {
   const sy = new Scale(panel.y, ys, HEIGHT - BOTTOM, TOP);
   return [
     axes(panel, sx, sy),
-    ...series.map((one) => drawn(one, colourOf(one), sx, sy)),
+    ...series.map((one) => drawn(one, lookOf(one), sx, sy)),
     labels(points, sx, sy),
   ].join("\n");
 }
 
-/** Name and colour of each series, in order of appearance over all panels. */
-function coloursOf(panels: readonly Panel[]): Map<string, string> {
-  const colours = new Map<string, string>();
+/** Name and look of each series, in order of appearance over all panels. */
+function looksOf(panels: readonly Panel[]): Map<string, Look> {
+  const looks = new Map<string, Look>();
   let next = 0;
   for (const { name, colour } of panels.flatMap(({ series }) => series)) {
-    if (colours.has(name)) continue;
-    colours.set(name, COLOURS[(colour ?? next++) % COLOURS.length]!);
+    if (looks.has(name)) continue;
+    const place = colour ?? next++;
+    looks.set(name, {
+      colour: COLOURS[place % COLOURS.length]!,
+      hollow: place >= COLOURS.length,
+    });
   }
-  return colours;
+  return looks;
 }
 
-function legend(colours: ReadonlyMap<string, string>, top: number, width: number): string {
+function legend(looks: ReadonlyMap<string, Look>, top: number, width: number): string {
   let [x, y] = [LEFT, top];
-  return [...colours].map(([name, colour]) => {
+  return [...looks].map(([name, look]) => {
     const needed = 24 + 6.6 * name.length;
     if (x + needed > width) [x, y] = [LEFT, y + 18];
-    const entry = `<circle cx="${px(x)}" cy="${y - 4}" r="4" fill="${colour}"/>` +
+    const entry = `<circle cx="${px(x)}" cy="${y - 4}" r="4" ${fillOf(look)}/>` +
       `<text x="${px(x + 9)}" y="${y}">${escapeText(name)}</text>`;
     x += needed;
     return entry;
@@ -243,18 +257,18 @@ function legend(colours: ReadonlyMap<string, string>, top: number, width: number
 
 /** Draws panels in rows of `columns`, with one legend for all. */
 export function chartSvg(panels: readonly Panel[], columns = 2): string {
-  const colours = coloursOf(panels);
+  const looks = looksOf(panels);
   const across = Math.min(columns, panels.length);
   const rows = Math.ceil(panels.length / across);
   const width = across * WIDTH;
-  const letters = [...colours.keys()].reduce((sum, name) => sum + 24 + 6.6 * name.length, 0);
+  const letters = [...looks.keys()].reduce((sum, name) => sum + 24 + 6.6 * name.length, 0);
   const height = rows * HEIGHT + 18 * Math.ceil(1.2 * letters / width) + 16;
   const body = panels.map((panel, i) => {
     const at = `translate(${(i % across) * WIDTH} ${Math.floor(i / across) * HEIGHT})`;
-    return `<g transform="${at}">\n${panelSvg(panel, ({ name }) => colours.get(name)!)}\n</g>`;
+    return `<g transform="${at}">\n${panelSvg(panel, ({ name }) => looks.get(name)!)}\n</g>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" ` +
     `height="${height}" role="img">\n<style>${STYLE}</style>\n` +
     `<rect class="paper" width="${width}" height="${height}"/>\n<g class="frame">\n` +
-    `${body.join("\n")}\n${legend(colours, rows * HEIGHT + 18, width)}\n</g>\n</svg>\n`;
+    `${body.join("\n")}\n${legend(looks, rows * HEIGHT + 18, width)}\n</g>\n</svg>\n`;
 }

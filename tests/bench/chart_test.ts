@@ -62,6 +62,13 @@ Deno.test("a chart is well formed, escapes its texts and says what its colours m
   assert(!/NaN|Infinity|undefined/.test(svg), svg);
 });
 
+Deno.test("as many as fourteen series are told apart", () => {
+  const series = Array.from({ length: 14 }, (_, i) => ({ name: `${i}`, points: [{ x: 1, y: i }] }));
+  const svg = chartSvg([{ title: "", x: { title: "x" }, y: { title: "y" }, series }]);
+  const looks = [...svg.matchAll(/<circle [^>]*? r="4" ([^>]*)\/>/g)].map(([, look]) => look);
+  assertEquals([looks.length, new Set(looks).size], [14, 14]);
+});
+
 Deno.test("charts of nothing, of one point and of values that a log axis cannot show are still charts", () => {
   const empty = { ...PANEL, series: [{ name: "none", points: [] }] };
   const zero = { ...PANEL, series: [{ name: "zero", points: [{ x: 0, y: 0 }] }] };
