@@ -1,5 +1,12 @@
 # libsounder_cuda.so, where there is what it takes. scripts/cuda_toolkit.sh brings it from PyPI into
 # build/cuda-toolkit for machines without an installation, to compile there.
+# What was found once may be gone since; CMake keeps the compiler in a file of its own too.
+foreach(found CMAKE_CUDA_COMPILER SOUNDER_NVCC SOUNDER_CUBLAS_INCLUDE SOUNDER_CUBLAS)
+  if(DEFINED CACHE{${found}} AND NOT EXISTS "${${found}}")
+    unset(${found} CACHE)
+    file(REMOVE ${CMAKE_PLATFORM_INFO_DIR}/CMakeCUDACompiler.cmake)
+  endif()
+endforeach()
 set(SOUNDER_CUDA_TOOLKIT ${CMAKE_CURRENT_SOURCE_DIR}/../build/cuda-toolkit/nvidia/cu13)
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX} AND EXISTS ${SOUNDER_CUDA_TOOLKIT}/bin/nvcc)
   set(CMAKE_CUDA_COMPILER ${SOUNDER_CUDA_TOOLKIT}/bin/nvcc)

@@ -57,11 +57,29 @@ sanitizers() {
   for test in device device_sampled device_lsh; do on_gpu compute-sanitizer --error-exitcode 1 $build/${test}_test; done
 }
 
+# Without one all that follows would be told as failed, test by test.
+require_gpu() {
+  local said status
+  said=$($build/cuda_best_test 2>&1)
+  status=$?
+  case $status in
+    77) echo "Cannot test on a GPU: ${said#skipped: }." ;;
+    127) echo "Cannot test on a GPU: the tests of kernels were not built; CUDA's compiler (nvcc) or cuBLAS is missing." ;;
+    *) return ;;
+  esac
+  exit 1
+}
+
 for part in "$@"; do
   case $part in
-    native | goldens | sanitizers) $part ;;
+    native | goldens | sanitizers) ;;
     *) echo "Cannot test $part: there are native, goldens and sanitizers." && exit 2 ;;
   esac
+done
+require_gpu
+
+for part in "$@"; do
+  $part
 done
 [ ${#failed[@]} -eq 0 ] && echo "All passed." && exit
 printf 'Failed: %s\n' "${failed[@]}"

@@ -17,7 +17,11 @@ const CudaPlugin &plugin() {
          "then build again: `deno task build`.");
   }
   const CudaPlugin *found = static_cast<const CudaPlugin *>(sibling.plugin);
-  if (found == nullptr) fail(SOUNDER_INVALID, "Cannot use a GPU: %s.", sibling.reason.c_str());
+  if (found == nullptr) {
+    fail(SOUNDER_INVALID,
+         "Cannot use a GPU: %s. Where CUDA and cuBLAS are installed, build again: `deno task build`.",
+         sibling.reason.c_str());
+  }
   if (found->version != kCudaPluginVersion) {
     fail(SOUNDER_INVALID,
          "Cannot use a GPU: libsounder_cuda.so is of another build. Build again: `deno task build`.");
