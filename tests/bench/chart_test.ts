@@ -25,6 +25,7 @@ Deno.test("ticks are round, ascending and within the axis", () => {
         });
       },
     ),
+    { seed: 1 },
   );
 });
 

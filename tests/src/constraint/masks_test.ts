@@ -51,7 +51,7 @@ Deno.test("answers drawn from a regular expression match it as a whole", () => {
       fc.pre(answer !== null && answer.length <= 24);
       assert(new RegExp(`^(?:${regex})$`, "u").test(answer), JSON.stringify(answer));
     }),
-    { numRuns: 300 },
+    { seed: 1, numRuns: 300 },
   );
 });
 
@@ -83,7 +83,7 @@ Deno.test("a mask has just the tokens that can be read byte by byte", () => {
         assertEquals(tokensOf(matcher.allowed()), allowedByReading(constraint, before));
       });
     }),
-    { numRuns: 150 },
+    { seed: 2, numRuns: 150 },
   );
 });
 

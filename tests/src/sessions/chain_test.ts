@@ -7,14 +7,17 @@ import { chainOf, commonTokens } from "../../../src/sessions/chain.ts";
 const tokens = fc.array(fc.integer({ min: 0, max: 2 }), { maxLength: 500 });
 
 Deno.test("chains agree for as many blocks as the tokens do, and no further", () => {
-  fc.assert(fc.property(tokens, tokens, tokens, (start, a, b) => {
-    const one = Int32Array.from([...start, ...a]);
-    const two = Int32Array.from([...start, ...b]);
-    const same = Math.floor(commonTokens(one, two) / BLOCK_TOKENS);
-    const [x, y] = [chainOf("", one), chainOf("", two)];
-    assertEquals(x.length, Math.floor(one.length / BLOCK_TOKENS));
-    for (let i = 0; i < Math.min(x.length, y.length); i++) assertEquals(x[i] === y[i], i < same);
-  }));
+  fc.assert(
+    fc.property(tokens, tokens, tokens, (start, a, b) => {
+      const one = Int32Array.from([...start, ...a]);
+      const two = Int32Array.from([...start, ...b]);
+      const same = Math.floor(commonTokens(one, two) / BLOCK_TOKENS);
+      const [x, y] = [chainOf("", one), chainOf("", two)];
+      assertEquals(x.length, Math.floor(one.length / BLOCK_TOKENS));
+      for (let i = 0; i < Math.min(x.length, y.length); i++) assertEquals(x[i] === y[i], i < same);
+    }),
+    { seed: 1 },
+  );
 });
 
 Deno.test("equal tokens of two scopes have no block in common", () => {

@@ -31,25 +31,34 @@ Deno.test("an id is letters, digits, dots, underscores and dashes, and begins wi
 });
 
 Deno.test("whatever text an id is, its file lies in the folder itself, or there is none", () => {
-  fc.assert(fc.property(fc.string({ unit: "binary" }), scope, (id, scope) => {
-    let name: string;
-    try {
-      name = fileNameOf({ id, scope });
-    } catch {
-      return;
-    }
-    assert(/^[A-Za-z0-9][A-Za-z0-9._@-]*\.session$/.test(name), name);
-    assertEquals(nameOfFile(name), { id, scope });
-  }));
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), scope, (id, scope) => {
+      let name: string;
+      try {
+        name = fileNameOf({ id, scope });
+      } catch {
+        return;
+      }
+      assert(/^[A-Za-z0-9][A-Za-z0-9._@-]*\.session$/.test(name), name);
+      assertEquals(nameOfFile(name), { id, scope });
+    }),
+    { seed: 1 },
+  );
 });
 
 Deno.test("sessions of two scopes never share a file", () => {
   const ids = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,10}$/);
-  fc.assert(fc.property(ids, scope, ids, scope, (a, scopeOfA, b, scopeOfB) => {
-    const same = a === b && scopeOfA === scopeOfB;
-    const names = [fileNameOf({ id: a, scope: scopeOfA }), fileNameOf({ id: b, scope: scopeOfB })];
-    assertEquals(names[0] === names[1], same);
-  }));
+  fc.assert(
+    fc.property(ids, scope, ids, scope, (a, scopeOfA, b, scopeOfB) => {
+      const same = a === b && scopeOfA === scopeOfB;
+      const names = [
+        fileNameOf({ id: a, scope: scopeOfA }),
+        fileNameOf({ id: b, scope: scopeOfB }),
+      ];
+      assertEquals(names[0] === names[1], same);
+    }),
+    { seed: 2 },
+  );
 });
 
 Deno.test("other files of the folder are no sessions", () => {
