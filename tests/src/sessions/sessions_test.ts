@@ -7,7 +7,7 @@ import { inFolder } from "../../fixtures/sessions.ts";
 import { Kept, spec } from "../scheduler/jobs.ts";
 import { VirtualClock } from "../scheduler/virtual_clock.ts";
 import { alone } from "../scheduler/world.ts";
-import { pause, start, type World } from "./world.ts";
+import { pause, start, until, type World } from "./world.ts";
 
 const ids = ({ sessions }: World, scope = "") => sessions.list(scope).map(({ id }) => id);
 
@@ -161,7 +161,10 @@ Deno.test("when memory is short, what is evicted is saved first and found again"
     for (const prompt of prompts) {
       answers.push(await world.ask({ prompt }));
       // Whoever is evicted while another is being saved is not saved.
-      await new Promise((done) => setTimeout(done, 30));
+      await until(
+        () => world.sessions.figures().saves === world.engine.transfers,
+        "what is evicted is not saved",
+      );
     }
     assert(ids(world).length >= 3, `${ids(world)}`);
     const again = await world.ask({ prompt: prompts[0]! });
@@ -169,13 +172,18 @@ Deno.test("when memory is short, what is evicted is saved first and found again"
     await world.stop();
   }));
 
+/** Waits until all that was to be saved when it was last looked at is saved. */
+function looked(clock: VirtualClock): Promise<void> {
+  return until(() => clock.due.length > 0, "what is to be saved is not");
+}
+
 Deno.test("what lies idle for half a minute is saved while nothing runs, so a kill loses no more", () =>
   inFolder(async (folder) => {
     const clock = new VirtualClock();
     const first = await start(folder, {}, {}, clock);
     const pass = async (ms: number) => {
       clock.advance(ms);
-      for (let i = 0; i < 50; i++) await pause();
+      await looked(clock);
     };
     const prompts = [1, 2, 3].map((first) => promptOf(1000, first));
     await first.ask({ prompt: prompts[0]! });
@@ -197,16 +205,24 @@ Deno.test("what lies idle for half a minute is saved while nothing runs, so a ki
 Deno.test("what would be evicted next is saved while requests run, and no more than that", () =>
   inFolder(async (folder) => {
     const clock = new VirtualClock();
-    const world = await start(folder, { kvBlocks: 36, during: pause }, {}, clock);
+    let step = () => {};
+    let during = pause;
+    const world = await start(folder, { kvBlocks: 36, during: () => during() }, {}, clock);
     // Ten blocks each; six are free of the nine that are to be ready.
     const prompts = [1, 2, 3].map((first) => promptOf(1200, first));
     for (const prompt of prompts) await world.ask({ prompt });
+    during = () => new Promise((done) => step = done);
     world.scheduler.submit(spec({ prompt: promptOf(20, 5), maxTokens: 200 }), new Kept());
-    for (let turn = 0; turn < 90; turn++) {
-      if (turn % 30 === 0) clock.advance(5000);
-      await pause();
+    for (let looks = 0; looks < 3; looks++) {
+      clock.advance(5000);
+      await until(() => {
+        if (!world.engine.transferring) step();
+        return clock.due.length > 0;
+      }, "what would be evicted is not saved");
     }
     assertEquals([world.scheduler.running, ids(world).length], [1, 1]);
+    during = pause;
+    step();
     await world.idle();
     await world.stop("killed");
     const second = await start(folder);

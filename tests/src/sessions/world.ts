@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A scheduler with sessions over the fake engine: one life of a server. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { JobSpec } from "../../../src/scheduler/job.ts";
 import { type Clock, SYSTEM_CLOCK } from "../../../src/scheduler/clock.ts";
 import { Scheduler } from "../../../src/scheduler/scheduler.ts";
@@ -9,6 +9,9 @@ import type { StoreOptions } from "../../../src/sessions/store.ts";
 import { FakeEngine, type FakeOptions } from "../../fixtures/fake_engine.ts";
 import { openStore } from "../../fixtures/sessions.ts";
 import { Kept, spec } from "../scheduler/jobs.ts";
+
+/** What comes at once may be late on a busy machine. */
+const PATIENCE_MS = 20_000;
 
 export class World {
   constructor(
@@ -37,8 +40,8 @@ export class World {
 
   /** Stops as a server does, or as one that is killed; the engine must be empty and well used. */
   async stop(how: "saving" | "killed" = "saving"): Promise<void> {
-    await this.scheduler.drain(1000);
-    if (how === "saving") await this.sessions.saveAll(1000);
+    await this.scheduler.drain(PATIENCE_MS);
+    if (how === "saving") await this.sessions.saveAll(PATIENCE_MS);
     await this.sessions.close();
     await this.scheduler.close();
     assertEquals(this.engine.violations, []);
@@ -51,6 +54,14 @@ export class World {
 
 export function pause(): Promise<void> {
   return new Promise((done) => setTimeout(done));
+}
+
+export async function until(what: () => boolean, message: string): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS;
+  while (!what()) {
+    assert(performance.now() < deadline, message);
+    await pause();
+  }
 }
 
 export async function start(
