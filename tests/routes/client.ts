@@ -106,7 +106,10 @@ export class Reader {
 }
 
 /** Serves an app on a free port while `use` runs. */
-export async function serving(app: App, use: (base: string) => Promise<void>): Promise<void> {
+export async function serving(
+  app: Pick<App, "fetch">,
+  use: (base: string) => Promise<void>,
+): Promise<void> {
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     (request, info) => app.fetch(request, info),

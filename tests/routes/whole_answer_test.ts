@@ -96,14 +96,13 @@ Deno.test("an answer that takes long is white space and then the JSON that it wo
 Deno.test("a failure has its status until the answer has begun, and is the JSON from then on", async () => {
   const timeout = new Failure("timeout", "It took too long");
   for (const [path, body] of Object.entries(BODIES)) {
-    const early = appOver(new FakeService(late(soon(), timeout)));
+    const early = appOver(new FakeService(late(soon(), timeout)), { earlyMs: 60_000 });
     assertEquals((await post(early, path, body)).status, 408);
-    const response = await post(
-      appOver(new FakeService(late(soon(), timeout)), { earlyMs: 1 }),
-      path,
-      body,
-    );
+    const { opened, open } = gate();
+    const begun = appOver(new FakeService(late(opened, timeout)), { earlyMs: 1 });
+    const response = await post(begun, path, body);
     assertEquals(response.status, 200);
+    open();
     const json = await response.json();
     if (path === "/v1/messages") {
       assertEquals([json.type, json.error.message], ["error", timeout.message]);
@@ -123,8 +122,15 @@ Deno.test("without pings an answer begins when it is there: late failures have t
 });
 
 Deno.test("openai: an answer that begins early is read as any other", async () => {
-  const service = new FakeService(late(soon()));
-  await serving(appOver(service, { earlyMs: 1 }), async (base) => {
+  const { opened, open } = gate();
+  const app = appOver(new FakeService(late(opened)), { earlyMs: 1 });
+  // Its head is there: the answer has begun.
+  const begun = async (...args: Parameters<typeof app.fetch>) => {
+    const response = await app.fetch(...args);
+    open();
+    return response;
+  };
+  await serving({ fetch: begun }, async (base) => {
     const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: "unused", maxRetries: 0 });
     const answer = await client.chat.completions.create({
       model: "fake/model",
