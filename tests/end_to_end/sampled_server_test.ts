@@ -16,7 +16,7 @@ Deno.test("a server with indexes samples long prompts, answers them rightly and 
   const { question, answer } = document.questions[0]!;
   const ask = async (sounder: object, content = document.document + question) => {
     const messages = [{ role: "user" as const, content }];
-    const body = { model: "recall", temperature: 0, seed: 3, messages, sounder };
+    const body = { model: "recall", temperature: 0, seed: 3, max_tokens: 100, messages, sounder };
     const { choices, usage } = await openai.chat.completions.create(body);
     // deno-lint-ignore no-explicit-any
     return { text: choices[0]!.message.content, used: (usage as any).sounder };

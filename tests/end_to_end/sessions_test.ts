@@ -15,6 +15,7 @@ async function ask(url: string, content: string, session?: string): Promise<Answ
     method: "POST",
     body: JSON.stringify({
       temperature: 0,
+      max_tokens: 100, // without a question some answers would fill the context
       messages: [{ role: "user", content }],
       ...(session === undefined ? {} : { sounder: { session } }),
     }),
