@@ -115,21 +115,35 @@ export interface FuzzCount {
 export function fuzz(runs: number, parse: (random: Random) => void): FuzzCount {
   const count = { accepted: 0, refused: 0 };
   for (let seed = 0; seed < runs; seed++) {
-    const start = performance.now();
-    try {
-      parse(seededRandom(seed));
-      count.accepted++;
-    } catch (error) {
-      if (!(error instanceof Failure) || error.kind !== "model") {
-        throw new Error(`Mutation ${seed} ended in no Failure`, { cause: error });
-      }
-      if (error.message.length > 4000) {
-        throw new Error(`Mutation ${seed} has a message of ${error.message.length} characters`);
-      }
-      count.refused++;
-    }
-    const took = performance.now() - start;
+    const once = () => {
+      const start = performance.now();
+      const error = errorOf(() => parse(seededRandom(seed)));
+      return { error, took: performance.now() - start };
+    };
+    let { error, took } = once();
+    // Of three times the least counts: other programs may take the processors meanwhile.
+    for (let tries = 1; took > 1000 && tries < 3; tries++) took = Math.min(took, once().took);
     if (took > 1000) throw new Error(`Mutation ${seed} took ${took} ms`);
+    if (error === null) {
+      count.accepted++;
+      continue;
+    }
+    if (!(error instanceof Failure) || error.kind !== "model") {
+      throw new Error(`Mutation ${seed} ended in no Failure`, { cause: error });
+    }
+    if (error.message.length > 4000) {
+      throw new Error(`Mutation ${seed} has a message of ${error.message.length} characters`);
+    }
+    count.refused++;
   }
   return count;
+}
+
+function errorOf(work: () => void): unknown {
+  try {
+    work();
+    return null;
+  } catch (error) {
+    return error;
+  }
 }
