@@ -28,6 +28,10 @@ async function running(url: string): Promise<number> {
 async function expectCancelled(url: string, leave: () => void): Promise<void> {
   assertEquals(await running(url), 1);
   leave();
+  await expectIdle(url);
+}
+
+async function expectIdle(url: string): Promise<void> {
   const deadline = performance.now() + 3000;
   while (await running(url) > 0) {
     assertLess(performance.now(), deadline, "the server still runs what nobody reads");
@@ -58,6 +62,7 @@ Deno.test("npm's clients", async (t) => {
     const body = { model: "recall", messages, stream: true as const, ...ENDLESS };
     const stream = await client.chat.completions.create(body);
     for await (const _ of stream) break;
+    await expectIdle(url);
     const again = await client.chat.completions.create(body);
     const iterator = again[Symbol.asyncIterator]();
     await iterator.next();

@@ -12,7 +12,9 @@ function post(url: string, body: unknown, headers: Record<string, string> = {}) 
 }
 
 Deno.test("an answer that takes too long ends with an error", async () => {
-  await using server = new TestServer(["--memory", "1GiB", "--request-timeout", "2"]);
+  // Without pings a whole answer has its status however late it is.
+  const flags = ["--request-timeout", "2", "--ping", "0"];
+  await using server = new TestServer(["--memory", "1GiB", ...flags]);
   const url = await server.ready();
   const { max_tokens, ignore_eos, prompt } = ENDLESS;
   const response = await post(url, { prompt, max_tokens, ignore_eos }, {
@@ -71,14 +73,23 @@ Deno.test("a client that leaves without having read anything ends its work withi
   }
 });
 
+/** Waits until a server that was told to stop has heard of it. */
+async function draining(url: string): Promise<void> {
+  for (;;) {
+    const { status } = await (await fetch(`${url}/health`)).json();
+    if (status === "draining") return;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
 Deno.test("SIGTERM: new requests are refused, running ones are ended when --drain is over", async () => {
-  await using server = new TestServer(["--memory", "1GiB", "--drain", "1"]);
+  await using server = new TestServer(["--memory", "1GiB", "--drain", "3"]);
   const url = await server.ready();
   const running = await post(url, ENDLESS);
   const events = Array.fromAsync(serverSentEvents(running));
   const started = performance.now();
   server.signal("SIGTERM");
-  await new Promise((done) => setTimeout(done, 300));
+  await draining(url);
   const refused = await post(url, { prompt: "x" });
   assertEquals(refused.status, 503);
   assert(Number(refused.headers.get("retry-after")) > 0);
@@ -90,8 +101,11 @@ Deno.test("SIGTERM: new requests are refused, running ones are ended when --drai
 
 Deno.test("a second signal ends the server at once", async () => {
   await using server = new TestServer(["--memory", "1GiB", "--drain", "600"]);
-  const running = await post(await server.ready(), ENDLESS);
+  const url = await server.ready();
+  const running = await post(url, ENDLESS);
   server.signal("SIGTERM");
+  await draining(url);
+  // Two signals at once count as one.
   await new Promise((done) => setTimeout(done, 1000));
   server.signal("SIGTERM");
   assertEquals(await server.ended(), 130);

@@ -190,6 +190,7 @@ Deno.test({
         await page.keyboard.type("Old question");
         await page.keyboard.press("Enter");
         await page.locator(".answer").waitFor();
+        while (service.requests.length === 0) await page.waitForTimeout(5);
         await page.getByRole("button", { name: "New chat" }).click();
         await service.firstCancel;
         await page.getByRole("button", { name: "Ask" }).waitFor();
