@@ -158,13 +158,16 @@ TEST("a team that rests or was roused for nothing does its next region whole") {
 TEST("threads of a team that rests sleep at once") {
   ThreadTeam team(3);
   double of_watching = 1;
-  for (int attempt = 0; attempt < 3 && of_watching > 0.9; ++attempt) {
+  for (int attempt = 0; attempt < 3 && of_watching > 0.8; ++attempt) {
     double seconds[2]{};
     for (bool rests : {false, true}) {
       const double before = cpu_seconds();
-      for (int i = 0; i < 300; ++i) {
-        run_and_count(team, 3);
+      // It is told within the region: a worker that takes the caller's core as it wakes would watch before.
+      auto body = [&](int, int) {
         if (rests) team.rest();
+      };
+      for (int i = 0; i < 300; ++i) {
+        team.run(3, body);
         std::this_thread::sleep_for(std::chrono::microseconds(200));
       }
       seconds[rests] = cpu_seconds() - before;
@@ -172,7 +175,7 @@ TEST("threads of a team that rests sleep at once") {
     of_watching = std::min(of_watching, seconds[1] / seconds[0]);
     std::printf("  processor time: %.1f ms watching, %.1f ms resting\n", 1e3 * seconds[0], 1e3 * seconds[1]);
   }
-  CHECK(of_watching <= 0.9);
+  CHECK(of_watching <= 0.8);
 }
 
 TEST("the caller waits for a slow chunk of another thread") {
