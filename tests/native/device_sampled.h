@@ -45,7 +45,7 @@ inline Config with_yardsticks(Config config) {
 inline std::vector<Asked> yardsticks() {
   return {{.attention = SOUNDER_ATTENTION_TOPK, .budget = 0.1f},
           {.attention = SOUNDER_ATTENTION_ORACLE, .budget = 0.1f},
-          {.attention = SOUNDER_ATTENTION_ORACLE, .budget = 0.1f, .draws = 200},
+          {.attention = SOUNDER_ATTENTION_ORACLE, .budget = 0.1f, .draws = 3000},
           {.attention = SOUNDER_ATTENTION_QUEST, .budget = 0.1f}};
 }
 

@@ -113,7 +113,10 @@ TEST("the mean over seeds comes nearer the exact output than one draw, for every
 TEST("the reported standard error is the size of the true error") {
   SampledEngine engine;
   const int32_t context = engine.filled();
-  for (Asked asked : {Asked{}, Asked{.attention = SOUNDER_ATTENTION_ORACLE}}) {
+  // Of 20,000 draws most keys get several.
+  for (Asked asked : {Asked{}, Asked{.attention = SOUNDER_ATTENTION_ORACLE},
+                      Asked{.attention = SOUNDER_ATTENTION_ORACLE, .draws = 300},
+                      Asked{.attention = SOUNDER_ATTENTION_ORACLE, .draws = 20000}}) {
     double reported = 0, true_square = 0;
     int cases = 0;
     for (uint64_t query = 0; query < 40; ++query) {

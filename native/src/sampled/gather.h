@@ -8,8 +8,9 @@
 // a direction of random signs:
 //   output[head_dim] = sum w_i v_i,  sum = sum w_i,  maximum,
 //   error0 = sum (1 - P_i) w_i²,  error1 = sum (1 - P_i) w_i² y_i,  error2 = sum (1 - P_i) w_i² y_i²
-// Then 1 / effective samples = error0 / sum², and the variance of the normalised output o, estimated along
-// the direction, is (error2 - 2 y error1 + y² error0) / sum² with y the projection of o: its mean over
+// (of draws with replacement, 1 / count in place of 1 - P_i: such is the variance of a count over its
+// square). Then 1 / effective samples = error0 / sum², and the variance of the normalised output o, estimated
+// along the direction, is (error2 - 2 y error1 + y² error0) / sum² with y the projection of o: its mean over
 // directions is the sum over dimensions (the usual linearisation of a ratio of weighted sums).
 #pragma once
 
@@ -40,6 +41,7 @@ struct GatherTask {
   // which may be negative. With collision: 1 / (|q| |x_i|) in the unit of logits.
   const float *offsets;
   const CollisionWeight *collision;
+  const float *one_draw;  // of draws with replacement: log2 of what one weighs, likewise; otherwise nullptr
 
   const float *q;  // [queries][head_dim] after RoPE, not scaled
   int queries;     // ≤ kMostGatherQueries

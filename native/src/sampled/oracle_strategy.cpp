@@ -212,6 +212,9 @@ void OracleStrategy::choose(const StrategyView &view, int segment, int head, Cho
     choice.offsets[choice.count] = static_cast<float>(all - std::log2(double(weights[key]) / count));
     choice.keys[choice.count++] = key;
   }
+  // The heaviest key has the weight 2^32.
+  choice.has_draws = true;
+  choice.one_draw = static_cast<float>(all - 32.0) + totals_of(view, head).most[kMostSegments] / kScoreUnits;
 }
 
 }  // namespace

@@ -84,6 +84,7 @@ void SampledAttention::State::attend_choice(View &view, int segment, int first, 
   task.count = choice.count;
   task.offsets = choice.certain ? nullptr : choice.offsets;
   task.collision = choice.by_collision ? &choice.collision : nullptr;
+  task.one_draw = choice.has_draws ? &choice.one_draw : nullptr;
   task.head_dim = s.head_dim;
   task.signs = view.signs;
   task.state_stride = int64_t{view.segments} * size;

@@ -82,6 +82,8 @@ struct Choice {
   bool certain = false;       // all with probability 1: offsets are not set
   bool by_collision = false;  // offsets are inverse norms, and collision says what to make of them
   CollisionWeight collision{};
+  bool has_draws = false;  // with replacement: a key weighs one_draw times its count
+  float one_draw = 0;      // log2, in the unit of logits
 };
 
 class Strategy {

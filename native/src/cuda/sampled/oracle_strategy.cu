@@ -178,6 +178,10 @@ __device__ inline uint32_t draw_chunk(const SampledStep &step, const SampledQuer
   count_draws(seed, head, query.draws, from, all, shared);
   __syncthreads();
   const double expected = log2(static_cast<double>(all)) - log2(static_cast<double>(query.draws));
+  const int64_t place = view * group + head;
+  if (chunk == 0 && threadIdx.x == 0)
+    step.memory.figures[place * 4 + 1] =
+        static_cast<float>(expected - 32) + of_ordered(step.memory.greatest[place]) / kScoreUnits;
   uint32_t chosen = 0;
   for (int i = 0; i < 8; ++i) {
     const uint32_t count = shared.counts[first + i];

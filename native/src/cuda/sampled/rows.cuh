@@ -51,6 +51,8 @@ struct Attender {
   // Where P follows from the score: the table of it, otherwise nullptr; and q·μ of this lane's head.
   const float *collisions;
   float mean;
+  bool has_draws;  // with replacement, of which one weighs 2^one_draw
+  float one_draw;
   int head_dim;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
@@ -139,7 +141,9 @@ struct Attender {
     for (int n = 0; n < kLoads; ++n) {
       const float w = exp2f(logits[n] - highest);
       const float chance = kByHead ? fminf(-offsets[n], 0.0f) : -offsets[n];  // log2 of it
-      const float error = (1.0f - exp2f(chance)) * w * w;
+      float uncertain = 1.0f - exp2f(chance);
+      if (kByHead && has_draws) uncertain = exp2f(fminf(one_draw - logits[n], 0.0f));  // 1 / count
+      const float error = uncertain * w * w;
       logits[n] = w;
       sum += w;
       errors[0] += error;
@@ -284,9 +288,13 @@ __device__ inline void weigh_by_head(const SampledStep &step, int query, const H
   const int64_t view = view_index(step, query, slice.kv_head);
   attender.words = own < slice.count ? words_of(step, view, 0, slice.first + own) : nullptr;
   attender.collisions = nullptr;
-  if (!step.strategy.by_collision || own >= slice.count) return;
+  attender.has_draws = step.strategy.has_draws && own < slice.count;
+  if (own >= slice.count) return;
+  const float figure = step.memory.figures[(view * step.shape.group() + slice.first + own) * 4 + 1];
+  if (step.strategy.has_draws) attender.one_draw = figure;
+  if (!step.strategy.by_collision) return;
   attender.collisions = step.collisions + (step.query[query].collisions - 1) * (kCollisionPoints + 1);
-  attender.mean = step.memory.figures[(view * step.shape.group() + slice.first + own) * 4 + 1];
+  attender.mean = figure;
 }
 
 // The block's warps attend `part` of `parts` shares of rows 0 .. count - 1; `result` [slice.count] gets the

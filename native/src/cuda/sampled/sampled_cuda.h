@@ -127,7 +127,8 @@ struct ChosenRow {
 struct SampledMemory {
   uint32_t *fragments;  // [slices] q5 as the tensor cores want it
   int16_t *q11;         // [group][head_dim]
-  float *figures;       // [group][4] gain, spread, base_gain, centre; of lsh unit and q·μ
+  float *figures;       // [group][4] gain, spread, base_gain, centre; of lsh unit and q·μ;
+                        // of draws -, one_draw
   int16_t *scores;      // [group][keys]
   int16_t *combined;    // [keys]
   int32_t *maxima;      // [group][segments]
