@@ -2,13 +2,14 @@
 /** A scheduler with sessions over the fake engine: one life of a server. */
 import { assert, assertEquals } from "@std/assert";
 import type { JobSpec } from "../../../src/scheduler/job.ts";
-import { type Clock, SYSTEM_CLOCK } from "../../../src/scheduler/clock.ts";
+import type { Clock } from "../../../src/scheduler/clock.ts";
 import { Scheduler } from "../../../src/scheduler/scheduler.ts";
 import { Sessions } from "../../../src/sessions/sessions.ts";
 import type { StoreOptions } from "../../../src/sessions/store.ts";
 import { FakeEngine, type FakeOptions } from "../../fixtures/fake_engine.ts";
 import { openStore } from "../../fixtures/sessions.ts";
 import { Kept, spec } from "../scheduler/jobs.ts";
+import { VirtualClock } from "../scheduler/virtual_clock.ts";
 
 /** What comes at once may be late on a busy machine. */
 const PATIENCE_MS = 20_000;
@@ -64,11 +65,12 @@ export async function until(what: () => boolean, message: string): Promise<void>
   }
 }
 
+/** A life with time that stands still, unless a clock says otherwise: nothing lies idle for long. */
 export async function start(
   folder: string,
   script: FakeOptions = {},
   options: Partial<StoreOptions> = {},
-  clock: Clock = SYSTEM_CLOCK,
+  clock: Clock = new VirtualClock(),
 ): Promise<World> {
   const engine = new FakeEngine(script);
   const scheduler = new Scheduler(engine, { clock });
