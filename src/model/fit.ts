@@ -138,7 +138,10 @@ function refuseContext(
   throw new Failure(
     "memory",
     `A context of ${context} tokens takes ${formatBytes(kvBytes + lshBytes)} of KV cache` +
-      `${lshBytes > 0 ? " and lsh tables" : ""}, but beside the weights ` +
+      `${lshBytes > 0 ? " and lsh tables" : ""}, but beside ${
+        formatBytes(weightBytes)
+      } of weights ` +
+      `and ${formatBytes(workspaceBytes)} for a step ` +
       `${formatBytes(Math.max(0, request.memory - weightBytes - workspaceBytes))} are left` +
       `${host === null ? "" : ` on the GPU, and ${formatBytes(host.bytes)} of host memory`}, ` +
       `enough for ${blocks * BLOCK_TOKENS} tokens. Ask for a shorter one with --context, or give ` +

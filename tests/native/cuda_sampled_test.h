@@ -141,6 +141,11 @@ TEST("lsh with the most bits or tables, with one, and with queries of zero") {
     shape.spread = 0;
     check_lsh(shape, 1, 9);
   }
+  // The codes of as many planes and heads as there can be, in shared memory.
+  WorldShape shape;
+  shape.sketch = {8, 1, 64, 0, {64, 15, 1000}};
+  shape.lengths = {500};
+  check_lsh(shape, 1, 9);
 }
 
 TEST("blocks sealed by the GPU have the CPU's bytes") {

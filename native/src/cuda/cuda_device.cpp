@@ -157,7 +157,12 @@ void CudaDevice::prepare(const ModelConfig &config, int64_t weight_bytes) {
   make_current();
   config_ = &config;
   require_fits(config, weight_bytes);
-  state_ = std::make_unique<DeviceState>(config, weight_bytes, processors_);
+  try {
+    state_ = std::make_unique<DeviceState>(config, weight_bytes, processors_);
+  } catch (const Failure &failure) {
+    if (failure.status() != SOUNDER_OUT_OF_MEMORY) throw;
+    fail(SOUNDER_OUT_OF_MEMORY, "%s The driver takes some of what is free: leave it a part.", failure.what());
+  }
   // cudaMemcpy returns before what it read from memory that is not pinned is there, and our streams do not
   // wait for the one on which it comes.
   check(cudaDeviceSynchronize(), "start");
