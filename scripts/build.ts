@@ -112,7 +112,7 @@ export async function build(always = false): Promise<void> {
   await requireTools();
   await tryOneDnn();
   const start = performance.now();
-  console.error("Building the native library (about a minute the first time) …");
+  console.error("Building the native library (about a minute the first time, a few with CUDA) …");
   const jobs = String(navigator.hardwareConcurrency);
   await cmake("Configuring", "--preset", "release");
   await cmake("Building", "--build", "../build/release", "--target", "runtime", "--parallel", jobs);
