@@ -15,7 +15,7 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES ${SOUNDER_CUDA_ARCHITECTURES})
 endif()
 if(NOT CMAKE_CUDA_COMPILER)
-  find_program(SOUNDER_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
+  find_program(SOUNDER_NVCC NAMES $ENV{CUDACXX} nvcc NAMES_PER_DIR PATHS /usr/local/cuda/bin)
   if(SOUNDER_NVCC)
     set(CMAKE_CUDA_COMPILER ${SOUNDER_NVCC})
   endif()
@@ -38,9 +38,9 @@ endif()
 
 # An older compiler, or one that does not get on with this machine's g++, is no reason to fail.
 execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE SOUNDER_NVCC_VERSION ERROR_QUIET)
-string(REGEX MATCH "release ([0-9]+)" SOUNDER_NVCC_VERSION "${SOUNDER_NVCC_VERSION}")
-if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 LESS 12)
-  message(STATUS "${CMAKE_CUDA_COMPILER} is older than CUDA 12: built without GPUs")
+string(REGEX MATCH "release ([0-9]+\\.[0-9]+)" SOUNDER_NVCC_VERSION "${SOUNDER_NVCC_VERSION}")
+if(NOT CMAKE_MATCH_1 OR CMAKE_MATCH_1 VERSION_LESS 12.5)  # cudaGetDriverEntryPointByVersion
+  message(STATUS "${CMAKE_CUDA_COMPILER} is older than CUDA 12.5: built without GPUs")
   return()
 endif()
 if(NOT DEFINED CACHE{CMAKE_CUDA_COMPILER})  # check_language looks only where it was told nothing
