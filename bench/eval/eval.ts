@@ -20,6 +20,7 @@ import {
   DEVICE_HELP,
   DEVICE_OPTIONS,
   type DeviceFlags,
+  makeOut,
   parseFlags,
   readDeviceFlags,
   ROOT,
@@ -32,6 +33,7 @@ import { Progress } from "./progress.ts";
 import { type RunFacts, writeReport } from "./report.ts";
 import { askDocument, type Reply, type Setup } from "./run.ts";
 import {
+  checkSampling,
   DEFAULT_STRATEGIES,
   type EngineGroup,
   groupByEngine,
@@ -150,6 +152,8 @@ async function evaluate(flags: Flags): Promise<string> {
   const specs = parseStrategies(flags.strategies, BigInt(common.seed));
   const setups = setupsOf(flags.setups);
   const threads = wholeNumber("threads", flags.threads, 0);
+  checkSampling(source.config, specs);
+  await makeOut(flags.out);
   return await withText(source, async (text) => {
     const documents = await chosenDocuments(flags, text);
     const replies: Reply[] = [];

@@ -144,6 +144,20 @@ export function layerList(text: string, layers: number): number[] {
   throw new Failure("invalid", `There is no layer ${over}: there are 0 to ${layers - 1}.`);
 }
 
+/** Makes the folder of --out, before the work whose results go there. @throws {Failure} `invalid` */
+export async function makeOut(folder: string): Promise<void> {
+  try {
+    await Deno.mkdir(folder, { recursive: true });
+  } catch (error) {
+    throw new Failure(
+      "invalid",
+      `Cannot make the folder --out ${folder}: ${
+        (error as Error).message
+      }. Name one that you may write to.`,
+    );
+  }
+}
+
 /** Prints what a tool returns, or the sentence of its failure. */
 export async function runTool(run: () => Promise<string>): Promise<void> {
   try {

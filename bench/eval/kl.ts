@@ -12,6 +12,7 @@ import {
   COMMON_OPTIONS,
   commonHelp,
   commonOf,
+  makeOut,
   parseFlags,
   ROOT,
   runTool,
@@ -21,6 +22,7 @@ import {
 import { type DivergenceFacts, writeDivergences } from "./kl_report.ts";
 import { Progress } from "./progress.ts";
 import {
+  checkSampling,
   type EngineGroup,
   groupByEngine,
   indexBytesOf,
@@ -101,6 +103,8 @@ async function main(flags: ReturnType<typeof parse>): Promise<string> {
   const threads = wholeNumber("threads", flags.threads, 0);
   const most = flags.tokens === undefined ? config.context : wholeNumber("tokens", flags.tokens, 2);
   const specs = parseStrategies(flags.strategies, BigInt(common.seed));
+  checkSampling(config, specs);
+  await makeOut(flags.out);
   const texts = await withText(
     source,
     (text) => readTexts(flags.texts, text, Math.min(most, config.context), last + 1),

@@ -131,7 +131,6 @@ export async function writeDivergences(
 ): Promise<string> {
   const scores = scoreDivergences(found);
   const text = page(scores, facts);
-  await Deno.mkdir(folder, { recursive: true });
   await Deno.writeTextFile(`${folder}/kl.md`, text);
   await Deno.writeTextFile(
     `${folder}/kl.svg`,

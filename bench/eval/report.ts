@@ -142,7 +142,6 @@ export async function writeReport(
   scores: readonly Score[],
   facts: RunFacts,
 ): Promise<void> {
-  await Deno.mkdir(folder, { recursive: true });
   await Deno.writeTextFile(`${folder}/accuracy.md`, accuracyMarkdown(scores, facts));
   await Deno.writeTextFile(`${folder}/accuracy.svg`, accuracySvg(scores, facts));
   const lines = replies.map((reply) => JSON.stringify(reply)).join(",\n");

@@ -39,13 +39,19 @@ function numberIn(text: string, value: string, low: number, high: number): numbe
   return number;
 }
 
+function wholeIn(text: string, value: string, low: number, high: number): number {
+  const number = numberIn(text, value, low, high);
+  if (!Number.isInteger(number)) throw wrong(text, `${value} is no whole number`);
+  return number;
+}
+
 function withOptions(text: string, params: AttentionParams, options: string[]): AttentionParams {
   const changed = { ...params };
   for (const option of options) {
     const [name, value = ""] = option.split("=");
     if (name === "beta") changed.beta = numberIn(text, value, 0.01, 4);
-    else if (name === "collisions") changed.collisions = numberIn(text, value, 1, 3);
-    else if (name === "draws") changed.draws = numberIn(text, value, 0, 1e6);
+    else if (name === "collisions") changed.collisions = wholeIn(text, value, 1, 3);
+    else if (name === "draws") changed.draws = wholeIn(text, value, 0, 1e6);
     else throw wrong(text, `there is no option "${name}"`);
   }
   return changed;
@@ -101,6 +107,20 @@ export function parseStrategies(list: string, seed = 1n): StrategySpec[] {
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new Failure("invalid", `The strategy ${twice} is listed twice.`);
   return specs;
+}
+
+/** Looks whether the model has layers that could sample, where a strategy is to. @throws {Failure} `invalid` */
+export function checkSampling(
+  { slidingWindow }: Pick<ModelConfig, "slidingWindow">,
+  specs: readonly StrategySpec[],
+): void {
+  const sampling = specs.find(({ params }) => params.strategy !== "full");
+  if (slidingWindow === 0 || sampling === undefined) return;
+  throw new Failure(
+    "invalid",
+    `${sampling.name} has nothing to sample: this model attends within a window of ${slidingWindow} tokens, ` +
+      "which is always read exactly. Take a model without one.",
+  );
 }
 
 /** Bytes of index for a key of a layer and KV head, in a context of so many tokens. */

@@ -22,9 +22,8 @@ export function exactNote(
     strategy !== "full" && chosenRows === null
   ).map(({ strategy }) => strategy);
   if (names.length === 0) return null;
-  return `Attended exactly, since so short a context leaves nothing to sample: ${
-    names.join(", ")
-  }. (\`lsh\` samples from 2,048 keys on, the others where there are more than --least-rows.)`;
+  return `Attended exactly, since there was nothing to sample: ${names.join(", ")}. ` +
+    "(`lsh` samples from 2,048 keys on, the others where there are more than --least-rows; exact layers never.)";
 }
 
 /** The kind of a strategy by its name: "sketch1@0.02" is "sketch1", "lsh:10x150" is "lsh". */

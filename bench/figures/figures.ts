@@ -15,6 +15,7 @@ import {
   commonHelp,
   commonOf,
   layerList,
+  makeOut,
   parseFlags,
   ROOT,
   runTool,
@@ -22,7 +23,12 @@ import {
   withText,
 } from "../eval/flags.ts";
 import { Progress } from "../eval/progress.ts";
-import { type EngineGroup, groupByEngine, parseStrategies } from "../eval/strategies.ts";
+import {
+  checkSampling,
+  type EngineGroup,
+  groupByEngine,
+  parseStrategies,
+} from "../eval/strategies.ts";
 import { readTexts, TEXTS, type TextTokens } from "../eval/texts.ts";
 import {
   attendAll,
@@ -163,6 +169,20 @@ async function runGroup(
   }
 }
 
+/** Layers of --layers. @throws {Failure} `invalid` where one never samples */
+export function chosenLayers(text: string, layers: number, dense: readonly number[]): number[] {
+  const chosen = layerList(text, layers);
+  const exact = chosen.find((layer) => dense.includes(layer));
+  if (chosen.length > 0 && exact === undefined) return chosen;
+  const what = exact === undefined
+    ? `--layers is "${text}"`
+    : `--layers names ${exact}, which is exact`;
+  throw new Failure(
+    "invalid",
+    `${what}: nothing to draw. Name layers that --dense-layers does not.`,
+  );
+}
+
 type Flags = ReturnType<typeof parse>;
 
 function lookingOf(
@@ -174,7 +194,7 @@ function lookingOf(
   return {
     layers: flags.layers === undefined
       ? spreadLayers(layers, dense, LAYERS)
-      : layerList(flags.layers, layers),
+      : chosenLayers(flags.layers, layers, dense),
     positions: positionsOf(tokens, wholeNumber("positions", flags.positions, 1), SPAN),
     draws: wholeNumber("draws", flags.draws, 1),
   };
@@ -185,6 +205,8 @@ async function main(flags: Flags): Promise<string> {
   const { config } = source;
   const common = commonOf(flags, config, LEAST_ROWS);
   const specs = parseStrategies(flags.strategies, BigInt(common.seed));
+  checkSampling(config, specs);
+  await makeOut(flags.out);
   const most = flags.tokens === undefined ? config.context : wholeNumber("tokens", flags.tokens, 2);
   const [text] = await withText(
     source,

@@ -157,7 +157,6 @@ export async function writeFigures(
     geometry: [geometryPanel(numbers.geometry)],
     scores: scorePanels(numbers.pairs),
   };
-  await Deno.mkdir(folder, { recursive: true });
   for (const [name, panels] of Object.entries(figures)) {
     await Deno.writeTextFile(`${folder}/${name}.svg`, chartSvg(panels, name === "error" ? 3 : 2));
   }

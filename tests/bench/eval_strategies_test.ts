@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  checkSampling,
   DEFAULT_STRATEGIES,
   groupByEngine,
   parseStrategies,
@@ -38,6 +39,8 @@ Deno.test("what is no strategy is named in a sentence", () => {
     ["topk1@0.1", "only sketch has bits"],
     ["sketch@0.1/gamma=1", 'there is no option "gamma"'],
     ["sketch@0.1/beta", "nothing is not from"],
+    ["lsh:8x75/collisions=1.5", "1.5 is no whole number"],
+    ["oracle@0.1/draws=0.5", "0.5 is no whole number"],
   ];
   for (const [text, why] of wrong) assertThrows(() => parseStrategy(text), Failure, why);
   assertThrows(() => parseStrategies("full,full"), Failure, "listed twice");
@@ -70,4 +73,15 @@ Deno.test("strategies share an engine unless their indexes differ", () => {
   assertEquals(second!.index.questPage, 0);
   assertEquals(groups.map(({ index }) => index.seed), [5, 5, 5]);
   assertEquals(second!.index.denseLayers, [0, 2]);
+});
+
+Deno.test("strategies that sample are refused where the model's own window leaves them nothing", () => {
+  const specs = parseStrategies("full,sketch@0.02,lsh:8x75");
+  checkSampling({ slidingWindow: 0 }, specs);
+  checkSampling({ slidingWindow: 1000 }, specs.slice(0, 1));
+  assertThrows(
+    () => checkSampling({ slidingWindow: 1000 }, specs),
+    Failure,
+    "sketch@0.02 has nothing to sample: this model attends within a window of 1000 tokens",
+  );
 });
