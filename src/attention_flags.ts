@@ -98,6 +98,13 @@ export function readAttentionFlags(flags: FlagReader): AttentionOptions {
   const index = readIndexes(flags, preset);
   const strategy = readStrategy(flags, index, preset !== null);
   const dense = readDenseLayers(flags);
+  const collisions = flags.integer("collisions", 2, 1, 3);
+  if (index.lsh !== null && collisions > index.lsh.tables) {
+    flags.invalid(
+      `--index lsh with fewer tables than --collisions (${collisions}) would find no key: ` +
+        "give it more tables, or fewer collisions",
+    );
+  }
   return {
     index: {
       ...index,
@@ -114,7 +121,7 @@ export function readAttentionFlags(flags: FlagReader): AttentionOptions {
     autoFrom: flags.integer("auto-from", 8192, 0, MOST_CONTEXT),
     budget: share(flags, "budget", 0.02, 1),
     beta: share(flags, "beta", 1, 4),
-    collisions: flags.integer("collisions", 2, 1, 3),
+    collisions,
     verify: share(flags, "verify", 0, 1),
     asked: flags.has("preset") || (flags.has("index") && hasIndex(index)) ||
       (strategy !== "auto" && strategy !== "full"),

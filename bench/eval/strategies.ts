@@ -72,7 +72,11 @@ export function parseStrategy(text: string, seed = 1n): StrategySpec {
   // A budget of 1 is exact attention, with lsh too, whose tables decide how much is read.
   const share = hasBudget ? numberIn(text, budget!, 1e-6, 1) : strategy === "lsh" ? 0.02 : 1;
   const params = withOptions(text, { ...FULL_ATTENTION, strategy, budget: share, seed }, options);
-  return { name: text.trim(), params, needs: needsOf(text, strategy, { bits, first, second }) };
+  const needs = needsOf(text, strategy, { bits, first, second });
+  if (needs.lsh && params.collisions > needs.lsh.tables) {
+    throw wrong(text, `no key is found in ${params.collisions} of ${needs.lsh.tables} tables`);
+  }
+  return { name: text.trim(), params, needs };
 }
 
 function needsOf(

@@ -203,7 +203,7 @@ enum sounder_step_int {
   SOUNDER_STEP_SAMPLED_FROM = 13,       /* position; new tokens before it attend exactly */
   SOUNDER_STEP_ATTENTION_SEED_LOW = 14, /* the low and high half of a 64-bit seed */
   SOUNDER_STEP_ATTENTION_SEED_HIGH = 15,
-  SOUNDER_STEP_COLLISIONS = 16, /* lsh: tables that must agree, 1 to 3 (the paper: 2) */
+  SOUNDER_STEP_COLLISIONS = 16, /* lsh: tables that must agree, 1 to 3, at most all (the paper: 2) */
   SOUNDER_STEP_DRAWS = 17,      /* oracle: 0 for Poisson sampling, B for B independent draws */
   SOUNDER_STEP_VERIFY = 18,     /* 1: compute sampled attention exactly too, and report the difference */
   SOUNDER_STEP_HIDDEN = 19,     /* 1: add up the new tokens' hidden states: sounder_step_hidden */

@@ -67,6 +67,10 @@ SampledParams read_attention(const ModelConfig &config, const int32_t *ints, con
     require_index(config, params.attention);
   else
     params.attention = SOUNDER_ATTENTION_FULL;
+  if (params.attention == SOUNDER_ATTENTION_LSH && params.collisions > config.lsh_tables) {
+    fail(SOUNDER_INVALID, "No key is found in %d tables: this engine has %d of lsh.", params.collisions,
+         config.lsh_tables);
+  }
   return params;
 }
 

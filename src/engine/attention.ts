@@ -135,13 +135,22 @@ export function chooseAttention(
 ): JobAttention | null {
   const strategy = strategyOf(asked.strategy, policy, promptTokens);
   if (strategy === "full") return null;
+  const tables = policy.index.lsh?.tables ?? 0, collisions = asked.collisions ?? policy.collisions;
+  if (strategy === "lsh" && collisions > tables) {
+    throw new Failure(
+      "invalid",
+      `sounder.collisions can't be ${collisions} here: this server's lsh has ${tables} table` +
+        `${tables === 1 ? "" : "s"}, so no key would be found in so many. Ask for fewer.`,
+      { param: "sounder.collisions" },
+    );
+  }
   const params = {
     strategy,
     budget: asked.budget ?? policy.budget,
     beta: asked.beta ?? policy.beta,
     // Another one than that of the tokens' draws, which are made from the same positions.
     seed: asked.seed ?? mix64(samplingSeed),
-    collisions: asked.collisions ?? policy.collisions,
+    collisions,
     draws: asked.draws ?? 0,
   };
   return { params, from: promptTokens, verify: policy.verify };

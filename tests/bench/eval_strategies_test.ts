@@ -40,6 +40,7 @@ Deno.test("what is no strategy is named in a sentence", () => {
     ["sketch@0.1/gamma=1", 'there is no option "gamma"'],
     ["sketch@0.1/beta", "nothing is not from"],
     ["lsh:8x75/collisions=1.5", "1.5 is no whole number"],
+    ["lsh:8x2/collisions=3", "no key is found in 3 of 2 tables"],
     ["oracle@0.1/draws=0.5", "0.5 is no whole number"],
   ];
   for (const [text, why] of wrong) assertThrows(() => parseStrategy(text), Failure, why);

@@ -30,6 +30,20 @@ TEST("a strategy without its index is refused with a sentence, and the context s
   }
 }
 
+TEST("more collisions than there are tables are refused: no key would be found") {
+  Config config = tiny::sampling_config();
+  config.lsh_tables = 2;
+  SampledEngine engine(config);
+  const int32_t context = engine.filled(10);
+  const std::vector<float> q = engine.query(1);
+  CHECK(engine.attend(context, {.attention = SOUNDER_ATTENTION_LSH, .collisions = 3}, q).status ==
+        SOUNDER_INVALID);
+  CHECK(engine.error().find("No key is found in 3 tables: this engine has 2") != std::string::npos);
+  for (const Asked &asked :
+       {Asked{.attention = SOUNDER_ATTENTION_LSH, .collisions = 2}, Asked{.collisions = 3}})
+    CHECK(engine.attend(context, asked, q).status == SOUNDER_OK);
+}
+
 TEST("figures out of range are refused with a sentence") {
   SampledEngine engine;
   const int32_t context = engine.filled(10);

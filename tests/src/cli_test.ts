@@ -177,6 +177,8 @@ Deno.test("flags of attention out of range are refused with what they take", () 
   shows("--index lsh:16x10", "K from 1 to 15", '"lsh:16x10"');
   shows("--index lsh:0x10", '"lsh:0x10"');
   shows("--index lsh:10x1001", '"lsh:10x1001"');
+  shows("--index lsh:8x1", "fewer tables than --collisions (2)");
+  shows("--index lsh:8x2 --collisions 3", "fewer tables than --collisions (3)");
   shows("--index quest:8 --experimental", '"quest:8"');
   shows("--index sketch,", "none", '""');
   shows("--index sketch,sketch:1", "sketch is given twice");

@@ -99,6 +99,19 @@ Deno.test("what a request leaves open is the server's, and what it says counts",
   assertEquals(chooseAttention(some, asked, 3, 7n)!.params, asked);
 });
 
+Deno.test("more collisions than the server has lsh tables are refused, since no key would be found", () => {
+  const two = policy({ sketchBits: 2, lsh: { bits: 8, tables: 2 } });
+  const failure = failureOf(() => strategy(two, { strategy: "lsh", collisions: 3 }));
+  assertEquals([failure.kind, failure.param], ["invalid", "sounder.collisions"]);
+  assertEquals(
+    failure.message,
+    "sounder.collisions can't be 3 here: this server's lsh has 2 tables, so no key would be found in so many. " +
+      "Ask for fewer.",
+  );
+  assertEquals(strategy(two, { strategy: "lsh" }), "lsh");
+  assertEquals(strategy(two, { strategy: "sketch", collisions: 3 }), "sketch");
+});
+
 Deno.test("seeds are 64 bits whatever they are made of", () => {
   fc.assert(
     fc.property(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (sampling) => {
