@@ -186,6 +186,18 @@ inline Chosen chosen_by_head(const Device &device, size_t view, const Chosen &al
   return own;
 }
 
+// Of draws with replacement: one over how often each row was drawn, all of them `draws` times; 0 of the rows
+// behind the first `chosen`, which are certain.
+inline std::vector<double> inverse_counts(const std::vector<double> &q, const std::vector<double> &k,
+                                          const std::vector<double> &offsets, size_t chosen, int draws) {
+  std::vector<double> weights, inverse(offsets.size());
+  for (size_t i = 0; i < chosen; ++i)
+    weights.push_back(std::exp2(reference::logit(q.data(), &k[i * q.size()], int(q.size())) + offsets[i]));
+  const double one = std::accumulate(weights.begin(), weights.end(), 0.0) / draws;
+  for (size_t i = 0; i < chosen; ++i) inverse[i] = one / weights[i];
+  return inverse;
+}
+
 // A head's rows, sink and tail in double precision. rows: those of its group.
 inline void check_head(const Device &device, int context, const View &own, int h, const Chosen &chosen,
                        size_t rows) {
@@ -203,8 +215,10 @@ inline void check_head(const Device &device, int context, const View &own, int h
   const std::vector<double> signs(own.error_signs.begin(), own.error_signs.end());
   const std::vector<double> q(own.q.begin() + int64_t{h} * d, own.q.begin() + int64_t{h + 1} * d);
   std::vector<double> state(static_cast<size_t>(d) + 5), expected(static_cast<size_t>(d));
-  reference::gather({static_cast<int>(keys.size()), d, k.data(), v.data(), offsets.data()}, q.data(),
-                    signs.data(), state.data());
+  const std::vector<double> inverse = inverse_counts(q, k, offsets, chosen.keys.size(), query.draws);
+  reference::gather({static_cast<int>(keys.size()), d, k.data(), v.data(), offsets.data(),
+                     device.step.strategy.has_draws ? inverse.data() : nullptr},
+                    q.data(), signs.data(), state.data());
   const auto result = reference::finish_gather(state.data(), signs.data(), d, expected.data());
   const size_t place = size_t(context) * heads + size_t(view.kv_head) * view.heads + h;
   const std::vector<float> output = copied(device.step.output + place * d, size_t(d));

@@ -35,7 +35,8 @@ void gather(const ChosenRows &rows, const double *q, const double *signs, double
     }
     state[d] += w;
     const double probability = rows.offsets ? std::min(1.0, std::exp2(-rows.offsets[i])) : 1.0;
-    for (int power = 0; power < 3; ++power) errors[power] += (1 - probability) * w * w * std::pow(y, power);
+    const double uncertain = rows.uncertain ? rows.uncertain[i] : 1 - probability;
+    for (int power = 0; power < 3; ++power) errors[power] += uncertain * w * w * std::pow(y, power);
   }
 }
 

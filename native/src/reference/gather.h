@@ -7,8 +7,9 @@ namespace sounder::reference {
 
 struct ChosenRows {
   int count, head_dim;
-  const double *k, *v;    // [count][head_dim]
-  const double *offsets;  // [count] -log2 P; nullptr: all certain
+  const double *k, *v;                // [count][head_dim]
+  const double *offsets;              // [count] -log2 P; nullptr: all certain
+  const double *uncertain = nullptr;  // [count] in place of 1 - P, of draws with replacement
 };
 
 // The logit of a key in units of log 2: q · k · log2(e) / sqrt(head_dim).
