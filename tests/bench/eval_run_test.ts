@@ -160,7 +160,7 @@ Deno.test("scores are means of families, differences are paired", () => {
   assert(page.includes("| 1.00 % | 2.00 % | 19.0 |"), page);
   assert(!page.includes("Attended exactly"), page);
   const short = accuracyMarkdown([full!, { ...sketch!, chosenRows: null }], FACTS);
-  assert(short.includes("leaves nothing to sample: sketch@0.02."), short);
+  assert(short.includes("there was nothing to sample: sketch@0.02."), short);
   const svg = accuracySvg([full!, sketch!], FACTS);
   assert(svg.startsWith("<svg ") && svg.includes(">sketch@0.02</text>"));
 });
