@@ -8,6 +8,7 @@
 
 #include "engine.h"
 #include "failure.h"
+#include "random.h"
 #include "sampled/scores.h"
 #include "sounder.h"
 
@@ -16,6 +17,7 @@ namespace sounder {
 namespace {
 
 constexpr int kMostDraws = 1 << 16;
+constexpr uint64_t kChoiceStream = uint64_t{1} << 41;  // of random_bits
 
 void check_in(const char *name, int32_t value, int32_t low, int32_t high) {
   if (value < low || value > high) {
@@ -51,6 +53,9 @@ SampledParams read_attention(const ModelConfig &config, const int32_t *ints, con
   params.sampled_from = ints[SOUNDER_STEP_SAMPLED_FROM];
   params.seed = static_cast<uint32_t>(ints[SOUNDER_STEP_ATTENTION_SEED_LOW]) |
                 static_cast<uint64_t>(static_cast<uint32_t>(ints[SOUNDER_STEP_ATTENTION_SEED_HIGH])) << 32;
+  // Choices of one request err by themselves: the first by the seed as it is.
+  if (const auto choice = static_cast<uint32_t>(ints[SOUNDER_STEP_CHOICE]); choice != 0)
+    params.seed = random_bits(params.seed, kChoiceStream, choice);
   params.budget = floats[SOUNDER_STEP_BUDGET];
   params.beta = floats[SOUNDER_STEP_BETA];
   params.collisions = ints[SOUNDER_STEP_COLLISIONS];
