@@ -23,6 +23,7 @@ void Graphs::record(cudaStream_t stream, const std::function<void()> &queue, Kep
     queue();
   } catch (...) {
     cudaStreamEndCapture(stream, &recorded);
+    cudaGetLastError();  // what was recorded is no good any more, and the next launch would be blamed for it
     if (recorded != nullptr) cudaGraphDestroy(recorded);
     throw;
   }
@@ -56,7 +57,13 @@ void Graphs::run(cudaStream_t stream, const GraphKey &key, const std::function<v
   Kept &kept = known->second;
   kept.used = ++clock_;
   if (kept.graph == nullptr && !try_record(stream, queue, kept)) return queue();
-  check(cudaGraphLaunch(kept.graph.get(), stream), "run a recorded step");
+  const cudaError_t status = cudaGraphLaunch(kept.graph.get(), stream);
+  if (status == cudaErrorMemoryAllocation) {  // the first time it takes some too
+    cudaGetLastError();
+    kept.graph.reset();
+    return queue();
+  }
+  check(status, "run a recorded step");
 }
 
 }  // namespace sounder::cuda

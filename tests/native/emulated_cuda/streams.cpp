@@ -38,6 +38,7 @@ struct CUgraph_st {
 };
 struct CUgraphExec_st {
   std::shared_ptr<const std::vector<Work>> works;
+  bool was_launched = false;
 };
 struct CUstream_st {
   std::deque<Task> tasks;
@@ -278,6 +279,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsig
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  if (!graph->was_launched && emulated::refuses_memory()) return cudaErrorMemoryAllocation;
+  graph->was_launched = true;
   return emulated::queue_work(stream, [works = graph->works] {
     for (const Work &work : *works) work();
   });
