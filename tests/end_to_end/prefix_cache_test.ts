@@ -26,10 +26,7 @@ Deno.test("questions about one document run it once, and are answered as without
     const openai = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
     const cold = await ask(openai, first!.question);
     const rest = await Promise.all(others.map(({ question }) => ask(openai, question)));
-    // Of three times the least counts: other programs may take the processors meanwhile.
-    const again = [];
-    for (let i = 0; i < 3; i++) again.push(await ask(openai, first!.question));
-    return [cold, ...rest, ...again];
+    return [cold, ...rest, await ask(openai, first!.question)];
   };
   const cached = await answers([]);
   const alone = await answers(["--no-prefix-cache"]);
@@ -38,9 +35,8 @@ Deno.test("questions about one document run it once, and are answered as without
   const [cold, ...warm] = cached;
   assertEquals(cold!.cached_tokens, 0);
   for (const { cached_tokens, prompt } of warm) assertLess(prompt - cached_tokens!, 200);
-  const again = warm.slice(-3);
-  for (const { cached_tokens } of again) assertEquals(cached_tokens, cold!.prompt - 1);
-  assertLess(3 * Math.min(...again.map(({ ms }) => ms)), cold!.ms);
+  assertEquals(warm.at(-1)!.cached_tokens, cold!.prompt - 1);
+  assertLess(3 * warm.at(-1)!.ms, cold!.ms);
 });
 
 Deno.test("with --deterministic a cached prefix and another length of steps change no bit", async () => {
