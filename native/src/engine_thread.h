@@ -31,10 +31,11 @@ class EngineThread {
 
  private:
   void loop();
+  void look_out() const;
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  const std::function<void()> *job_ = nullptr;
+  std::atomic<const std::function<void()> *> job_{nullptr};  // written under the mutex
   bool busy_ = false;
   bool ending_ = false;
   std::exception_ptr failure_;

@@ -4,7 +4,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "check.h"
+#include "processor_time.h"
 
 using sounder::ThreadTeam;
 
@@ -37,13 +37,6 @@ void run_and_count(ThreadTeam &team, int chunks) {
   for (auto &count : runs) wrong += count.load() != 1;
   CHECK(wrong == 0);
   CHECK(known_thread);
-}
-
-double cpu_seconds() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec +
-         1e-6 * (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
 // Ties this process, and the children that it forks, to its first two CPUs as long as it lives.
