@@ -31,29 +31,31 @@ ScoreHistogram &merge_segments(const StrategyView &view, int head, int segments)
 // the same whatever the others of its segment are, but for the last bits.
 int weight_reference(int most) { return (most + kScoreUnits - 1) & -kScoreUnits; }
 
-// a + b as logarithms.
-double add_log2(double a, double b) {
-  const double most = std::max(a, b);
-  return std::isinf(most) ? most : most + std::log2(std::exp2(a - most) + std::exp2(b - most));
-}
-
 // log2 of sum exp(q·k / sqrt(d)) of a head, relative to what a score of 0 stands for: sink and tail exactly,
 // the keys to choose from by their scores.
 double log2_attention(const StrategyView &view, int head, int segments, float beta, float zero) {
-  double total = -std::numeric_limits<double>::infinity();
+  struct Part {
+    double log2, weight;  // 2^log2 * weight
+  };
+  Part parts[kMostSegments + 2];
+  int count = 0;
   for (int s = 0; s < segments; ++s) {
     const ScoreHistogram &part = histogram_of(view, head, s);
     if (part.weight == 0) continue;
-    const double weight = std::log2(static_cast<double>(part.weight) * kWeightUnit);
-    total = add_log2(total, weight_reference(part.reference) / (kScoreUnits * double{beta}) + weight);
+    parts[count++] = {weight_reference(part.reference) / (kScoreUnits * double{beta}),
+                      static_cast<double>(part.weight) * kWeightUnit};
   }
   const int size = partial_floats(view.head_dim);
   for (int part = 0; part < 2; ++part) {
     const float *state = view.exact + (int64_t{2} * head + part) * size;
     const float sum = state[view.head_dim], most = state[view.head_dim + 1];
-    if (sum > 0) total = add_log2(total, std::log2(double{sum}) + most - zero);
+    if (sum > 0) parts[count++] = {double{most} - zero, sum};
   }
-  return total;
+  double most = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (int i = 0; i < count; ++i) most = std::max(most, parts[i].log2);
+  if (std::isinf(most)) return most;
+  for (int i = 0; i < count; ++i) sum += parts[i].weight * std::exp2(parts[i].log2 - most);
+  return most + std::log2(sum);
 }
 
 }  // namespace
