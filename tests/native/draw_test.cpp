@@ -17,6 +17,7 @@ using namespace sounder;
 namespace {
 
 constexpr int kUntouched = -77;
+constexpr uint32_t kUntouchedBin = 0xdeadbeef;
 
 // Runs body for the table of every level that this machine has.
 template <typename F>
@@ -110,9 +111,15 @@ TEST("every level counts, combines and finds the maximum as plain loops do") {
         for (int i = 0; i < count; ++i) most = std::max<int>(most, own[i]);
         CHECK(kernels.maximum(own, count) == most);
         for (int reference : {most, 64}) {
-          std::vector<uint32_t> bins(kHistogramBins + 1, 5), expected = bins;
-          kernels.count(own, count, reference, bins.data());
-          for (int i = 0; i < count; ++i) ++expected[std::clamp(reference - own[i], 0, kHistogramBins - 1)];
+          std::vector<uint32_t> bins(kHistogramBins + 1, kUntouchedBin), expected;
+          const int used = kernels.count(own, count, reference, bins.data());
+          for (int i = 0; i < count; ++i) {
+            const size_t bin = static_cast<size_t>(std::clamp(reference - own[i], 0, kHistogramBins - 1));
+            expected.resize(std::max(expected.size(), bin + 1));
+            ++expected[bin];
+          }
+          CHECK(used == static_cast<int>(expected.size()));
+          expected.resize(bins.size(), kUntouchedBin);
           CHECK(bins == expected);
         }
         const std::vector<int> thresholds = random_scores(random, heads * 3, -spread, spread);
@@ -189,13 +196,15 @@ TEST("no place further on expects so few rows, whatever the histogram and howeve
 TEST("merged histograms are those of all keys") {
   std::mt19937 random(4);
   for (int lower : {0, 1, 500, 1022, 1023, 1024, 60000}) {
-    std::vector<uint32_t> into(kHistogramBins), from(kHistogramBins), expected;
-    for (uint32_t &bin : into) bin = random() % 9;
-    for (uint32_t &bin : from) bin = random() % 9;
-    expected = into;
-    for (int b = 0; b < kHistogramBins; ++b) expected[std::min(b + lower, kHistogramBins - 1)] += from[b];
-    add_histogram(into.data(), from.data(), lower);
-    CHECK(into == expected);
+    for (int used : {0, 1, 2, 523, 524, 1023, 1024}) {
+      std::vector<uint32_t> into(kHistogramBins), from(kHistogramBins), expected;
+      for (uint32_t &bin : into) bin = random() % 9;
+      for (uint32_t &bin : from) bin = random() % 9;
+      expected = into;
+      for (int b = 0; b < used; ++b) expected[std::min(b + lower, kHistogramBins - 1)] += from[b];
+      add_histogram(into.data(), from.data(), used, lower);
+      CHECK(into == expected);
+    }
   }
 }
 

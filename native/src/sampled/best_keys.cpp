@@ -95,7 +95,7 @@ void BestKeys::finish_phase(int phase, const StrategyView &view) const {
     }
     std::fill_n(all.bins, kHistogramBins, 0);
     for (int s = 0, count = segments(view); s < count; ++s)
-      add_histogram(all.bins, histogram_of(view, head, s).bins, 0);
+      add_histogram(all.bins, histogram_of(view, head, s).bins, kHistogramBins, 0);
     find_digit(all, phase);
   }
 }

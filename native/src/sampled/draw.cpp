@@ -81,13 +81,11 @@ int threshold_place(const uint32_t *bins, uint64_t rows) {
   return low;
 }
 
-void add_histogram(uint32_t *into, const uint32_t *from, int lower) {
+void add_histogram(uint32_t *into, const uint32_t *from, int used, int lower) {
   constexpr int kLast = kHistogramBins - 1;
-  const int moved = std::min(lower, kLast);
-  for (int b = 0; b + moved < kLast; ++b) into[b + moved] += from[b];
-  uint32_t rest = 0;
-  for (int b = kLast - moved; b <= kLast; ++b) rest += from[b];
-  into[kLast] += rest;
+  const int moved = std::min(lower, kLast), apart = std::min(used, kLast - moved);
+  for (int b = 0; b < apart; ++b) into[b + moved] += from[b];
+  for (int b = apart; b < used; ++b) into[kLast] += from[b];
 }
 
 }  // namespace sounder

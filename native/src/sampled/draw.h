@@ -32,11 +32,12 @@ constexpr DrawKey draw_key(uint64_t seed) {
 // A histogram counts keys by their distance below a reference score; the last bin has all that lies lower.
 // Distances of less than 0 count as 0.
 struct ScoreHistogram {
-  uint32_t bins[kHistogramBins];
+  uint32_t bins[kHistogramBins];  // the first `used`
+  int32_t used;
   int32_t reference;  // score of bin 0
   int32_t threshold;  // what was found
   uint64_t weight;    // of a segment's keys, DrawKernels::weigh
-  int32_t padding[12];
+  int32_t padding[10];
 };
 static_assert(sizeof(ScoreHistogram) == 4 * kHistogramBins + 64);
 
@@ -48,7 +49,7 @@ uint64_t expected_rows(const uint32_t *bins, int place);
 // -kMostDistance when there is none. One unit changes the sum by a factor of at most 2^(1/32).
 int threshold_place(const uint32_t *bins, uint64_t rows);
 
-// into += from, counted from a reference that lies `lower` ≥ 0 units below into's.
-void add_histogram(uint32_t *into, const uint32_t *from, int lower);
+// into += the first `used` bins of from, counted from a reference that lies `lower` ≥ 0 units below into's.
+void add_histogram(uint32_t *into, const uint32_t *from, int used, int lower);
 
 }  // namespace sounder

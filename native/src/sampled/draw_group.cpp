@@ -13,18 +13,17 @@ namespace sounder {
 
 namespace {
 
-// All segments' histograms of a head as one.
-ScoreHistogram &merge_segments(const StrategyView &view, int head, int segments) {
-  ScoreHistogram &all = histogram_of(view, head, kMostSegments);
-  std::fill_n(all.bins, kHistogramBins, 0);
-  all.reference = INT16_MIN;
-  for (int s = 0; s < segments; ++s)
-    all.reference = std::max(all.reference, histogram_of(view, head, s).reference);
+// Of all segments' histograms of a head, the score from which keys are read for certain. They are added up
+// in memory that this core has used just now.
+int find_threshold(const StrategyView &view, int head, int segments) {
+  int reference = INT16_MIN;
+  for (int s = 0; s < segments; ++s) reference = std::max(reference, histogram_of(view, head, s).reference);
+  uint32_t bins[kHistogramBins] = {};
   for (int s = 0; s < segments; ++s) {
     const ScoreHistogram &part = histogram_of(view, head, s);
-    add_histogram(all.bins, part.bins, all.reference - part.reference);
+    add_histogram(bins, part.bins, part.used, reference - part.reference);
   }
-  return all;
+  return reference - threshold_place(bins, static_cast<uint64_t>(view.budget) << 32);
 }
 
 // DrawKernels::weigh wants a reference that all scores are at or below; whole octaves make what a key weighs
@@ -71,16 +70,14 @@ void look_at_heads(const DrawKernels &kernels, const StrategyView &view, int seg
       histogram.weight =
           kernels.weigh(scores, count, weight_reference(histogram.reference), beta_shrink(beta));
     } else {
-      std::fill_n(histogram.bins, kHistogramBins, 0);
-      kernels.count(scores, count, histogram.reference, histogram.bins);
+      histogram.used = kernels.count(scores, count, histogram.reference, histogram.bins);
     }
   }
 }
 
 void find_head_thresholds(const StrategyView &view, int segments, float beta, const HeadZero &zero) {
   if (view.heads == 1) {
-    ScoreHistogram &all = merge_segments(view, 0, segments);
-    all.threshold = all.reference - threshold_place(all.bins, static_cast<uint64_t>(view.budget) << 32);
+    histogram_of(view, 0, kMostSegments).threshold = find_threshold(view, 0, segments);
     return;
   }
   int most = INT16_MIN;
@@ -107,14 +104,12 @@ void combine_heads(const DrawKernels &kernels, const StrategyView &view, int seg
   kernels.combine(segment_scores(view, 0, segment) + from, scores_stride(view), thresholds, next, view.heads,
                   count, combined);
   ScoreHistogram &histogram = histogram_of(view, view.heads, segment);
-  std::fill_n(histogram.bins, kHistogramBins, 0);
   histogram.reference = histogram_of(view, view.heads, kMostSegments).reference;
-  kernels.count(combined, count, histogram.reference, histogram.bins);
+  histogram.used = kernels.count(combined, count, histogram.reference, histogram.bins);
 }
 
 void find_group_threshold(const StrategyView &view, int segments) {
-  ScoreHistogram &all = merge_segments(view, view.heads, segments);
-  all.threshold = all.reference - threshold_place(all.bins, static_cast<uint64_t>(view.budget) << 32);
+  histogram_of(view, view.heads, kMostSegments).threshold = find_threshold(view, view.heads, segments);
 }
 
 void draw_keys(const DrawKernels &kernels, const StrategyView &view, int segment, Choice &choice) {

@@ -41,8 +41,9 @@ struct DrawKernels {
   // the halves of 2^-(k % 32 / 32) in 11 bits. beta_shrink: 65536, or k = distance * beta_shrink / 65536
   // rounded, where distances of more than 4095 count as that; below 2^20.
   uint64_t (*weigh)(const int16_t *scores, int count, int reference, uint32_t beta_shrink);
-  // bins[min(reference - min(score, reference), kHistogramBins - 1)] += 1 for each score. reference: an int16
-  void (*count)(const int16_t *scores, int count, int reference, uint32_t *bins);
+  // How many scores have which bin, min(reference - min(score, reference), kHistogramBins - 1): to bins[0,
+  // n). Returns n, behind which there are none. reference: an int16
+  int (*count)(const int16_t *scores, int count, int reference, uint32_t *bins);
   // combined[i] = max over heads of scores[h * stride + i] - thresholds[h * threshold_stride], saturated;
   // thresholds within int16
   void (*combine)(const int16_t *scores, int64_t stride, const int32_t *thresholds, int64_t threshold_stride,
